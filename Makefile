@@ -1,0 +1,43 @@
+# Every target but `help` and `clean` first makes .venv from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+SHELL := bash
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+READY := $(VENV)/.ready
+
+.PHONY: help demo study test lint lock ui clean
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
+	dvc repro report@digits
+	@echo
+	@echo "The report:    reports/digits/index.html (open it in a browser)"
+	@echo "The runs:      make ui, then http://127.0.0.1:5000"
+
+study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
+	dvc repro --keep-going
+
+ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+test: $(READY)  ## run the tests
+	python -m pytest
+
+lint: $(READY)  ## check style and formatting
+	ruff check .
+	ruff format --check .
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove the environment
+	rm -rf $(VENV)

@@ -1,0 +1,109 @@
+"""Activation functions as Keras layers: built from their configuration, and evaluated with their derivative."""
+
+import pydoc
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from actgrad.config import Activation
+from actgrad.errors import UserError
+
+CURVE = np.linspace(-6, 6, 241, dtype=np.float32)
+
+
+class ChannelPReLU(keras.layers.PReLU):
+    """PReLU with one learned slope a channel (He et al. 2015, section 2.1), wherever it stands.
+
+    Keras' own layer learns a slope for every position of an image unless it is told the axes to share, and those
+    differ between convolutional and dense layers.
+    """
+
+    def __init__(self, initial_slope: float = 0.25, **kwargs):
+        super().__init__(alpha_initializer=keras.initializers.Constant(initial_slope), **kwargs)
+        self.initial_slope = initial_slope
+
+    def build(self, input_shape):
+        self.shared_axes = list(range(1, len(input_shape) - 1)) or None
+        super().build(input_shape)
+
+    def get_config(self):
+        return keras.layers.Layer.get_config(self) | {"initial_slope": self.initial_slope}
+
+
+class Maxout(keras.layers.Layer):
+    """The largest of `pieces` neighbouring channels (Goodfellow et al. 2013, section 2).
+
+    (…, units * pieces) becomes (…, units). The attribute `pieces` makes the network widen the layer before it.
+    """
+
+    def __init__(self, pieces: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(pieces, int) or pieces < 2:
+            raise ValueError(f"pieces must be a whole number of at least 2, got {pieces!r}")
+        self.pieces = pieces
+
+    def call(self, inputs):
+        return keras.ops.max(by_unit(inputs, self.pieces), axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // self.pieces)
+
+    def get_config(self):
+        return super().get_config() | {"pieces": self.pieces}
+
+
+def by_unit(pre_activations, pieces: int):
+    """(…, units * pieces) as (…, units, pieces)."""
+    return keras.ops.reshape(pre_activations, (-1, *pre_activations.shape[1:-1], pre_activations.shape[-1] // pieces, pieces))
+
+
+def pieces(layer: keras.layers.Layer) -> int:
+    """How many pre-activations a unit of this activation layer takes: 1, but for maxout and its like."""
+    return getattr(layer, "pieces", 1)
+
+
+def build(activation: Activation, name: str | None = None) -> keras.layers.Layer:
+    """The layer that a configuration names: in keras.layers, or by a dotted path, whose module is imported.
+
+    Raises:
+        UserError: if there is no such layer, or it does not take these arguments.
+    """
+    path = activation.layer
+    layer_class = pydoc.locate(path) if "." in path else getattr(keras.layers, path, None)
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        hint = "is its module on PYTHONPATH?" if "." in path else "name a layer of keras.layers, or your own by a dotted path"
+        raise UserError(f"activation.layer={path} is not a Keras layer; {hint}")
+    try:
+        return layer_class(**activation.config, name=name)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"activation.config={activation.config} is not accepted by {path}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def derivative(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> tf.Tensor:
+    """phi'(z) of each pre-activation, by automatic differentiation; same shape as z.
+
+    The layer must act on each unit separately, as activation functions do. For maxout the derivative with respect to a
+    piece is 1 where that piece is the largest and 0 elsewhere.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(pre_activations)
+        outputs = layer(pre_activations)
+    return tape.gradient(outputs, pre_activations, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def curve(activation: Activation) -> pd.DataFrame:
+    """z, value phi(z) and derivative phi'(z) at initialisation, for z from -6 to 6.
+
+    A function of several pieces is shown along its first piece, the others at 0.
+    """
+    layer = build(activation)
+    z = np.zeros((len(CURVE), pieces(layer)), np.float32)
+    z[:, 0] = CURVE
+    z = tf.constant(z)
+    return pd.DataFrame({"z": CURVE, "value": layer(z)[:, 0], "derivative": derivative(layer, z)[:, 0]})

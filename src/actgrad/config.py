@@ -1,0 +1,160 @@
+"""The typed schema of conf/: refuses unknown keys, wrong types and values out of range, each with a sentence."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from actgrad.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+S = TypeVar("S", bound=Strict)
+
+
+class Data(Strict):
+    """A dataset: where its images come from and how they are split."""
+
+    name: Name
+    format: Literal["cifar10_binary", "digits", "image_folder", "npz"]
+    urls: list[str] = []
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    archive: str | None = None
+    val_size: Natural
+    test_size: Natural = 0
+    split_seed: Natural = 0
+    source: str = ""
+    licence: str = ""
+
+
+class Activation(Strict):
+    """A Keras layer, by its name in keras.layers or by a dotted path, and its arguments."""
+
+    name: Name
+    layer: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+    config: dict[str, Any] = {}
+
+
+class Model(Strict):
+    """LeNet-5's sizes."""
+
+    name: Name
+    filters: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    kernel_size: Positive
+    dense_units: Positive
+    pooling: Literal["max", "average"]
+
+
+class Recipe(Strict):
+    """How a cell is trained and probed."""
+
+    name: Name
+    input_scaling: Literal["none", "standardized"]
+    kernel_initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"]
+    optimizer: Literal["Adam", "SGD", "RMSprop"]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    batch_size: Positive
+    epochs: Positive
+    precision: Literal["float32", "mixed_bfloat16"]
+    threads: Positive
+    steps_per_execution: Positive
+    probe_size: Positive
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def whole_numbers_are_rates_too(cls, value: Any) -> Any:
+        return float(value) if type(value) is int else value
+
+
+class Tracking(Strict):
+    """Where runs are logged."""
+
+    enabled: bool
+    uri: str
+    experiment: str
+
+
+class Config(Strict):
+    """One cell, whole."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    run_dir: str
+    data: Data
+    activation: Activation
+    model: Model
+    recipe: Recipe
+    tracking: Tracking
+
+    @property
+    def key(self) -> str:
+        return f"{self.data.name}/{self.activation.name}-{self.seed}"
+
+
+class Study(Strict):
+    """params.yaml: which cells exist."""
+
+    datasets: Annotated[list[Name], Field(min_length=1)]
+    activations: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[Natural], Field(min_length=1)]
+    recipe: Name
+
+
+def parse(schema: type[S], values: Any, where: str = "") -> S:
+    """Check plain values against a schema.
+
+    Raises:
+        UserError: naming each offending key, what it may be and what it was.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(schema, e, where) for e in error.errors())) from None
+
+
+def _sentence(schema: type[Strict], error: Any, where: str) -> str:
+    key = where + ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        for part in error["loc"][:-1]:
+            schema = schema.model_fields[part].annotation
+        return f"{key} is not a key of this configuration; known there: {', '.join(schema.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key} is missing; give it a value"
+    return f"{key}={error['input']!r} cannot be used: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def cell_config(composed: DictConfig) -> Config:
+    """The checked configuration of one cell, from what Hydra composed."""
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
+    return parse(Config, values)
+
+
+def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
+    """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
+    names = sorted(path.stem for path in (conf / "data").glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"data={name} is not known; known: {', '.join(names)}; a new one is a file conf/data/{name}.yaml")
+    if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
+        raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+    merged = OmegaConf.merge(OmegaConf.load(conf / "data" / f"{name}.yaml").data, OmegaConf.from_dotlist(overrides).get("data", {}))
+    return parse(Data, OmegaConf.to_container(merged), "data.")
+
+
+def study(path: Path) -> Study:
+    """The checked params.yaml."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it lists datasets, activations, seeds and recipe of the study")
+    return parse(Study, OmegaConf.to_container(OmegaConf.load(path)), f"{path.name}: ")

@@ -1,0 +1,352 @@
+"""Datasets: fetch, verify, read, split, store and load. Nothing that was downloaded is ever executed or unpacked to disk."""
+
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from actgrad.config import Data
+from actgrad.errors import UserError
+from actgrad.results import sha256, write_bytes
+
+SPLITS = ("train", "val", "test")
+SMALLEST_SIDE = 4
+WAYS_OUT = "bring the archive from another machine and give it with data.archive=PATH, or use the dataset that needs no download: data=digits"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and labels of each split.
+
+    Attributes:
+        images: split -> uint8 (n, height, width, channels), pixels 0 to 255.
+        labels: split -> int64 (n,), each in 0 .. len(class_names) - 1.
+        class_names: the name of each label.
+        sha256: of the file that it was loaded from; empty before that.
+    """
+
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    class_names: list[str]
+    sha256: str = ""
+
+    @property
+    def validation_split(self) -> str:
+        """The split that plays validation: `test` where no validation split was taken."""
+        return "val" if len(self.images["val"]) else "test"
+
+
+def path(name: str) -> Path:
+    """Where the dataset of this name is kept."""
+    return Path("data") / f"{name}.npz"
+
+
+def prepare(data: Data, target: Path) -> Dataset:
+    """Build `target` (an .npz whose bytes depend on the configuration and the source alone) and return what is in it.
+
+    Raises:
+        UserError: if the source cannot be had, fails its checksum, or does not hold what the configuration says.
+    """
+    dataset = split(data, read(data, fetch(data)))
+    check(data.name, dataset)
+    buffer = io.BytesIO()
+    arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
+    np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, buffer.getvalue())
+    return dataset
+
+
+def load(path: Path) -> Dataset:
+    """Load what `prepare` wrote.
+
+    Raises:
+        UserError: if it is missing or not such a file.
+    """
+    name = path.stem
+    if not path.is_file():
+        raise UserError(f"{path} is missing; make it with: python src/download.py data={name} (data=digits needs no download)")
+    dataset = _read_npz(path)
+    check(name, dataset)
+    return Dataset(dataset.images, dataset.labels, dataset.class_names, sha256(path))
+
+
+# --- fetch
+
+
+def fetch(data: Data) -> Path | None:
+    """The verified source on this disk; None for a format that is part of a library."""
+    if data.archive is not None:
+        return _local(data, Path(data.archive).expanduser())
+    if data.format == "digits":
+        return None
+    if not data.urls:
+        raise UserError(f"{data.name} has no address to download from; give its archive with data.archive=PATH ({data.source or 'its own'})")
+    if data.sha256 is None:
+        raise UserError(f"data.sha256 of {data.name} is not set; a download is used only when its checksum is known")
+    return _download(data)
+
+
+def _local(data: Data, path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"data.archive={path} does not exist; give the path of an archive or folder for {data.name}")
+    if path.is_dir():
+        if data.format != "image_folder":
+            raise UserError(f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
+        return path
+    if data.sha256 is not None and (found := sha256(path)) != data.sha256:
+        raise UserError(
+            f"data.archive={path} has the sha256 {found}, not {data.sha256}: it is truncated or another file; "
+            "get it again, or set data.sha256 if you mean to use this one"
+        )
+    return path
+
+
+def _download(data: Data) -> Path:
+    import pooch
+    import requests
+
+    cache = pooch.os_cache("actgrad")
+    failures = []
+    for url in data.urls:
+        name = PurePosixPath(url).name
+        try:
+            downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+            return Path(pooch.retrieve(url, f"sha256:{data.sha256}", f"{data.name}-{name}", cache, downloader=downloader))
+        except (requests.RequestException, OSError) as error:
+            failures.append(f"{url}: {_cause(error)}")
+        except ValueError:
+            failures.append(f"{url}: what it sent has not the sha256 {data.sha256}")
+    raise UserError(f"{data.name} could not be downloaded ({'; '.join(failures)}); {WAYS_OUT}")
+
+
+def _cause(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    return f"HTTP status {response.status_code}" if response is not None else f"no connection ({type(error).__name__})"
+
+
+# --- read
+
+
+def read(data: Data, source: Path | None) -> Dataset:
+    """Read a source in its format; splits that it lacks are empty."""
+    if data.format == "digits":
+        return _read_digits()
+    if data.format == "npz":
+        return _read_npz(source)
+    return {"cifar10_binary": _read_cifar10_binary, "image_folder": _read_image_folder}[data.format](source)
+
+
+def _read_digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    return _dataset({"train": images}, {"train": digits.target}, [str(name) for name in digits.target_names])
+
+
+def _read_cifar10_binary(source: Path) -> Dataset:
+    """Records of one label byte and 3,072 pixel bytes: red, green and blue planes of 32x32, row by row."""
+    files = {member.name: content for member, content in _members(source)}
+    try:
+        meta = files["batches.meta.txt"]
+        parts = {"train": [files[f"data_batch_{i}.bin"] for i in range(1, 6)], "test": [files["test_batch.bin"]]}
+    except KeyError as error:
+        raise UserError(f"{source} holds no {error.args[0]}; it is not the binary version of CIFAR-10") from None
+    images, labels = {}, {}
+    for name, batches in parts.items():
+        if any(len(batch) % 3073 for batch in batches):
+            raise UserError(f"{source}: a batch of the {name} split is not a whole number of 3,073-byte records; get the archive again")
+        records = np.frombuffer(b"".join(batches), dtype=np.uint8).reshape(-1, 3073)
+        labels[name] = records[:, 0]
+        images[name] = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return _dataset(images, labels, meta.decode().split())
+
+
+def _read_image_folder(source: Path) -> Dataset:
+    """`<split>/<class>/<file>` at any depth of an archive or folder; classes are numbered in the order of their names."""
+    found: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {}
+    for path, content in _members(source):
+        if len(path.parts) < 3 or path.parts[-3] not in SPLITS or path.name.startswith("."):
+            continue
+        part, label = path.parts[-3], path.parts[-2]
+        found.setdefault(part, {}).setdefault(label, []).append((str(path), _decode(source, path, content)))
+    if missing := [name for name in ("train", "test") if name not in found]:
+        raise UserError(f"{source} has no images under {missing[0]}/<class>/; expected are train/<class>/<file> and test/<class>/<file>")
+    class_names = sorted(set().union(*found.values()))
+    for name, classes in found.items():
+        if absent := sorted(set(class_names) - set(classes)):
+            raise UserError(f"{source}: the {name} split has no folder for the class {absent[0]!r}, which another split has; each needs all classes")
+    images, labels = {}, {}
+    colour = any(image.ndim == 3 for classes in found.values() for items in classes.values() for _, image in items)
+    shape: tuple[int, ...] | None = None
+    for name, classes in found.items():
+        arrays = []
+        for label in class_names:
+            for path, image in sorted(classes[label], key=lambda item: item[0]):
+                shape = shape or image.shape[:2]
+                if image.shape[:2] != shape:
+                    raise UserError(f"{source}: {path} is {image.shape[0]}x{image.shape[1]}, others are {shape[0]}x{shape[1]}; resize them alike")
+                image = image if image.ndim == 3 else image[..., np.newaxis]
+                arrays.append(np.broadcast_to(image, (*shape, 3 if colour else 1)))
+        images[name] = np.stack(arrays)
+        labels[name] = np.repeat(np.arange(len(class_names)), [len(classes[label]) for label in class_names])
+    return _dataset(images, labels, class_names)
+
+
+def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
+    """An image as uint8: (height, width) if it is grey, (height, width, 3) otherwise."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source}: {path} cannot be read as an image ({error}); mend or remove it") from None
+
+
+def _members(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Every file of a folder, tar or zip archive, read into memory.
+
+    Raises:
+        UserError: for an archive that is damaged, or that holds links, devices or names that point outside it.
+    """
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                yield PurePosixPath(path.relative_to(source).as_posix()), path.read_bytes()
+        return
+    try:
+        if zipfile.is_zipfile(source):
+            with zipfile.ZipFile(source) as archive:
+                for entry in archive.infolist():
+                    path = _inside(source, entry.filename)
+                    if not entry.is_dir():
+                        yield path, archive.read(entry)
+        else:
+            with tarfile.open(source) as archive:
+                for member in archive:
+                    path = _inside(source, member.name)
+                    if member.isfile():
+                        yield path, archive.extractfile(member).read()
+                    elif not member.isdir():
+                        raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise UserError(f"{source} is damaged or not a tar or zip archive ({error or 'it ends too early'}); get it again") from None
+
+
+def _inside(source: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+        raise UserError(f"{source}: the member {name!r} points outside the archive; do not use this archive")
+    return path
+
+
+def _read_npz(source: Path) -> Dataset:
+    """x_train, y_train, x_test, y_test, and as the user likes x_val, y_val and class_names. Pickled arrays are refused."""
+    try:
+        with np.load(source, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{source} is not an .npz of plain arrays ({error}); write it with numpy.savez, without objects") from None
+    if missing := [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]:
+        raise UserError(f"{source} has no array {missing[0]}; needed are x_train, y_train, x_test, y_test")
+    images, labels = {}, {}
+    for name in SPLITS:
+        if f"x_{name}" in arrays and f"y_{name}" in arrays:
+            images[name] = _pixels(source, f"x_{name}", arrays[f"x_{name}"])
+            labels[name] = _integers(source, f"y_{name}", arrays[f"y_{name}"])
+    largest = max(int(part.max(initial=-1)) for part in labels.values())
+    names = [str(name) for name in arrays.get("class_names", np.arange(largest + 1))]
+    return _dataset(images, labels, names)
+
+
+def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
+    array = array[..., np.newaxis] if array.ndim == 3 else array
+    if array.ndim != 4:
+        raise UserError(f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
+    if array.dtype != np.uint8:
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.uint8)
+        if not np.array_equal(whole, array):
+            raise UserError(f"{source}: {name} must hold whole pixel values from 0 to 255 and has others (as {array.dtype}); scale and round them")
+        array = whole
+    return array
+
+
+def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise UserError(f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}")
+    return array
+
+
+def _dataset(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], class_names: list[str]) -> Dataset:
+    """A Dataset with every split present, an absent one empty."""
+    empty_images, empty_labels = images["train"][:0], np.zeros(0, np.int64)
+    return Dataset(
+        {name: images.get(name, empty_images) for name in SPLITS},
+        {name: labels[name].astype(np.int64) if name in labels else empty_labels for name in SPLITS},
+        class_names,
+    )
+
+
+# --- split and check
+
+
+def split(data: Data, dataset: Dataset) -> Dataset:
+    """Take the test split (if the source has none) and the validation split from train, stratified, by data.split_seed."""
+    images, labels = dict(dataset.images), dict(dataset.labels)
+    for name, size in (("test", data.test_size), ("val", data.val_size)):
+        if size == 0 or (name == "val" and len(images["val"])):
+            continue
+        if len(images[name]):
+            raise UserError(f"data.{name}_size={size}, but {data.name} brings a {name} split of its own; set it to 0")
+        kept, taken = _stratified(data, labels["train"], name, size)
+        images[name], labels[name] = images["train"][taken], labels["train"][taken]
+        images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
+    return Dataset(images, labels, dataset.class_names)
+
+
+def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.model_selection import train_test_split
+
+    classes, counts = np.unique(labels, return_counts=True)
+    if size < len(classes) or len(labels) - size < len(classes) or counts.min() < 2:
+        raise UserError(
+            f"data.{name}_size={size} cannot be taken from {len(labels)} training images of {len(classes)} classes (the smallest has "
+            f"{counts.min()}); it must leave and take at least one image of each class"
+        )
+    kept, taken = train_test_split(np.arange(len(labels)), test_size=size, random_state=data.split_seed, stratify=labels)
+    return np.sort(kept), np.sort(taken)
+
+
+def check(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless the network can be trained on this dataset."""
+    shape = dataset.images["train"].shape[1:]
+    if min(shape[:2]) < SMALLEST_SIDE or shape[2] not in (1, 3):
+        raise UserError(
+            f"{name}: images are {shape[0]}x{shape[1]}x{shape[2]}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger with 1 or 3 channels"
+        )
+    if len(dataset.class_names) < 2:
+        raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
+    for part in SPLITS:
+        images, labels = dataset.images[part], dataset.labels[part]
+        if part != "val" and len(images) == 0:
+            raise UserError(f"{name}: the {part} split is empty; it needs images")
+        if len(images) != len(labels):
+            raise UserError(f"{name}: the {part} split has {len(images)} images and {len(labels)} labels; give one label an image")
+        if len(images) and images.shape[1:] != shape:
+            raise UserError(f"{name}: {part} images are {images.shape[1:]}, train images are {shape}; all must be alike")
+        if len(labels) and not (0 <= labels.min() and labels.max() < len(dataset.class_names)):
+            raise UserError(
+                f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; with {len(dataset.class_names)} classes "
+                f"they must be 0 to {len(dataset.class_names) - 1}"
+            )

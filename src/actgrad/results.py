@@ -1,0 +1,111 @@
+"""Names of what is measured, and the files in which it is kept."""
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actgrad.errors import UserError
+
+LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
+ACTIVATED_LAYERS = LAYERS[:-1]
+PROBED = ("delta_rms", "dead", "saturated")
+
+TRAIN_LOSS, TRAIN_ACCURACY = "train/loss", "train/accuracy"
+VAL_LOSS, VAL_ACCURACY = "val/loss", "val/accuracy"
+TEST_LOSS, TEST_ACCURACY = "test/loss", "test/accuracy"
+HISTORY = (TRAIN_LOSS, TRAIN_ACCURACY, VAL_LOSS, VAL_ACCURACY)
+
+
+def grad_norm(layer: str) -> str:
+    return f"grad_norm/{layer}"
+
+
+def folder(dataset: str, activation: str, seed: int) -> Path:
+    """Where the pipeline keeps a cell."""
+    return Path("runs", dataset, f"{activation}-{seed}")
+
+
+def validation_label(metrics: dict[str, Any]) -> str:
+    """What the validation figures of a cell were measured on, in words."""
+    return "validation" if metrics["validation_split"] == "val" else "test as validation"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one training measured. Nothing in it differs between two runs of the same cell on one machine.
+
+    Attributes:
+        config: the whole resolved configuration, as YAML text.
+        history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
+        gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
+        probe: one row per epoch (0 is before any update) and layer: epoch, step, layer, units, and PROBED.
+        activation: z, value and derivative of the activation function at initialisation.
+        metrics: status, epochs, last and best values, checksums.
+    """
+
+    config: str
+    history: pd.DataFrame
+    gradients: pd.DataFrame
+    probe: pd.DataFrame
+    activation: pd.DataFrame
+    metrics: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.metrics["key"]
+
+    def write(self, folder: Path) -> None:
+        """Write the files of the cell, each of them whole or not at all."""
+        parquet = io.BytesIO()
+        self.gradients.to_parquet(parquet, index=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "config.yaml", self.config.encode())
+        write_bytes(folder / "history.csv", csv_bytes(self.history))
+        write_bytes(folder / "gradients.parquet", parquet.getvalue())
+        write_bytes(folder / "probe.csv", csv_bytes(self.probe))
+        write_bytes(folder / "activation.csv", csv_bytes(self.activation))
+        write_bytes(folder / "metrics.json", (json.dumps(self.metrics, indent=2, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "CellResult":
+        """Read the files that `write` wrote.
+
+        Raises:
+            UserError: if one is missing.
+        """
+        try:
+            return cls(
+                config=(folder / "config.yaml").read_text(),
+                history=pd.read_csv(folder / "history.csv"),
+                gradients=pd.read_parquet(folder / "gradients.parquet"),
+                probe=pd.read_csv(folder / "probe.csv"),
+                activation=pd.read_csv(folder / "activation.csv"),
+                metrics=json.loads((folder / "metrics.json").read_text()),
+            )
+        except FileNotFoundError as error:
+            raise UserError(f"{error.filename} is missing; train the cell: dvc repro, or dvc pull if it was trained elsewhere") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step, so that an interrupted write leaves the old one or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,175 @@
+"""MLflow runs: one per cell, under one parent per activation, in one experiment per dataset."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow  # noqa: E402  (the line above must come first)
+from mlflow.data.code_dataset_source import CodeDatasetSource  # noqa: E402
+from mlflow.data.meta_dataset import MetaDataset  # noqa: E402
+from mlflow.entities import Metric  # noqa: E402
+from mlflow.models import infer_signature  # noqa: E402
+
+from actgrad import plots, results  # noqa: E402
+from actgrad.config import Config  # noqa: E402
+from actgrad.datasets import Dataset  # noqa: E402
+from actgrad.results import LAYERS, CellResult  # noqa: E402
+from actgrad.training import Epoch  # noqa: E402
+
+GRADIENT_POINTS = 200
+BATCH = 1000
+FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
+
+
+class Run:
+    """The run of one cell: logs each epoch as it ends, and everything else when the cell is finished.
+
+    A store that fails costs the run, never the training: the first failure is reported on stderr and ends the logging.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, steps: int):
+        self._config, self._dataset = config, dataset
+        self._gradient_steps = set(thinned(steps))
+        self._alive = config.tracking.enabled
+        self._attempt(self._start)
+
+    def epoch_finished(self, epoch: Epoch) -> None:
+        self._attempt(lambda: self._log(epoch_metrics(epoch, self._gradient_steps)))
+
+    def finished(self, result: CellResult, folder: Path, network: keras.Model) -> None:
+        self._attempt(lambda: self._finish(result, folder, network))
+
+    def failed(self) -> None:
+        self._attempt(lambda: mlflow.end_run("FAILED"))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if not self._alive:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever the store or the way to it does
+            self._alive = False
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            sys.stderr.write(f"tracking: {self._config.key} is no longer logged to MLflow ({reason}); its training goes on\n")
+
+    def _start(self) -> None:
+        config = self._config
+        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri)
+        experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
+        mlflow.start_run(run_name=config.key, parent_run_id=_parent(experiment, config.activation.name))
+        mlflow.log_params(flat(config.model_dump()))
+        mlflow.set_tags(
+            {
+                "kind": "cell",
+                "key": config.key,
+                "dataset": config.data.name,
+                "activation": config.activation.name,
+                "seed": config.seed,
+                "recipe": config.recipe.name,
+                "validation_split": self._dataset.validation_split,
+                "data_sha256": self._dataset.sha256,
+                **git_state(),
+            }
+        )
+        source = CodeDatasetSource({"source": config.data.source})
+        mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
+
+    def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
+        last = result.metrics["last"]
+        self._log({(name, result.metrics["steps"]): last[name] for name in (results.TEST_LOSS, results.TEST_ACCURACY) if name in last})
+        mlflow.set_tags(
+            {
+                "status": result.metrics["status"],
+                "config_sha256": results.sha256(folder / "config.yaml"),
+                "weights_sha256": result.metrics["weights_sha256"],
+            }
+        )
+        for name in FILES:
+            mlflow.log_artifact(str(folder / name))
+        for name, figure in (
+            ("learning_curves", plots.cell_learning_curves(result)),
+            ("gradient_norms", plots.cell_gradient_norms(result)),
+        ):
+            mlflow.log_figure(figure, f"{name}.png")
+        example = self._dataset.images["test"][:2].astype(np.float32)
+        mlflow.tensorflow.log_model(
+            network,
+            name="model",
+            signature=infer_signature(example, network(example).numpy()),
+            input_example=example,
+            pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
+        )
+        mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
+
+    def _log(self, metrics: dict[tuple[str, int], float]) -> None:
+        now = int(time.time() * 1000)
+        run_id = mlflow.active_run().info.run_id
+        rows = [Metric(name, value, now, step) for (name, step), value in metrics.items()]
+        for start in range(0, len(rows), BATCH):
+            mlflow.MlflowClient().log_batch(run_id, rows[start : start + BATCH])
+
+
+@contextmanager
+def logged(config: Config, dataset: Dataset, steps: int) -> Iterator[Run]:
+    """A Run that is marked as failed if the training within ends in an exception."""
+    run = Run(config, dataset, steps)
+    try:
+        yield run
+    except BaseException:
+        run.failed()
+        raise
+
+
+def epoch_metrics(epoch: Epoch, gradient_steps: set[int]) -> dict[tuple[str, int], float]:
+    """(metric name, optimizer step) -> value of all that one epoch measured, gradient norms at the given steps only."""
+    metrics = {(name, epoch.step): value for name, value in epoch.history.items()}
+    rows = epoch.gradients[epoch.gradients["step"].isin(gradient_steps)]
+    for layer in LAYERS:
+        metrics |= {(results.grad_norm(layer), int(step)): float(norm) for step, norm in zip(rows["step"], rows[layer], strict=True)}
+    probed = epoch.probe.melt("layer", results.PROBED, var_name="name").dropna()
+    metrics |= {(f"{row.name}/{row.layer}", epoch.step): float(row.value) for row in probed.itertuples(index=False)}
+    return metrics
+
+
+def thinned(steps: int) -> list[int]:
+    """At most GRADIENT_POINTS of the steps 1 … steps, at even distances, both ends among them."""
+    return np.unique(np.linspace(1, steps, min(steps, GRADIENT_POINTS)).round().astype(int)).tolist()
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested mappings as one, with dotted keys."""
+    items: dict[str, object] = {}
+    for key, value in values.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return items
+
+
+def git_state() -> dict[str, str]:
+    """Tags git_commit and git_dirty; none outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git_commit": commit, "git_dirty": str(bool(changes.strip())).lower()}
+
+
+def _parent(experiment: str, activation: str) -> str:
+    """The id of the run that gathers the cells of an activation, made when it is not there yet."""
+    client = mlflow.MlflowClient()
+    found = client.search_runs([experiment], f"tags.kind = 'activation' and tags.activation = '{activation}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    run = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation})
+    client.set_terminated(run.info.run_id)
+    return run.info.run_id

@@ -1,0 +1,196 @@
+"""The training of one cell, measured. Knows nothing of Hydra, DVC, MLflow or paths."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+import yaml
+
+from actgrad import activations, lenet5, results, seeding
+from actgrad.config import Config
+from actgrad.datasets import Dataset
+from actgrad.errors import UserError
+from actgrad.gradients import Probe, TappedModel
+from actgrad.results import LAYERS, CellResult
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch measured.
+
+    Attributes:
+        number: 0 is before any update.
+        step: optimizer steps taken until its end.
+        history: the metrics of results.HISTORY; empty for epoch 0 and for an epoch that diverged.
+        gradients: step, and the gradient norm of each of LAYERS.
+        probe: a row per layer; empty for an epoch that diverged.
+    """
+
+    number: int
+    step: int
+    history: dict[str, float]
+    gradients: pd.DataFrame
+    probe: pd.DataFrame
+
+
+class Observer(Protocol):
+    """Looks on while a cell is trained."""
+
+    def epoch_finished(self, epoch: Epoch) -> None: ...
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    observers: Iterable[Observer] = (),
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> tuple[CellResult, keras.Model]:
+    """Train one cell and measure every step of it.
+
+    A loss or gradient that is not finite ends it: its status is `diverged`, and what was measured until then is returned.
+
+    Returns:
+        The result, and the trained network from raw pixels to probabilities.
+
+    Raises:
+        UserError: if a batch is larger than the training split, or the network cannot be built as configured.
+    """
+    recipe = config.recipe
+    images, labels = dataset.images["train"], dataset.labels["train"]
+    if recipe.batch_size > len(images):
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} is more than the {len(images)} training images of {config.data.name}; choose a smaller one"
+        )
+    steps = math.ceil(len(images) / recipe.batch_size)
+    validation = [part[dataset.validation_split] for part in (dataset.images, dataset.labels)]
+
+    seeding.make_deterministic(config.seed, recipe.threads)
+    network = lenet5.build(config, images, len(dataset.class_names))
+    model = compiled(network, config, steps)
+    probe = Probe(network, *probe_batch(*validation, recipe.probe_size))
+    on_device = tf.constant(images), tf.constant(labels)
+
+    def observed(epoch: Epoch) -> Epoch:
+        for observer in observers:
+            observer.epoch_finished(epoch)
+        return epoch
+
+    epochs = [observed(Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure()))]
+    best, best_weights = None, None
+    for number in range(1, recipe.epochs + 1):
+        batches = _batches(*on_device, seeding.order(config.seed, number, len(images)), recipe.batch_size)
+        fitted = model.fit(batches, shuffle=False, verbose=0, callbacks=list(callbacks)).history
+        norms = model.grad_norms.numpy()
+        first_step = (number - 1) * steps
+        finite = np.isfinite(norms).all(axis=1)
+        if not (finite.all() and np.isfinite(fitted["loss"]).all()):
+            rows = norms if finite.all() else norms[: finite.argmin()]
+            epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
+            break
+        loss, accuracy = _evaluate(model, *validation)
+        history = dict(zip(results.HISTORY, (fitted["loss"][0], fitted["accuracy"][0], loss, accuracy), strict=True))
+        epochs.append(observed(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure())))
+        if best is None or accuracy > best.history[results.VAL_ACCURACY]:
+            best, best_weights = epochs[-1], model.get_weights()
+    return _result(config, dataset, epochs, best, best_weights, model), network
+
+
+def compiled(network: keras.Model, config: Config, steps: int) -> TappedModel:
+    """The network up to its logits, as it is trained: sharing its layers, compiled, with the tap in its training step."""
+    model = TappedModel(network.inputs, network.get_layer("output").output, steps_per_epoch=steps)
+    model.compile(
+        optimizer=getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=config.recipe.steps_per_execution,
+        jit_compile=False,
+    )
+    return model
+
+
+def probe_batch(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`size` images at even distances, so that a split sorted by class gives every class its share."""
+    chosen = np.linspace(0, len(images) - 1, min(size, len(images))).round().astype(int)
+    return images[chosen], labels[chosen]
+
+
+def gradient_rows(norms: np.ndarray, first_step: int) -> pd.DataFrame:
+    """Norms (steps, layers) as rows numbered from first_step + 1."""
+    rows = pd.DataFrame(norms, columns=list(LAYERS))
+    rows.insert(0, "step", np.arange(first_step + 1, first_step + 1 + len(norms)))
+    return rows
+
+
+def _batches(images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    def gather(chosen):
+        return tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+
+    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(2)
+
+
+def _evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Mean loss and accuracy."""
+    batches = _batches(tf.constant(images), tf.constant(labels), np.arange(len(images)), EVALUATION_BATCH)
+    measured = model.evaluate(batches, verbose=0, return_dict=True)
+    return measured["loss"], measured["accuracy"]
+
+
+def _result(
+    config: Config, dataset: Dataset, epochs: list[Epoch], best: Epoch | None, best_weights: list[np.ndarray] | None, model: TappedModel
+) -> CellResult:
+    finished = [epoch for epoch in epochs if epoch.history]
+    diverged = len(finished) < config.recipe.epochs
+    metrics: dict[str, Any] = {
+        "key": config.key,
+        "status": "diverged" if diverged else "finished",
+        "validation_split": dataset.validation_split,
+        "epochs": len(finished),
+        "steps": epochs[-1].step,
+        "last": {},
+        "best": {},
+        "data_sha256": dataset.sha256,
+        "weights_sha256": weights_sha256(model),
+    }
+    test = dataset.images["test"], dataset.labels["test"]
+    if finished and not diverged:
+        metrics["last"] = finished[-1].history | dict(zip((results.TEST_LOSS, results.TEST_ACCURACY), _evaluate(model, *test), strict=True))
+    if best is not None:
+        last_weights = model.get_weights()
+        model.set_weights(best_weights)
+        metrics["best"] = (
+            {"epoch": best.number} | best.history | dict(zip((results.TEST_LOSS, results.TEST_ACCURACY), _evaluate(model, *test), strict=True))
+        )
+        model.set_weights(last_weights)
+    return CellResult(
+        config=yaml.safe_dump(config.model_dump(), sort_keys=False),
+        history=pd.DataFrame(
+            [{"epoch": epoch.number, "step": epoch.step, **epoch.history} for epoch in finished], columns=["epoch", "step", *results.HISTORY]
+        ),
+        gradients=pd.concat([epoch.gradients for epoch in epochs], ignore_index=True),
+        probe=pd.concat([_numbered(epoch) for epoch in epochs], ignore_index=True),
+        activation=activations.curve(config.activation),
+        metrics=metrics,
+    )
+
+
+def _numbered(epoch: Epoch) -> pd.DataFrame:
+    rows = epoch.probe.copy()
+    rows.insert(0, "epoch", epoch.number)
+    rows.insert(1, "step", epoch.step)
+    return rows
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """sha256 over the bytes of every weight, in the order of the layers."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""Train one cell: python src/train.py --help"""
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from actgrad import config, datasets
+from actgrad.console import muted_stderr, run_script
+from actgrad.errors import UserError
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def train(composed: DictConfig) -> float:
+    """Train, track and write one cell; returns its last validation accuracy, for sweepers."""
+    cell = config.cell_config(composed)
+    dataset = datasets.load(datasets.path(cell.data.name))
+    with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
+        import tensorflow  # noqa: F401  (here, because it takes seconds, which --help and a refused value need not wait for)
+    from actgrad import training
+    from actgrad.progress import Progress
+    from actgrad.tracking import logged
+
+    steps = math.ceil(len(dataset.images["train"]) / cell.recipe.batch_size) * cell.recipe.epochs
+    folder, progress = Path(cell.run_dir), Progress(cell)
+    with logged(cell, dataset, steps) as run:
+        result, network = training.train(cell, dataset, [progress, run], progress.callbacks)
+        result.write(folder)
+        run.finished(result, folder, network)
+    print(f"{cell.key}: {result.metrics['status']}, results in {folder}")
+    return result.metrics["last"].get("val/accuracy", math.nan)
+
+
+def main() -> None:
+    # params.yaml's word for the recipe that the dataset's own file names, which is what Hydra takes when none is given
+    sys.argv = [argument for argument in sys.argv if argument != "recipe=default"]
+    try:
+        train()
+    except MissingConfigException as error:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        raise UserError(
+            f"{group}={choice} is not known; known: {', '.join(error.options or [])}; a new one is a file conf/{group}/{choice}.yaml"
+        ) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__
+        known = f"; known there: {', '.join(map(str, cause.parent_node))}" if getattr(cause, "parent_node", None) is not None else ""
+        raise UserError(f"{' '.join(str(error).split())}{known}") from None
+
+
+if __name__ == "__main__":
+    run_script(main)
