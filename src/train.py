@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from actgrad import config, datasets
 from actgrad.console import muted_stderr, run_script
@@ -25,7 +25,8 @@ def train(composed: DictConfig) -> float:
     cell = config.cell_config(composed)
     dataset = datasets.load(datasets.path(cell.data.name))
     with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
-        import tensorflow  # noqa: F401  (here, because it takes seconds, which --help and a refused value need not wait for)
+        import keras  # here, because it takes seconds, which --help and a refused value need not wait for
+    keras.config.disable_interactive_logging()
     from actgrad import training
     from actgrad.progress import Progress
     from actgrad.tracking import logged
@@ -52,8 +53,9 @@ def main() -> None:
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__
-        known = f"; known there: {', '.join(map(str, cause.parent_node))}" if getattr(cause, "parent_node", None) is not None else ""
-        raise UserError(f"{' '.join(str(error).split())}{known}") from None
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+            raise UserError(f"{cause.full_key} is not a key of this configuration; known there: {', '.join(cause.parent_node)}") from None
+        raise UserError(" ".join(str(error).split())) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Activation functions as Keras layers: built from their configuration, and evaluated with their derivative."""
 
+import inspect
 import pydoc
 
 import keras
@@ -11,52 +12,6 @@ from actgrad.config import Activation
 from actgrad.errors import UserError
 
 CURVE = np.linspace(-6, 6, 241, dtype=np.float32)
-
-
-class ChannelPReLU(keras.layers.PReLU):
-    """PReLU with one learned slope a channel (He et al. 2015, section 2.1), wherever it stands.
-
-    Keras' own layer learns a slope for every position of an image unless it is told the axes to share, and those
-    differ between convolutional and dense layers.
-    """
-
-    def __init__(self, initial_slope: float = 0.25, **kwargs):
-        super().__init__(alpha_initializer=keras.initializers.Constant(initial_slope), **kwargs)
-        self.initial_slope = initial_slope
-
-    def build(self, input_shape):
-        self.shared_axes = list(range(1, len(input_shape) - 1)) or None
-        super().build(input_shape)
-
-    def get_config(self):
-        return keras.layers.Layer.get_config(self) | {"initial_slope": self.initial_slope}
-
-
-class Maxout(keras.layers.Layer):
-    """The largest of `pieces` neighbouring channels (Goodfellow et al. 2013, section 2).
-
-    (…, units * pieces) becomes (…, units). The attribute `pieces` makes the network widen the layer before it.
-    """
-
-    def __init__(self, pieces: int = 2, **kwargs):
-        super().__init__(**kwargs)
-        if not isinstance(pieces, int) or pieces < 2:
-            raise ValueError(f"pieces must be a whole number of at least 2, got {pieces!r}")
-        self.pieces = pieces
-
-    def call(self, inputs):
-        return keras.ops.max(by_unit(inputs, self.pieces), axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], input_shape[-1] // self.pieces)
-
-    def get_config(self):
-        return super().get_config() | {"pieces": self.pieces}
-
-
-def by_unit(pre_activations, pieces: int):
-    """(…, units * pieces) as (…, units, pieces)."""
-    return keras.ops.reshape(pre_activations, (-1, *pre_activations.shape[1:-1], pre_activations.shape[-1] // pieces, pieces))
 
 
 def pieces(layer: keras.layers.Layer) -> int:
@@ -78,7 +33,8 @@ def build(activation: Activation, name: str | None = None) -> keras.layers.Layer
     try:
         return layer_class(**activation.config, name=name)
     except (TypeError, ValueError) as error:
-        raise UserError(f"activation.config={activation.config} is not accepted by {path}: {_first_line(error)}") from None
+        takes = ", ".join(name for name in inspect.signature(layer_class).parameters if name != "kwargs") or "no arguments"
+        raise UserError(f"activation.config={activation.config} is not accepted by {path}, which takes {takes}: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:

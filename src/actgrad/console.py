@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from actgrad.errors import UserError
 
@@ -24,7 +25,7 @@ def muted_stderr() -> Iterator[None]:
     """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "wb") as null:
+    with Path(os.devnull).open("wb") as null:
         os.dup2(null.fileno(), 2)
     try:
         yield

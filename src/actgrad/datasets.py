@@ -54,7 +54,9 @@ def prepare(data: Data, target: Path) -> Dataset:
     Raises:
         UserError: if the source cannot be had, fails its checksum, or does not hold what the configuration says.
     """
-    dataset = split(data, read(data, fetch(data)))
+    whole = read(data, fetch(data))
+    check_arrays(data.name, whole)
+    dataset = split(data, whole)
     check(data.name, dataset)
     buffer = io.BytesIO()
     arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
@@ -82,16 +84,32 @@ def load(path: Path) -> Dataset:
 
 
 def fetch(data: Data) -> Path | None:
-    """The verified source on this disk; None for a format that is part of a library."""
+    """The verified source on this disk; None for a format that is part of a library.
+
+    In this order: data.archive, the user's cache folder, each address of data.urls. What has a known checksum is kept in
+    the cache, so that the next clone of this project, or the next `dvc repro`, needs neither archive nor network.
+    """
     if data.archive is not None:
         return _local(data, Path(data.archive).expanduser())
     if data.format == "digits":
         return None
-    if not data.urls:
-        raise UserError(f"{data.name} has no address to download from; give its archive with data.archive=PATH ({data.source or 'its own'})")
     if data.sha256 is None:
-        raise UserError(f"data.sha256 of {data.name} is not set; a download is used only when its checksum is known")
-    return _download(data)
+        raise UserError(f"data.sha256 of {data.name} is not set; give a local file with data.archive=PATH, or the checksum of the download")
+    cached = _cached(data)
+    if cached.is_file() and sha256(cached) == data.sha256:
+        return cached
+    if not data.urls:
+        raise UserError(
+            f"{data.name} has no address to download from; get it from {data.source or 'its owner'} and give it once with: "
+            f"python src/download.py data={data.name} data.archive=PATH"
+        )
+    return _download(data, cached)
+
+
+def _cached(data: Data) -> Path:
+    import pooch
+
+    return pooch.os_cache("actgrad") / f"{data.name}-{data.sha256[:16]}"
 
 
 def _local(data: Data, path: Path) -> Path:
@@ -101,25 +119,28 @@ def _local(data: Data, path: Path) -> Path:
         if data.format != "image_folder":
             raise UserError(f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
         return path
-    if data.sha256 is not None and (found := sha256(path)) != data.sha256:
+    if data.sha256 is None:
+        return path
+    if (found := sha256(path)) != data.sha256:
         raise UserError(
             f"data.archive={path} has the sha256 {found}, not {data.sha256}: it is truncated or another file; "
             "get it again, or set data.sha256 if you mean to use this one"
         )
+    cached = _cached(data)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(cached, path.read_bytes())
     return path
 
 
-def _download(data: Data) -> Path:
+def _download(data: Data, cached: Path) -> Path:
     import pooch
     import requests
 
-    cache = pooch.os_cache("actgrad")
     failures = []
     for url in data.urls:
-        name = PurePosixPath(url).name
         try:
             downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-            return Path(pooch.retrieve(url, f"sha256:{data.sha256}", f"{data.name}-{name}", cache, downloader=downloader))
+            return Path(pooch.retrieve(url, f"sha256:{data.sha256}", cached.name, cached.parent, downloader=downloader))
         except (requests.RequestException, OSError) as error:
             failures.append(f"{url}: {_cause(error)}")
         except ValueError:
@@ -238,8 +259,9 @@ def _members(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                         yield path, archive.extractfile(member).read()
                     elif not member.isdir():
                         raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise UserError(f"{source} is damaged or not a tar or zip archive ({error or 'it ends too early'}); get it again") from None
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
+        raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
 
 
 def _inside(source: Path, name: str) -> PurePosixPath:
@@ -330,23 +352,32 @@ def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[n
 
 def check(name: str, dataset: Dataset) -> None:
     """Raise UserError unless the network can be trained on this dataset."""
+    check_arrays(name, dataset)
     shape = dataset.images["train"].shape[1:]
     if min(shape[:2]) < SMALLEST_SIDE or shape[2] not in (1, 3):
-        raise UserError(
-            f"{name}: images are {shape[0]}x{shape[1]}x{shape[2]}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger with 1 or 3 channels"
-        )
+        raise UserError(f"{name}: images are {_by(shape)}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger, of 1 or 3 channels")
     if len(dataset.class_names) < 2:
         raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
+    for part in ("train", "test"):
+        if len(dataset.images[part]) == 0:
+            raise UserError(f"{name}: the {part} split is empty; it needs images")
+
+
+def check_arrays(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless images are alike in all splits, and each has a label that is a class."""
+    shape, classes = dataset.images["train"].shape[1:], len(dataset.class_names)
     for part in SPLITS:
         images, labels = dataset.images[part], dataset.labels[part]
-        if part != "val" and len(images) == 0:
-            raise UserError(f"{name}: the {part} split is empty; it needs images")
         if len(images) != len(labels):
             raise UserError(f"{name}: the {part} split has {len(images)} images and {len(labels)} labels; give one label an image")
         if len(images) and images.shape[1:] != shape:
-            raise UserError(f"{name}: {part} images are {images.shape[1:]}, train images are {shape}; all must be alike")
-        if len(labels) and not (0 <= labels.min() and labels.max() < len(dataset.class_names)):
+            raise UserError(f"{name}: {part} images are {_by(images.shape[1:])}, train images {_by(shape)}; all must be alike")
+        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
             raise UserError(
-                f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; with {len(dataset.class_names)} classes "
-                f"they must be 0 to {len(dataset.class_names) - 1}"
+                f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; "
+                f"with {classes} classes they must be 0 to {classes - 1}"
             )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -59,7 +59,7 @@ class Probe:
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray, labels: np.ndarray):
-        self._outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in LAYERS])
+        self._outputs = keras.Model(model.input, [model.get_layer(name).output for name in LAYERS])
         self._activations = [model.get_layer(lenet5.activation_name(name)) for name in ACTIVATED_LAYERS]
         self._images = tf.constant(images, tf.float32)
         self._labels = tf.constant(labels)

@@ -45,7 +45,7 @@ STYLES = {
 }
 FURTHER_COLOURS = ("#000000", "#999933", "#aa4499", "#6699cc", "#661100")
 LAYER_COLOURS = dict(zip(LAYERS, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(LAYERS))), strict=True))
-POINTS = 200
+POINTS = 120
 
 
 def styles(activations: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -86,14 +86,16 @@ def study_drawings(cells: Mapping[str, Sequence[CellResult]]) -> list[Drawing]:
         Drawing(
             "learning_curves",
             "Learning curves",
-            "Lines are means over seeds, bands reach from the lowest to the highest seed. Where bands overlap, these seeds do not tell the activations apart.",
+            "Lines are means over seeds, bands reach from the lowest to the highest seed. "
+            "Where bands overlap, these seeds do not tell the activations apart.",
             svg(learning_curves(cells, validation)),
         ),
         Drawing(
             "activations",
             "The activation functions and their derivatives",
-            "Coloured: the function. Dashed: its derivative, by automatic differentiation of the very layer that was trained, at initialisation. The derivative is the factor that a "
-            "gradient is multiplied by on its way back. maxout is drawn along one of its pieces, the others at 0.",
+            "Coloured: the function. Dashed: its derivative, by automatic differentiation of the very layer that was trained, "
+            "at initialisation. The derivative is the factor that a gradient is multiplied by on its way back. "
+            "maxout is drawn along one of its pieces, the others at 0.",
             svg(activation_functions(cells)),
         ),
     ]

@@ -18,7 +18,7 @@ PROBED = ("delta_rms", "dead", "saturated")
 
 TRAIN_LOSS, TRAIN_ACCURACY = "train/loss", "train/accuracy"
 VAL_LOSS, VAL_ACCURACY = "val/loss", "val/accuracy"
-TEST_LOSS, TEST_ACCURACY = "test/loss", "test/accuracy"
+TEST = TEST_LOSS, TEST_ACCURACY = "test/loss", "test/accuracy"
 HISTORY = (TRAIN_LOSS, TRAIN_ACCURACY, VAL_LOSS, VAL_ACCURACY)
 
 

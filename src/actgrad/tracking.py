@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
@@ -14,20 +14,22 @@ import tensorflow as tf
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-import mlflow  # noqa: E402  (the line above must come first)
-from mlflow.data.code_dataset_source import CodeDatasetSource  # noqa: E402
-from mlflow.data.meta_dataset import MetaDataset  # noqa: E402
-from mlflow.entities import Metric  # noqa: E402
-from mlflow.models import infer_signature  # noqa: E402
+import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
+from mlflow.models import infer_signature
 
-from actgrad import plots, results  # noqa: E402
-from actgrad.config import Config  # noqa: E402
-from actgrad.datasets import Dataset  # noqa: E402
-from actgrad.results import LAYERS, CellResult  # noqa: E402
-from actgrad.training import Epoch  # noqa: E402
+from actgrad import plots, results
+from actgrad.config import Config
+from actgrad.datasets import Dataset
+from actgrad.results import LAYERS, CellResult
+from actgrad.training import Epoch
 
 GRADIENT_POINTS = 200
 BATCH = 1000
+LIVE = 2.0
+"""Seconds between two writes to the store while a cell trains."""
 FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
 
 
@@ -41,10 +43,14 @@ class Run:
         self._config, self._dataset = config, dataset
         self._gradient_steps = set(thinned(steps))
         self._alive = config.tracking.enabled
+        self._waiting: list[Metric] = []
+        self._logged_at = 0.0
         self._attempt(self._start)
 
     def epoch_finished(self, epoch: Epoch) -> None:
-        self._attempt(lambda: self._log(epoch_metrics(epoch, self._gradient_steps)))
+        self._queue(epoch_metrics(epoch, self._gradient_steps))
+        if time.monotonic() - self._logged_at > LIVE:
+            self._attempt(self._log)
 
     def finished(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         self._attempt(lambda: self._finish(result, folder, network))
@@ -59,6 +65,8 @@ class Run:
             action()
         except Exception as error:  # whatever the store or the way to it does
             self._alive = False
+            with suppress(Exception):  # the next cell of this process is to start a run of its own
+                mlflow.end_run("FAILED")
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             sys.stderr.write(f"tracking: {self._config.key} is no longer logged to MLflow ({reason}); its training goes on\n")
 
@@ -86,7 +94,8 @@ class Run:
 
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         last = result.metrics["last"]
-        self._log({(name, result.metrics["steps"]): last[name] for name in (results.TEST_LOSS, results.TEST_ACCURACY) if name in last})
+        self._queue({(name, result.metrics["steps"]): last[name] for name in results.TEST if name in last})
+        self._log()
         mlflow.set_tags(
             {
                 "status": result.metrics["status"],
@@ -101,22 +110,18 @@ class Run:
             ("gradient_norms", plots.cell_gradient_norms(result)),
         ):
             mlflow.log_figure(figure, f"{name}.png")
-        example = self._dataset.images["test"][:2].astype(np.float32)
-        mlflow.tensorflow.log_model(
-            network,
-            name="model",
-            signature=infer_signature(example, network(example).numpy()),
-            input_example=example,
-            pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
-        )
+        log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
 
-    def _log(self, metrics: dict[tuple[str, int], float]) -> None:
+    def _queue(self, metrics: dict[tuple[str, int], float]) -> None:
         now = int(time.time() * 1000)
+        self._waiting += [Metric(name, value, now, step) for (name, step), value in metrics.items()]
+
+    def _log(self) -> None:
         run_id = mlflow.active_run().info.run_id
-        rows = [Metric(name, value, now, step) for (name, step), value in metrics.items()]
-        for start in range(0, len(rows), BATCH):
-            mlflow.MlflowClient().log_batch(run_id, rows[start : start + BATCH])
+        for start in range(0, len(self._waiting), BATCH):
+            mlflow.MlflowClient().log_batch(run_id, self._waiting[start : start + BATCH])
+        self._waiting, self._logged_at = [], time.monotonic()
 
 
 @contextmanager
@@ -128,6 +133,20 @@ def logged(config: Config, dataset: Dataset, steps: int) -> Iterator[Run]:
     except BaseException:
         run.failed()
         raise
+
+
+def log_model(network: keras.Model, example: np.ndarray) -> None:
+    """Log the network with signature and input example; a layer that is not Keras' own is logged with the code of its module."""
+    own = {type(layer) for layer in network.layers if not type(layer).__module__.startswith("keras.")}
+    mlflow.tensorflow.log_model(
+        network,
+        name="model",
+        custom_objects={layer.__name__: layer for layer in own},
+        code_paths=sorted({sys.modules[layer.__module__.partition(".")[0]].__file__.removesuffix("/__init__.py") for layer in own}) or None,
+        signature=infer_signature(example, network(example).numpy()),
+        input_example=example,
+        pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
+    )
 
 
 def epoch_metrics(epoch: Epoch, gradient_steps: set[int]) -> dict[tuple[str, int], float]:

@@ -66,9 +66,7 @@ def train(
     recipe = config.recipe
     images, labels = dataset.images["train"], dataset.labels["train"]
     if recipe.batch_size > len(images):
-        raise UserError(
-            f"recipe.batch_size={recipe.batch_size} is more than the {len(images)} training images of {config.data.name}; choose a smaller one"
-        )
+        raise UserError(f"recipe.batch_size={recipe.batch_size} is more than the {len(images)} training images of {config.data.name}; choose fewer")
     steps = math.ceil(len(images) / recipe.batch_size)
     validation = [part[dataset.validation_split] for part in (dataset.images, dataset.labels)]
 
@@ -77,6 +75,7 @@ def train(
     model = compiled(network, config, steps)
     probe = Probe(network, *probe_batch(*validation, recipe.probe_size))
     on_device = tf.constant(images), tf.constant(labels)
+    validation_batches = _in_order(*validation)
 
     def observed(epoch: Epoch) -> Epoch:
         for observer in observers:
@@ -95,7 +94,7 @@ def train(
             rows = norms if finite.all() else norms[: finite.argmin()]
             epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
             break
-        loss, accuracy = _evaluate(model, *validation)
+        loss, accuracy = _evaluate(model, validation_batches)
         history = dict(zip(results.HISTORY, (fitted["loss"][0], fitted["accuracy"][0], loss, accuracy), strict=True))
         epochs.append(observed(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure())))
         if best is None or accuracy > best.history[results.VAL_ACCURACY]:
@@ -105,7 +104,7 @@ def train(
 
 def compiled(network: keras.Model, config: Config, steps: int) -> TappedModel:
     """The network up to its logits, as it is trained: sharing its layers, compiled, with the tap in its training step."""
-    model = TappedModel(network.inputs, network.get_layer("output").output, steps_per_epoch=steps)
+    model = TappedModel(network.input, network.get_layer("output").output, steps_per_epoch=steps)
     model.compile(
         optimizer=getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -136,9 +135,12 @@ def _batches(images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, batch_size
     return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(2)
 
 
-def _evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _in_order(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    return _batches(tf.constant(images), tf.constant(labels), np.arange(len(images)), EVALUATION_BATCH)
+
+
+def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> tuple[float, float]:
     """Mean loss and accuracy."""
-    batches = _batches(tf.constant(images), tf.constant(labels), np.arange(len(images)), EVALUATION_BATCH)
     measured = model.evaluate(batches, verbose=0, return_dict=True)
     return measured["loss"], measured["accuracy"]
 
@@ -159,15 +161,13 @@ def _result(
         "data_sha256": dataset.sha256,
         "weights_sha256": weights_sha256(model),
     }
-    test = dataset.images["test"], dataset.labels["test"]
+    test = _in_order(dataset.images["test"], dataset.labels["test"])
     if finished and not diverged:
-        metrics["last"] = finished[-1].history | dict(zip((results.TEST_LOSS, results.TEST_ACCURACY), _evaluate(model, *test), strict=True))
+        metrics["last"] = finished[-1].history | dict(zip(results.TEST, _evaluate(model, test), strict=True))
     if best is not None:
         last_weights = model.get_weights()
         model.set_weights(best_weights)
-        metrics["best"] = (
-            {"epoch": best.number} | best.history | dict(zip((results.TEST_LOSS, results.TEST_ACCURACY), _evaluate(model, *test), strict=True))
-        )
+        metrics["best"] = {"epoch": best.number} | best.history | dict(zip(results.TEST, _evaluate(model, test), strict=True))
         model.set_weights(last_weights)
     return CellResult(
         config=yaml.safe_dump(config.model_dump(), sort_keys=False),

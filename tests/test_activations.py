@@ -1,0 +1,128 @@
+"""Values and derivatives of the activation functions, and layers of the user's own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from actgrad import activations
+from actgrad.config import Activation
+from actgrad.errors import UserError
+
+ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "maxout"]
+
+
+def value(layer: keras.layers.Layer, *z: float) -> list[float]:
+    return layer(tf.constant(z, tf.float32, (len(z), 1))).numpy().ravel().tolist()
+
+
+def slope(layer: keras.layers.Layer, *z: float) -> list[float]:
+    return activations.derivative(layer, tf.constant(z, tf.float32, (len(z), 1))).numpy().ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("linear", [-1, 0, 1]),
+        ("sigmoid", [0.26894143, 0.5, 0.7310586]),
+        ("tanh", [-0.7615942, 0, 0.7615942]),
+        ("relu", [0, 0, 1]),
+        ("leaky_relu", [-0.01, 0, 1]),
+        ("prelu", [-0.25, 0, 1]),
+        ("elu", [np.exp(-1) - 1, 0, 1]),
+        ("gelu", [-0.15865525, 0, 0.84134475]),  # z times the standard normal distribution function at z
+        ("silu", [-0.26894143, 0, 0.7310586]),
+    ],
+)
+def test_values_at_minus_one_zero_and_one(cell, name, expected):
+    assert value(activations.build(cell(f"activation={name}").activation), -1, 0, 1) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("linear", [1, 1, 1]),
+        ("sigmoid", [0.19661193, 0.25, 0.19661193]),
+        ("tanh", [0.41997434, 1, 0.41997434]),
+        ("relu", [0, 0, 1]),
+        ("leaky_relu", [0.01, 0.01, 1]),
+        ("prelu", [0.25, 0.25, 1]),
+        ("elu", [np.exp(-1), 1, 1]),
+        ("silu", [0.07232949, 0.5, 0.92767051]),
+    ],
+)
+def test_derivatives_at_minus_one_zero_and_one(cell, name, expected):
+    got = slope(activations.build(cell(f"activation={name}").activation), -1, 0, 1)
+    kink = name in ("leaky_relu", "prelu", "elu")  # at 0 either side's derivative will do
+    assert [got[0], got[2]] == pytest.approx([expected[0], expected[2]], abs=1e-6)
+    assert kink or got[1] == pytest.approx(expected[1], abs=1e-6)
+
+
+def test_the_sigmoid_never_passes_more_than_a_quarter(cell):
+    curve = activations.curve(cell("activation=sigmoid").activation)
+    assert curve["derivative"].max() == pytest.approx(0.25)
+    assert curve.loc[curve["derivative"].idxmax(), "z"] == pytest.approx(0, abs=1e-6)
+    assert slope(activations.build(cell("activation=sigmoid").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
+
+
+def test_tanh_passes_all_at_zero_and_nothing_far_out(cell):
+    curve = activations.curve(cell("activation=tanh").activation)
+    assert curve["derivative"].max() == pytest.approx(1)
+    assert slope(activations.build(cell("activation=tanh").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_curve_is_that_of_the_layer_and_its_derivative_fits_its_differences(cell, name):
+    curve = activations.curve(cell(f"activation={name}").activation)
+    differences = np.gradient(curve["value"], curve["z"])
+    smooth = np.abs(curve["z"]) > 0.1  # at a kink the difference is of both sides
+    assert curve["derivative"][smooth].to_numpy() == pytest.approx(differences[smooth], abs=5e-3)
+
+
+def test_prelu_learns_one_slope_a_channel(cell):
+    for shape in ((None, 8, 8, 6), (None, 84)):
+        layer = activations.build(cell("activation=prelu").activation)
+        layer.build(shape)
+        assert layer.count_params() == shape[-1]
+        assert np.allclose(layer.get_weights()[0], 0.25)
+
+
+def test_maxout_takes_the_largest_of_neighbouring_pieces(cell):
+    layer = activations.build(cell("activation=maxout", "activation.config.pieces=3").activation)
+    z = tf.constant([[1.0, 5.0, 2.0, -1.0, -3.0, -2.0]])
+    assert layer(z).numpy().tolist() == [[5.0, -1.0]]
+    assert activations.derivative(layer, z).numpy().tolist() == [[0, 1, 0, 1, 0, 0]]
+
+
+def test_a_layer_of_ones_own_needs_no_change_here(tmp_path, monkeypatch):
+    (tmp_path / "my_acts.py").write_text(
+        "import keras\n"
+        "class Snake(keras.layers.Layer):\n"
+        "    def __init__(self, a=1.0, **kwargs):\n"
+        "        super().__init__(**kwargs)\n"
+        "        self.a = a\n"
+        "    def call(self, z):\n"
+        "        return z + keras.ops.sin(self.a * z) ** 2 / self.a\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = activations.build(Activation(name="snake", layer="my_acts.Snake", config={"a": 2.0}))
+    assert value(layer, 1.0) == pytest.approx([1 + np.sin(2) ** 2 / 2])
+    assert slope(layer, 1.0) == pytest.approx([1 + np.sin(4)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "config", "expected"),
+    [
+        ("Relu", {}, "activation.layer=Relu is not a Keras layer; name a layer of keras.layers"),
+        ("nowhere.Snake", {}, "activation.layer=nowhere.Snake is not a Keras layer; is its module on PYTHONPATH?"),
+        ("math.sqrt", {}, "activation.layer=math.sqrt is not a Keras layer"),
+        ("LeakyReLU", {"slope": 0.1}, "is not accepted by LeakyReLU, which takes negative_slope"),
+        ("LeakyReLU", {"negative_slope": -1}, "is not accepted by LeakyReLU"),
+        ("Activation", {"activation": "swoosh"}, "is not accepted by Activation"),
+        ("actgrad.layers.Maxout", {"pieces": 1}, "pieces must be a whole number of at least 2, got 1"),
+    ],
+)
+def test_a_layer_that_cannot_be_built_is_refused(layer, config, expected):
+    with pytest.raises(UserError) as refused:
+        activations.build(Activation(name="x", layer=layer, config=config))
+    assert expected in str(refused.value)

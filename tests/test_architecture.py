@@ -1,0 +1,103 @@
+"""The house: who imports whom, and that each stage of the pipeline depends on the code that it runs."""
+
+import ast
+import re
+
+import pytest
+import yaml
+
+from conftest import ROOT
+
+SRC = ROOT / "src"
+FLOORS = (
+    ("errors",),
+    ("config", "results", "datasets", "statistics", "console"),
+    ("layers", "activations", "seeding", "lenet5", "gradients"),
+    ("training",),
+    ("plots", "html", "progress", "tracking"),
+    ("download", "train", "report"),
+)
+OWNERS = {
+    "hydra": {"train"},
+    "mlflow": {"tracking"},
+    "matplotlib": {"plots"},
+    "jinja2": {"html"},
+    "tensorflow": {"activations", "seeding", "gradients", "training", "tracking"},
+}
+ONLOOKERS = {"progress", "tracking", "plots"}  # no result depends on them
+
+
+def modules() -> dict[str, ast.Module]:
+    paths = [path for path in (*SRC.glob("*.py"), *SRC.glob("actgrad/*.py")) if path.stem != "__init__"]
+    return {path.stem: ast.parse(path.read_text()) for path in paths}
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """What a module imports: `actgrad.x` as x, of other packages the first name."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "actgrad":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("actgrad."):
+                found.add(node.module.split(".")[1])
+            else:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+MODULES = modules()
+IMPORTS = {name: imports(tree) for name, tree in MODULES.items()}
+
+
+def test_every_module_has_its_floor():
+    assert sorted(name for floor in FLOORS for name in floor) == sorted(MODULES)
+
+
+def test_imports_run_downwards_only():
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    upwards = [(name, other) for name, others in IMPORTS.items() for other in others & set(MODULES) if floor[other] > floor[name]]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_a_package_is_imported_by_its_owners_only(package):
+    assert {name for name, others in IMPORTS.items() if package in others} == OWNERS[package]
+
+
+def transitive(name: str, without: set[str]) -> set[str]:
+    found, todo = set(), {name}
+    while todo:
+        module = todo.pop()
+        found.add(module)
+        todo |= (IMPORTS[module] & set(MODULES)) - found - without
+    return found
+
+
+def own_layers() -> set[str]:
+    """Modules of this project that conf/activation names by a dotted path."""
+    layers = [yaml.safe_load(path.read_text())["layer"] for path in (ROOT / "conf" / "activation").glob("*.yaml")]
+    return {layer.split(".")[1] for layer in layers if layer.startswith("actgrad.")}
+
+
+@pytest.mark.parametrize(("stage", "without"), [("download", set()), ("train", ONLOOKERS), ("report", set())])
+def test_a_stage_depends_on_the_modules_that_its_script_imports(stage, without):
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    code = {dep.removeprefix("src/").removeprefix("actgrad/").removesuffix(".py") for dep in deps if dep.endswith(".py")}
+    assert code == transitive(stage, without) | (own_layers() if stage == "train" else set())
+
+
+def test_onlookers_are_not_what_a_result_is_made_by():
+    assert not transitive("training", set()) & ONLOOKERS
+
+
+@pytest.mark.parametrize("script", ["download", "train", "report"])
+def test_entry_scripts_are_wiring(script):
+    assert len((SRC / f"{script}.py").read_text().splitlines()) <= 65
+
+
+def test_no_index_address_is_committed():
+    for path in (ROOT / "requirements.lock", ROOT / "pyproject.toml", ROOT / "Makefile"):
+        assert not re.search(r"--(extra-)?index-url|--find-links|https?://(?!127\.0\.0\.1)", path.read_text())

@@ -1,0 +1,121 @@
+"""What is configured: every file composes, the trees agree, and what is wrong is refused with a sentence."""
+
+import pytest
+import yaml
+
+from actgrad import config
+from actgrad.errors import UserError
+from conftest import ROOT, sentence
+
+GROUPS = ("activation", "data", "model", "recipe")
+NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
+
+
+def test_params_lists_every_activation_and_only_known_datasets():
+    study = config.study(ROOT / "params.yaml")
+    assert sorted(study.activations) == NAMES["activation"]
+    assert set(study.datasets) <= set(NAMES["data"])
+    assert study.datasets == ["digits", "cifar10"]
+    assert study.seeds == [0, 1, 2]
+
+
+def test_every_recipe_is_a_dependency_of_the_recipe_stage():
+    params = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["recipe"]["params"]
+    assert sorted(key for item in params for key in item if "/recipe/" in key) == [f"conf/recipe/{name}.yaml" for name in NAMES["recipe"]]
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in NAMES[group]])
+def test_every_choice_composes_and_carries_the_name_of_its_file(cell, group, name):
+    assert getattr(cell(f"{group}={name}"), group).name == name
+
+
+def test_the_article_recipe(cell):
+    recipe = cell("data=cifar10", "recipe.epochs=10").recipe
+    assert recipe.name == "article"
+    assert (recipe.input_scaling, recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs, recipe.kernel_initializer) == (
+        "none",
+        "Adam",
+        1e-3,
+        256,
+        10,
+        "glorot_uniform",
+    )
+
+
+def test_a_dataset_names_its_recipe_and_the_command_line_wins(cell):
+    assert cell("data=digits").recipe.name == "digits"
+    assert cell("data=cifar10").recipe.name == "article"
+    assert cell("data=digits", "recipe=standardized").recipe.name == "standardized"
+
+
+def test_the_key_of_a_cell(cell):
+    assert cell("activation=leaky_relu", "seed=7").key == "digits/leaky_relu-7"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("recipe.epochs=0", "recipe.epochs=0 cannot be used: input should be greater than or equal to 1"),
+        ("recipe.epochs=two", "recipe.epochs='two' cannot be used: input should be a valid integer"),
+        ("recipe.learning_rate=-1", "recipe.learning_rate=-1.0 cannot be used: input should be greater than 0"),
+        ("recipe.learning_rate=nan", "recipe.learning_rate=nan cannot be used"),
+        ("recipe.input_scaling=halved", "recipe.input_scaling='halved' cannot be used: input should be 'none' or 'standardized'"),
+        ("seed=-1", "seed=-1 cannot be used"),
+        ("seed=1.5", "seed=1.5 cannot be used: input should be a valid integer"),
+        ("model.filters=[6,16]", "model.filters=[6, 16] cannot be used: list should have at least 3 items"),
+        ("activation.name=a/b", "activation.name='a/b' cannot be used"),
+        ("+recipe.epoch=3", "recipe.epoch is not a key of this configuration; known there: name, input_scaling"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_may_be(cell, override, expected):
+    with pytest.raises(UserError) as refused:
+        cell(override)
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["activation=tnh"], "activation=tnh is not known; known: elu, gelu, leaky_relu, linear, maxout, prelu, relu, sigmoid, silu, tanh"),
+        (["recipe.epoch=3"], "recipe.epoch is not a key of this configuration; known there: name, input_scaling"),
+        (["recipe.epochs=0"], "recipe.epochs=0 cannot be used"),
+        (["data=digits", "seed=[1"], "error: "),
+        (["data=digits"], "data/digits.npz is missing; make it with: python src/download.py data=digits"),
+    ],
+)
+def test_train_refuses_with_one_sentence(script, arguments, expected):
+    assert expected in sentence(script("train.py", *arguments))
+
+
+def test_help_names_the_choices_and_the_values(script):
+    shown = script("train.py", "--help")
+    assert shown.returncode == 0
+    assert "activation: elu, gelu, leaky_relu, linear, maxout, prelu, relu, sigmoid, silu, tanh" in shown.stdout
+    assert "learning_rate: 0.001" in shown.stdout
+
+
+def test_cfg_job_prints_the_configuration(script):
+    shown = script("train.py", "data=digits", "activation=leaky_relu", "activation.config.negative_slope=0.1", "seed=7", "--cfg", "job", "--resolve")
+    printed = yaml.safe_load(shown.stdout)
+    assert printed["activation"]["config"] == {"negative_slope": 0.1}
+    assert printed["run_dir"] == "outputs/digits/leaky_relu-7/activation.config.negative_slope=0.1"
+
+
+def test_recipe_default_is_the_recipe_that_the_dataset_names(script):
+    given = script("train.py", "data=digits", "recipe=default", "--cfg", "job", "--package", "recipe")
+    assert yaml.safe_load(given.stdout)["name"] == "digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("datasets: []\nactivations: [relu]\nseeds: [0]\nrecipe: default", "params.yaml: datasets=[] cannot be used"),
+        ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "params.yaml: recipe is missing"),
+        ("datasets: [digits]\nactivations: [relu]\nseed: 0\nseeds: [0]\nrecipe: default", "params.yaml: seed is not a key"),
+    ],
+)
+def test_params_that_make_no_study_are_refused(tmp_path, text, expected):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        config.study(tmp_path / "params.yaml")
+    assert expected in str(refused.value)

@@ -1,0 +1,366 @@
+"""From a source to data/<dataset>.npz: every format on real files, and every fault with a sentence and no file left."""
+
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from actgrad import config, datasets
+from actgrad.config import Data
+from actgrad.errors import UserError
+from conftest import image_set, sentence
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def folder_files(classes=("cat", "dog"), train=6, test=2, **kwargs) -> dict[str, bytes]:
+    """{split/class/file: PNG bytes}, every image different."""
+    files = {}
+    for part, n in (("train", train), ("test", test)):
+        for label, name in enumerate(classes):
+            for i, image in enumerate(image_set(n, seed=10 * label + (part == "test"), **kwargs)):
+                files[f"pets/{part}/{name}/{i:03}.png"] = png(image)
+    return files
+
+
+def tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def unpacked(path: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def pets(archive: Path | None, **values) -> Data:
+    return config.parse(Data, {"name": "pets", "format": "image_folder", "archive": archive and str(archive), "val_size": 4} | values)
+
+
+def cifar10_files() -> tuple[dict[str, bytes], np.ndarray, np.ndarray]:
+    """A small archive in CIFAR-10's binary format, with the images and labels that were put in it."""
+    images, labels = image_set(60, size=32), np.tile(np.arange(10), 6).astype(np.uint8)
+    records = np.concatenate([labels[:, None], images.transpose(0, 3, 1, 2).reshape(60, -1)], axis=1).astype(np.uint8)
+    folder = "cifar-10-batches-bin"
+    files = {f"{folder}/data_batch_{i + 1}.bin": records[10 * i : 10 * i + 10].tobytes() for i in range(5)}
+    files |= {f"{folder}/test_batch.bin": records[50:].tobytes(), f"{folder}/batches.meta.txt": "\n".join("abcdefghij").encode() + b"\n"}
+    return files, images, labels
+
+
+def refusal(data: Data, target: Path) -> str:
+    """The sentence with which a dataset is refused; nothing may be left behind."""
+    with pytest.raises(UserError) as refused:
+        datasets.prepare(data, target)
+    assert not target.exists()
+    assert not list(target.parent.glob(".*"))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# --- formats
+
+
+def test_digits_are_split_stratified_and_fixed(digits):
+    assert {name: images.shape for name, images in digits.images.items()} == {
+        "train": (1197, 8, 8, 1),
+        "val": (240, 8, 8, 1),
+        "test": (360, 8, 8, 1),
+    }
+    assert digits.images["train"].dtype == np.uint8
+    assert digits.images["train"].max() == 255
+    for part in datasets.SPLITS:
+        counts = np.bincount(digits.labels[part], minlength=10) / len(digits.labels[part])
+        assert np.abs(counts - 0.1).max() < 0.01
+    every = np.concatenate([digits.images[part].reshape(-1, 64) for part in datasets.SPLITS])
+    from sklearn.datasets import load_digits
+
+    assert np.array_equal(np.sort(every.sum(axis=1)), np.sort(np.round(load_digits().data * 255 / 16).sum(axis=1)))
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        datasets.prepare(config.data_config("digits", []), tmp_path / f"{name}.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_val_size_0_makes_the_test_split_the_validation_split(tmp_path, digits):
+    dataset = datasets.prepare(config.data_config("digits", ["data.val_size=0"]), tmp_path / "digits.npz")
+    assert len(dataset.images["val"]) == 0
+    assert len(dataset.images["train"]) == 1437
+    assert datasets.load(tmp_path / "digits.npz").validation_split == "test"
+    assert digits.validation_split == "val"
+
+
+def test_cifar10_binary_is_read_as_its_authors_describe_it(tmp_path):
+    files, images, labels = cifar10_files()
+    archive = tar(tmp_path / "c.tar.gz", files)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    overrides = [f"data.archive={archive}", f"data.sha256={digest}", "data.val_size=10"]
+    dataset = datasets.prepare(config.data_config("cifar10", overrides), tmp_path / "cifar10.npz")
+    assert np.array_equal(dataset.images["test"], images[50:])
+    assert np.array_equal(dataset.labels["test"], labels[50:])
+    assert (len(dataset.images["train"]), len(dataset.images["val"])) == (40, 10)
+    assert dataset.class_names == list("abcdefghij")
+
+
+@pytest.mark.parametrize("make", ["tar.gz", "tar.xz", "zip", "folder"])
+def test_an_image_folder_is_the_same_from_every_container(tmp_path, make):
+    files = folder_files()
+    source = {
+        "tar.gz": lambda: tar(tmp_path / "a.tar.gz", files),
+        "tar.xz": lambda: tar(tmp_path / "a.tar.xz", files, "w:xz"),
+        "zip": lambda: zipped(tmp_path / "a.zip", files),
+        "folder": lambda: unpacked(tmp_path / "a", files),
+    }[make]()
+    dataset = datasets.prepare(pets(source), tmp_path / "pets.npz")
+    assert dataset.class_names == ["cat", "dog"]
+    assert (len(dataset.images["train"]), len(dataset.images["val"]), len(dataset.images["test"])) == (8, 4, 4)
+    assert np.array_equal(dataset.images["test"][:2], image_set(2, seed=1))
+    assert dataset.labels["test"].tolist() == [0, 0, 1, 1]
+
+
+def test_grey_images_keep_one_channel_and_mixed_ones_get_three(tmp_path):
+    grey = folder_files(channels=1)
+    assert datasets.prepare(pets(tar(tmp_path / "g.tar.gz", grey)), tmp_path / "g.npz").images["train"].shape[1:] == (8, 8, 1)
+    mixed = grey | {"pets/test/cat/000.png": png(image_set(1)[0])}
+    assert datasets.prepare(pets(tar(tmp_path / "m.tar.gz", mixed)), tmp_path / "m.npz").images["train"].shape[1:] == (8, 8, 3)
+
+
+def npz(path: Path, **changes) -> Path:
+    arrays = {
+        "x_train": image_set(20, size=12),
+        "y_train": np.tile([0, 1], 10),
+        "x_test": image_set(4, size=12, seed=1),
+        "y_test": np.array([0, 1, 0, 1]),
+    } | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+def test_an_npz_of_ones_own(tmp_path):
+    source = npz(tmp_path / "own.npz", x_train=image_set(20, size=12).astype(np.float64), class_names=np.array(["no", "yes"]))
+    dataset = datasets.prepare(pets(source, format="npz"), tmp_path / "pets.npz")
+    assert dataset.class_names == ["no", "yes"]
+    assert dataset.images["train"].shape == (16, 12, 12, 3)
+    assert dataset.images["train"].dtype == np.uint8
+
+
+# --- faults
+
+
+def test_faults_of_archives(tmp_path):
+    files = folder_files()
+    target = tmp_path / "out" / "pets.npz"
+    whole = tar(tmp_path / "whole.tar.gz", files)
+    truncated = tmp_path / "truncated.tar.gz"
+    truncated.write_bytes(whole.read_bytes()[:-400])
+    assert "is damaged or not a tar or zip archive" in refusal(pets(truncated), target)
+    assert "it is truncated or another file" in refusal(pets(truncated, sha256=hashlib.sha256(whole.read_bytes()).hexdigest()), target)
+    broken_zip = zipped(tmp_path / "broken.zip", files)
+    broken_zip.write_bytes(broken_zip.read_bytes()[:-60])
+    assert "is damaged or not a tar or zip archive" in refusal(pets(broken_zip), target)
+    for name in ("../evil.png", "/etc/evil.png", "pets/train/cat/../../../../evil.png"):
+        assert "points outside the archive" in refusal(pets(tar(tmp_path / "evil.tar.gz", files | {name: b""})), target)
+        assert "points outside the archive" in refusal(pets(zipped(tmp_path / "evil.zip", files | {name: b""})), target)
+    with tarfile.open(tmp_path / "link.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("pets/train/cat/000.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    assert "is a link or a device" in refusal(pets(tmp_path / "link.tar.gz"), target)
+    assert "does not exist" in refusal(pets(tmp_path / "absent.zip"), target)
+
+
+def test_faults_of_image_folders(tmp_path):
+    files = folder_files()
+    target = tmp_path / "out" / "pets.npz"
+
+    def refused(changed: dict[str, bytes]) -> str:
+        return refusal(pets(tar(tmp_path / "a.tar.gz", changed)), target)
+
+    unreadable = refused(files | {"pets/train/cat/001.png": b"not an image"})
+    assert "pets/train/cat/001.png cannot be read as an image" in unreadable
+    cut = refused(files | {"pets/train/cat/001.png": files["pets/train/cat/001.png"][:80]})
+    assert "pets/train/cat/001.png cannot be read as an image" in cut
+    no_dogs = refused({name: content for name, content in files.items() if "test/dog" not in name})
+    assert "the test split has no folder for the class 'dog'" in no_dogs
+    no_test = refused({name: content for name, content in files.items() if "/test/" not in name})
+    assert "has no images under test/<class>/" in no_test
+    other_size = refused(files | {"pets/test/cat/000.png": png(image_set(1, size=9)[0])})
+    assert "pets/test/cat/000.png is 9x9, others are 8x8" in other_size
+    assert "images are 3x3x3; they must be 4x4 or larger" in refused(folder_files(size=3))
+    assert "pets has 1 class" in refused(folder_files(classes=("cat",)))
+
+
+def test_faults_of_arrays(tmp_path):
+    target = tmp_path / "out" / "pets.npz"
+
+    def refused(**changes) -> str:
+        return refusal(pets(npz(tmp_path / "own.npz", **changes), format="npz"), target)
+
+    assert "labels of the train split run from 0 to 2; with 2 classes they must be 0 to 1" in refused(
+        y_train=np.tile([0, 1, 2, 0, 1], 4), class_names=np.array(["no", "yes"])
+    )
+    assert "run from -1 to 1" in refused(y_test=np.array([-1, 1, 0, 1]))
+    assert "has no array y_test" in refused(y_test=None)
+    assert "must hold whole pixel values from 0 to 255" in refused(x_train=np.full((20, 12, 12, 3), np.nan))
+    assert "must hold whole pixel values from 0 to 255" in refused(x_train=image_set(20, size=12) / 255)
+    assert "must be (n, height, width)" in refused(x_train=np.zeros((20, 12), np.uint8))
+    assert "20 images and 4 labels" in refused(y_train=np.array([0, 1, 0, 1]))
+    assert "must be whole numbers" in refused(y_train=np.linspace(0, 1, 20))
+    assert "is not an .npz of plain arrays" in refused(x_train=np.array([{"a": 1}]))
+    assert "images are 12x12x2; they must be" in refused(x_train=image_set(20, 12, 2), x_test=image_set(4, 12, 2))
+    (tmp_path / "no.npz").write_bytes(b"no")
+    assert "is not an .npz of plain arrays" in refusal(pets(tmp_path / "no.npz", format="npz"), target)
+
+
+def test_a_split_that_cannot_be_taken(tmp_path):
+    source = tar(tmp_path / "a.tar.gz", folder_files())
+    for size in (1, 11, 12, 99):
+        assert f"data.val_size={size} cannot be taken from 12 training images of 2 classes" in refusal(
+            pets(source, val_size=size), tmp_path / "p.npz"
+        )
+
+
+# --- downloads
+
+
+@pytest.fixture
+def server():
+    """Serve {path: bytes} on this machine; anything else is a 404. Counts its requests."""
+    content: dict[str, bytes] = {}
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path in content else 404)
+            self.end_headers()
+            self.wfile.write(content.get(self.path, b""))
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", content, asked
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def remote(server, tmp_path) -> Callable[..., tuple[Data, list[str]]]:
+    address, content, asked = server
+    body = tar(tmp_path / "served.tar.gz", folder_files()).read_bytes()
+    content |= {"/good": body, "/truncated": body[:-10]}
+
+    def data(*names: str) -> Data:
+        return pets(None, urls=[f"{address}/{name}" for name in names], sha256=hashlib.sha256(body).hexdigest())
+
+    return lambda *names: (data(*names), asked)
+
+
+def test_sources_are_tried_in_order_and_only_the_checksum_counts(remote, tmp_path):
+    data, asked = remote("absent", "truncated", "good")
+    dataset = datasets.prepare(data, tmp_path / "pets.npz")
+    assert asked == ["/absent", "/truncated", "/good"]
+    assert len(dataset.images["train"]) == 8
+
+
+def test_a_second_clone_downloads_nothing(remote, tmp_path):
+    data, asked = remote("good")
+    for clone in "ab":
+        (tmp_path / clone).mkdir()
+        datasets.prepare(data, tmp_path / clone / "pets.npz")
+    assert asked == ["/good"]
+
+
+def test_a_local_archive_is_kept_for_the_next_time(tmp_path):
+    archive = tar(tmp_path / "a.tar.gz", folder_files())
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    datasets.prepare(pets(archive, sha256=digest), tmp_path / "a.npz")
+    archive.unlink()
+    datasets.prepare(pets(None, sha256=digest), tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_no_source_that_works_names_the_ways_out(remote, tmp_path):
+    data, _ = remote("absent", "truncated")
+    said = refusal(data, tmp_path / "out" / "pets.npz")
+    assert "HTTP status 404" in said
+    assert "has not the sha256" in said
+    assert "data.archive=PATH" in said
+    assert "data=digits" in said
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_no_network_names_the_ways_out(script):
+    said = sentence(script("download.py", "data=cifar10", "data.urls=[http://127.0.0.1:9/cifar-10-binary.tar.gz]"))
+    assert "no connection" in said
+    assert "data.archive=PATH" in said
+    assert "data=digits" in said
+
+
+# --- the command
+
+
+def test_download_makes_the_file_and_says_what_is_in_it(script, tmp_path):
+    done = script("download.py", "data=digits")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "data/digits.npz: 1197 train, 240 val, 360 test images of 8x8x1, 10 classes\n"
+    assert (tmp_path / "data" / "digits.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data=digit"], "data=digit is not known; known: cifar10, cifar10_jpeg, digits"),
+        (["digits"], "'digits' is not understood; begin with data=NAME"),
+        (["data=digits", "val_size=0"], "'val_size=0' is not understood; write data.KEY=VALUE"),
+        (["data=digits", "data.vals=0"], "data.vals is not a key of this configuration; known there: name, format"),
+        (["data=cifar10_jpeg"], "cifar10_jpeg has no address to download from"),
+    ],
+)
+def test_download_refuses_with_one_sentence(script, tmp_path, arguments, expected):
+    assert expected in sentence(script("download.py", *arguments))
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    datasets.write_bytes(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        datasets.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir() if item.is_file()] == ["file"]

@@ -1,0 +1,199 @@
+"""What is in MLflow is what is in the files; a store that fails costs no training."""
+
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from actgrad import tracking, training
+from actgrad.results import LAYERS, CellResult, sha256
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A folder with a store of its own, in which two cells of tanh and one of relu have been tracked."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("tracked")
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+        mlflow.set_tracking_uri(None)
+
+
+def track(configuration, dataset, folder) -> CellResult:
+    with tracking.logged(configuration, dataset, 20) as run:
+        result, network = training.train(configuration, dataset, [run])
+        result.write(folder)
+        run.finished(result, folder, network)
+    return result
+
+
+@pytest.fixture(scope="module")
+def tracked(store, cell, few_digits):
+    return {
+        key: track(cell(f"activation={key[0]}", f"seed={key[1]}"), few_digits, store / f"{key[0]}-{key[1]}")
+        for key in (("tanh", 0), ("tanh", 1), ("relu", 0))
+    }
+
+
+@pytest.fixture
+def client(tracked, store) -> mlflow.MlflowClient:
+    assert tracked
+    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    return mlflow.MlflowClient()
+
+
+@pytest.fixture
+def run(client) -> mlflow.entities.Run:
+    experiment = client.get_experiment_by_name("digits")
+    (found,) = client.search_runs([experiment.experiment_id], "tags.key = 'digits/tanh-0'")
+    return found
+
+
+def history(client, run, name: str) -> dict[int, float]:
+    return {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
+
+
+def test_metrics_of_epochs_are_those_of_the_history(client, run, tracked):
+    rows = tracked["tanh", 0].history
+    for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
+        assert history(client, run, name) == dict(zip(rows["step"], rows[name], strict=True))
+    last = tracked["tanh", 0].metrics["last"]
+    assert history(client, run, "test/accuracy") == {20: last["test/accuracy"]}
+    assert history(client, run, "test/loss") == {20: last["test/loss"]}
+
+
+def test_gradient_norms_and_probe_are_those_of_the_files(client, run, tracked):
+    gradients = tracked["tanh", 0].gradients
+    for layer in LAYERS:
+        assert history(client, run, f"grad_norm/{layer}") == dict(zip(gradients["step"], gradients[layer].astype(float), strict=True))
+    probe = tracked["tanh", 0].probe
+    for name in ("delta_rms", "dead", "saturated"):
+        for layer in LAYERS:
+            rows = probe[(probe["layer"] == layer) & probe[name].notna()]
+            assert history(client, run, f"{name}/{layer}") == dict(zip(rows["step"], rows[name].astype(float), strict=True))
+
+
+def test_a_run_has_no_more_metrics_than_a_page_can_hold(run):
+    assert len(run.data.metrics) == 24
+
+
+def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
+    steps = tracking.thinned(1960)
+    assert (len(steps), steps[0], steps[-1]) == (200, 1, 1960)
+    assert set(np.diff(steps)) <= {9, 10}
+    assert tracking.thinned(20) == list(range(1, 21))
+
+
+def test_params_are_the_whole_configuration(run, store):
+    configuration = yaml.safe_load((store / "tanh-0" / "config.yaml").read_text())
+    assert run.data.params == {key: str(value) for key, value in tracking.flat(configuration).items()}
+    assert run.data.params["recipe.learning_rate"] == "0.001"
+    assert run.data.params["activation.config.activation"] == "tanh"
+
+
+def test_tags_say_what_ran(run, store, tracked, few_digits):
+    expected = {
+        "kind": "cell",
+        "key": "digits/tanh-0",
+        "dataset": "digits",
+        "activation": "tanh",
+        "seed": "0",
+        "recipe": "digits",
+        "status": "finished",
+        "validation_split": "val",
+        "data_sha256": few_digits.sha256,
+        "config_sha256": sha256(store / "tanh-0" / "config.yaml"),
+        "weights_sha256": tracked["tanh", 0].metrics["weights_sha256"],
+    }
+    assert {name: run.data.tags.get(name) for name in expected} == expected
+    assert run.info.run_name == "digits/tanh-0"
+    assert run.info.status == "FINISHED"
+
+
+def test_git_commit_and_dirt_are_tags_and_no_repository_is_no_error(monkeypatch, tmp_path, store):
+    assert tracking.git_state() == {}
+    import subprocess
+
+    monkeypatch.chdir(tmp_path)
+    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run(["git", *command], check=True)
+    clean = tracking.git_state()
+    assert (len(clean["git_commit"]), clean["git_dirty"]) == (40, "false")
+    (tmp_path / "file").write_text("")
+    assert tracking.git_state() == clean | {"git_dirty": "true"}
+    assert store
+
+
+def test_cells_are_children_of_one_run_per_activation(client, run):
+    parents = client.search_runs([run.info.experiment_id], "tags.kind = 'activation'")
+    assert sorted(parent.info.run_name for parent in parents) == ["relu", "tanh"]
+    cells = client.search_runs([run.info.experiment_id], "tags.kind = 'cell'")
+    of = {parent.info.run_id: parent.info.run_name for parent in parents}
+    assert sorted((cell.info.run_name, of[cell.data.tags["mlflow.parentRunId"]]) for cell in cells) == [
+        ("digits/relu-0", "relu"),
+        ("digits/tanh-0", "tanh"),
+        ("digits/tanh-1", "tanh"),
+    ]
+
+
+def test_the_dataset_is_an_input_of_the_run(run, few_digits):
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", few_digits.sha256[:36])
+
+
+def test_artifacts_are_the_files_and_two_figures(client, run, store):
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert names >= {*tracking.FILES, "learning_curves.png", "gradient_norms.png"}
+    for name in tracking.FILES:
+        assert (store / "tanh-0" / name).read_bytes() == Path(client.download_artifacts(run.info.run_id, name)).read_bytes()
+
+
+def test_the_model_takes_raw_pixels_and_answers_as_the_network_did(run, tracked, few_digits):
+    (output,) = run.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
+    assert model.metadata.saved_input_example_info is not None
+    probabilities = model.predict(few_digits.images["test"].astype(np.float32))
+    accuracy = np.mean(probabilities.argmax(axis=1) == few_digits.labels["test"])
+    assert accuracy == pytest.approx(tracked["tanh", 0].metrics["last"]["test/accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
+def test_a_store_that_is_down_costs_no_training(cell, few_digits, tmp_path, monkeypatch, capsys, uri, trained):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    result = track(cell("activation=tanh"), few_digits, tmp_path / "cell")
+    assert result.metrics == trained[1].metrics
+    assert (tmp_path / "cell" / "metrics.json").is_file()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tracking: ")]
+    assert len(said) == 1
+    assert "digits/tanh-0 is no longer logged to MLflow" in said[0]
+
+
+def test_a_training_that_fails_leaves_a_failed_run(client, run, cell, few_digits):
+    with pytest.raises(ZeroDivisionError), tracking.logged(cell("activation=elu"), few_digits, 20):
+        raise ZeroDivisionError
+    (failed,) = client.search_runs([run.info.experiment_id], "tags.key = 'digits/elu-0'")
+    assert failed.info.status == "FAILED"
+
+
+def test_nothing_is_logged_when_tracking_is_off(cell, few_digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    track(cell("tracking.enabled=false"), few_digits, tmp_path / "cell")
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
+
+
+def test_epoch_metrics_skip_what_was_not_measured():
+    gradients = pd.DataFrame({"step": [1, 2], **{layer: [1.0, 2.0] for layer in LAYERS}})
+    probe = pd.DataFrame({"layer": ["conv1", "output"], "delta_rms": [0.1, 0.2], "dead": [3, None], "saturated": [0.5, None]})
+    logged = tracking.epoch_metrics(training.Epoch(1, 2, {"val/loss": 0.3}, gradients, probe), {2})
+    assert logged == {("val/loss", 2): 0.3} | {(f"grad_norm/{layer}", 2): 2.0 for layer in LAYERS} | {
+        ("delta_rms/conv1", 2): 0.1,
+        ("delta_rms/output", 2): 0.2,
+        ("dead/conv1", 2): 3.0,
+        ("saturated/conv1", 2): 0.5,
+    }

@@ -1,0 +1,123 @@
+"""One cell, trained on real digits."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from actgrad import results, seeding, training
+from actgrad.config import Config
+from actgrad.datasets import Dataset
+from actgrad.errors import UserError
+from actgrad.results import LAYERS, CellResult
+
+
+def test_order_is_a_permutation_and_a_function_of_seed_and_epoch():
+    assert sorted(seeding.order(3, 5, 100)) == list(range(100))
+    assert np.array_equal(seeding.order(3, 5, 100), seeding.order(3, 5, 100))
+    assert not np.array_equal(seeding.order(3, 5, 100), seeding.order(3, 6, 100))
+    assert not np.array_equal(seeding.order(3, 5, 100), seeding.order(4, 5, 100))
+
+
+def test_a_cell_trained_twice_is_the_same_to_the_bit(cell, few_digits, trained, tmp_path):
+    _, first, _ = trained
+    second, _ = training.train(cell("activation=tanh"), few_digits)
+    first.write(tmp_path / "first")
+    second.write(tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_another_seed_gives_other_weights(cell, few_digits, trained):
+    other, _ = training.train(cell("activation=tanh", "seed=1"), few_digits)
+    assert other.metrics["weights_sha256"] != trained[1].metrics["weights_sha256"]
+
+
+def test_what_a_cell_measures(trained, few_digits):
+    configuration, result, network = trained
+    assert Config.model_validate(yaml.safe_load(result.config)) == configuration
+    assert result.history["epoch"].tolist() == [1, 2]
+    assert result.history["step"].tolist() == [10, 20]
+    assert result.gradients.columns.tolist() == ["step", *LAYERS]
+    assert (result.gradients[list(LAYERS)] > 0).all(axis=None)
+    assert result.gradients["conv1"].dtype == np.float32
+    last, best = result.metrics["last"], result.metrics["best"]
+    for part, prefix in (("val", "val"), ("test", "test")):
+        probabilities = network.predict(few_digits.images[part].astype(np.float32), verbose=0)
+        labels = few_digits.labels[part]
+        assert last[f"{prefix}/accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels), abs=1e-6)
+        assert last[f"{prefix}/loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-4)
+    assert best["val/accuracy"] == result.history["val/accuracy"].max()
+    assert best["epoch"] == result.history.loc[result.history["val/accuracy"].idxmax(), "epoch"]
+    assert result.metrics["status"] == "finished"
+    assert result.metrics["validation_split"] == "val"
+
+
+def test_without_a_validation_split_the_test_split_validates_and_says_so(cell, few_digits):
+    empty = {name: part[:0] if name == "val" else part for name, part in few_digits.images.items()}
+    no_val = Dataset(empty, few_digits.labels | {"val": few_digits.labels["val"][:0]}, few_digits.class_names)
+    result, _ = training.train(cell("recipe.epochs=1"), no_val)
+    assert result.metrics["validation_split"] == "test"
+    assert result.metrics["last"]["val/accuracy"] == result.metrics["last"]["test/accuracy"]
+    assert results.validation_label(result.metrics) == "test as validation"
+
+
+def test_a_probe_batch_takes_every_class_of_a_sorted_split(few_digits):
+    order = np.argsort(few_digits.labels["test"], kind="stable")
+    _, labels = training.probe_batch(few_digits.images["test"][order], few_digits.labels["test"][order], 30)
+    assert len(labels) == 30
+    assert set(labels) == set(range(10))
+    assert len(training.probe_batch(few_digits.images["test"], few_digits.labels["test"], 10**6)[1]) == len(few_digits.labels["test"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(cell, few_digits, tmp_path):
+    seen = []
+
+    class Observer:
+        def epoch_finished(self, epoch):
+            seen.append(epoch)
+
+    result, _ = training.train(cell("activation=linear", "recipe.optimizer=SGD", "recipe.learning_rate=1e30"), few_digits, [Observer()])
+    assert result.metrics["status"] == "diverged"
+    assert result.metrics["last"] == result.metrics["best"] == {}
+    assert len(result.history) == 0
+    assert 1 <= len(result.gradients) < 10
+    assert np.isfinite(result.gradients[list(LAYERS)]).all(axis=None)
+    assert result.probe["epoch"].unique().tolist() == [0]
+    assert [epoch.number for epoch in seen] == [0, 1]
+    result.write(tmp_path / "cell")
+    assert CellResult.read(tmp_path / "cell").metrics == result.metrics
+
+
+def test_bfloat16_and_standardized_inputs_train(cell, few_digits):
+    configuration = cell("activation=maxout", "recipe=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16")
+    result, _ = training.train(configuration, few_digits)
+    assert result.metrics["status"] == "finished"
+    assert result.metrics["last"]["train/accuracy"] > 0.3
+
+
+def test_a_batch_larger_than_the_training_split_is_refused(cell, few_digits):
+    with pytest.raises(UserError, match=r"recipe.batch_size=301 is more than the 300 training images of digits; choose fewer"):
+        training.train(cell("recipe.batch_size=301"), few_digits)
+
+
+def test_another_thread_count_in_one_process_is_refused(cell, few_digits):
+    with pytest.raises(UserError, match=r"recipe.threads=3 cannot be set in a process that already uses another number"):
+        training.train(cell("recipe.threads=3"), few_digits)
+
+
+def test_files_of_a_cell_are_read_as_they_were_written(trained, tmp_path):
+    _, result, _ = trained
+    result.write(tmp_path)
+    again = CellResult.read(tmp_path)
+    pd.testing.assert_frame_equal(again.gradients, result.gradients)
+    pd.testing.assert_frame_equal(again.history, result.history)
+    pd.testing.assert_frame_equal(again.probe, result.probe, check_dtype=False)
+    assert (again.config, again.metrics) == (result.config, result.metrics)
+
+
+def test_a_missing_file_of_a_cell_is_named(trained, tmp_path):
+    trained[1].write(tmp_path)
+    (tmp_path / "probe.csv").unlink()
+    with pytest.raises(UserError, match=r"probe.csv is missing; train the cell: dvc repro"):
+        CellResult.read(tmp_path)
