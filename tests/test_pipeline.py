@@ -1,0 +1,194 @@
+"""The pipeline through DVC, on a shrunk study, in a copy of the repository."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT
+
+PARTS = ("conf", "src", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "recipe": "default"}
+CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0"}
+
+
+class Project:
+    """A repository with the real configuration, shrunk: two activations, one seed, one epoch."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for part in PARTS:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
+        self.edit("conf/recipe/digits.yaml", "epochs: 15", "epochs: 1")
+        self.run("git", "init", "-q")
+        self.commit("start")
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command as a user with the environment activated would, and return all that it prints."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "a"), ("EMAIL", "a@b"))}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST"))}
+        done = subprocess.run(command, cwd=self.folder, env=env | who | {"PATH": path}, capture_output=True, text=True)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert text.count(old) == 1, (name, old)
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def stale(self) -> set[str]:
+        """The stages that `dvc repro` would run, by their own dependencies."""
+        return set(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))
+
+    def undo(self) -> None:
+        self.run("git", "checkout", "--", ".")
+        self.run("git", "clean", "-fdq")
+        self.run("dvc", "checkout", "-q")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """The shrunk study, reproduced once and committed."""
+    project = Project(tmp_path_factory.mktemp("project with spaces"))
+    project.printed = project.run("dvc", "repro")
+    project.commit("results")
+    return project
+
+
+@pytest.fixture(autouse=True)
+def as_committed(project):
+    yield
+    project.undo()
+
+
+def test_from_nothing_to_a_report(project):
+    assert (project.folder / "reports" / "digits" / "index.html").is_file()
+    table = pd.read_csv(project.folder / "reports" / "digits" / "summary.csv").set_index("activation")
+    for name in STUDY["activations"]:
+        metrics = json.loads((project.folder / "runs" / "digits" / f"{name}-0" / "metrics.json").read_text())
+        assert table.loc[name, "test_accuracy_last_mean"] == metrics["last"]["test/accuracy"]
+        assert metrics["steps"] == 38
+        assert f"digits/{name}-0  epoch 1/1  train/loss" in project.printed
+    assert "Traceback" not in project.printed
+    assert "Warning" not in project.printed
+
+
+def test_results_are_in_git_and_the_rest_is_not(project):
+    assert project.run("git", "status", "--porcelain") == ""
+    tracked = project.run("git", "ls-files", "runs", "reports", "data", "dvc.lock").split()
+    assert {"dvc.lock", "reports/digits/index.html", "runs/digits/recipe.yaml", "runs/digits/relu-0/metrics.json"} <= set(tracked)
+    assert not [name for name in tracked if name.endswith((".npz", ".parquet", "history.csv", ".gitignore"))]
+
+
+def test_every_cell_has_its_run(project):
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    cells = client.search_runs([experiment.experiment_id], "tags.kind = 'cell'")
+    assert sorted((cell.info.run_name, cell.info.status) for cell in cells) == [("digits/relu-0", "FINISHED"), ("digits/sigmoid-0", "FINISHED")]
+    for cell in cells:
+        metrics = json.loads((project.folder / "runs" / cell.info.run_name / "metrics.json").read_text())
+        assert cell.data.tags["weights_sha256"] == metrics["weights_sha256"]
+        assert cell.data.metrics["test/accuracy"] == metrics["last"]["test/accuracy"]
+        assert len(cell.data.tags["git_commit"]) == 40
+
+
+def test_a_second_repro_does_nothing(project):
+    assert project.stale() == set()
+    assert "Data and pipelines are up to date." in project.run("dvc", "repro")
+
+
+def test_a_forced_repro_leaves_every_byte(project):
+    project.run("dvc", "repro", "--force", "report@digits")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "stages"),
+    [
+        ("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}", {"train@digits-relu-0"}),
+        ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", CELLS),
+        (
+            "conf/data/digits.yaml",
+            "val_size: 240",
+            "val_size: 120",
+            {"download@digits", "recipe@digits", "train@digits-relu-0", "train@digits-sigmoid-0"},
+        ),
+        ("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2", {"recipe@digits"}),
+        ("conf/tracking/mlflow.yaml", "experiment: ${data.name}", "experiment: mine", set()),
+        ("src/actgrad/plots.py", "POINTS = 120", "POINTS = 100", {"report@digits"}),
+    ],
+)
+def test_what_an_edit_makes_stale(project, name, old, new, stages):
+    project.edit(name, old, new)
+    assert project.stale() == stages
+
+
+def test_editing_another_recipe_retrains_nothing(project):
+    project.edit("conf/recipe/standardized.yaml", "input_scaling: standardized", "input_scaling: none")
+    planned = project.run("dvc", "repro")
+    assert "Running stage 'recipe@digits'" in planned
+    assert "Stage 'train@digits-relu-0' didn't change, skipping" in planned
+    assert "Running stage 'train" not in planned
+
+
+def test_the_commands_of_a_dvc_user(project):
+    shown = project.run("dvc", "metrics", "show")
+    assert "runs/digits/relu-0/metrics.json" in shown
+    assert "last.test/accuracy" in shown
+    project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2")
+    difference = project.run("dvc", "params", "diff")
+    assert "conf/recipe/digits.yaml" in difference
+    assert "epochs" in difference
+    assert "index.html" in project.run("dvc", "plots", "show")
+
+
+def test_an_experiment_with_other_values(project):
+    project.run("dvc", "exp", "run", "-S", "activations=[relu]", "-S", "conf/recipe/digits.yaml:epochs=2", "report@digits")
+    history = pd.read_csv(project.folder / "runs" / "digits" / "relu-0" / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert pd.read_csv(project.folder / "reports" / "digits" / "summary.csv")["activation"].tolist() == ["relu"]
+    assert (project.folder / "conf" / "recipe" / "digits.yaml").read_text().startswith("#")
+
+
+def test_an_activation_of_ones_own_is_a_file_and_a_word(project):
+    (project.folder / "conf" / "activation" / "softplus.yaml").write_text("name: softplus\nlayer: Activation\nconfig: {activation: softplus}\n")
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu", "softplus"]}))
+    printed = project.run("dvc", "repro")
+    assert "Stage 'train@digits-relu-0' didn't change, skipping" in printed
+    assert "digits/softplus-0: finished" in printed
+    assert "softplus" in (project.folder / "reports" / "digits" / "index.html").read_text()
+
+
+def test_runs_by_hand_leave_the_pipeline_alone(project):
+    arguments = ["data=digits", "activation=leaky_relu", "activation.config.negative_slope=0.1", "recipe.epochs=1", "seed=7"]
+    printed = project.run("python", "src/train.py", *arguments)
+    folder = "outputs/digits/leaky_relu-7/activation.config.negative_slope=0.1,recipe.epochs=1"
+    assert f"digits/leaky_relu-7: finished, results in {folder}" in printed
+    written = yaml.safe_load((project.folder / folder / "config.yaml").read_text())
+    assert written["activation"]["config"] == {"negative_slope": 0.1}
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.stale() == set()
+
+
+def test_several_cells_in_one_command(project):
+    printed = project.run("python", "src/train.py", "-m", "data=digits", "activation=tanh,elu", "recipe.epochs=1")
+    assert "digits/tanh-0: finished" in printed
+    assert "digits/elu-0: finished" in printed
+    assert project.run("git", "status", "--porcelain") == ""

@@ -1,0 +1,179 @@
+"""The report: its numbers, its files, and what it refuses."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actgrad import html, plots, results, statistics
+from actgrad.config import Study
+from actgrad.results import LAYERS, CellResult
+from conftest import ROOT, sentence
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metrics) -> CellResult:
+    """A cell whose figures are known, in the form of a real one."""
+    step = np.arange(1, 10 * epochs + 1)
+    history = pd.DataFrame({"epoch": range(1, epochs + 1), "step": range(10, 10 * epochs + 1, 10)})
+    for name in results.HISTORY:
+        history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
+    gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
+    probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, "delta_rms": 0.1} for e in range(epochs + 1) for layer in LAYERS])
+    z = np.linspace(-6, 6, 25)
+    values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
+    return CellResult(
+        config=f"data: {{source: '{HOSTILE}', licence: ''}}\nrecipe: {{name: r, input_scaling: none, optimizer: Adam, learning_rate: 0.1, "
+        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}",
+        history=history,
+        gradients=gradients,
+        probe=probe,
+        activation=pd.DataFrame({"z": z, "value": z, "derivative": 1.0}),
+        metrics={
+            "key": f"toy/{activation}-{seed}",
+            "status": "finished",
+            "validation_split": "val",
+            "last": values,
+            "best": {"epoch": epochs} | values,
+            "data_sha256": "0" * 64,
+        }
+        | metrics,
+    )
+
+
+STUDY = Study(datasets=["toy"], activations=["relu", "snake"], seeds=[0, 1], recipe="default")
+
+
+def study_cells(**metrics) -> dict[str, list[CellResult]]:
+    return {"relu": [made_up("relu", 0, 0.5), made_up("relu", 1, 0.7)], "snake": [made_up("snake", 0, 0.9, **metrics), made_up("snake", 1, 0.9)]}
+
+
+def page(cells: dict[str, list[CellResult]]) -> str:
+    return html.report("toy", STUDY, cells, statistics.summary(cells), plots.study_drawings(cells))
+
+
+def test_summary_is_mean_and_sample_deviation_over_seeds():
+    table = statistics.summary(study_cells()).set_index("activation")
+    relu = table.loc["relu"]
+    assert (relu["seeds"], relu["diverged"]) == ("0 1", 0)
+    assert relu["val_accuracy_last_mean"] == pytest.approx(0.6)
+    assert relu["val_accuracy_last_sd"] == pytest.approx(np.sqrt(0.02))
+    assert table.loc["snake", "test_accuracy_best_sd"] == 0
+    assert relu["conv1_gradient_norm_first_mean"] == 1
+    assert relu["conv1_gradient_norm_last_mean"] == pytest.approx(1 / 30)
+    assert relu["output_gradient_norm_first_mean"] == 5
+
+
+def test_one_seed_has_no_deviation():
+    table = statistics.summary({"relu": [made_up("relu", 0, 0.5)]})
+    assert np.isnan(table.loc[0, "val_accuracy_last_sd"])
+    assert table.loc[0, "val_accuracy_last_mean"] == 0.5
+
+
+def test_the_page_is_one_file_and_names_are_escaped():
+    text = page(study_cells())
+    assert HOSTILE not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert not re.search(r"""(src|href)=["'](?!data:image/svg|summary\.csv)""", text)
+    assert text.count("<img src=") == 4
+    assert "60.0<small> ± 14.1</small>" in text
+
+
+def test_a_study_without_validation_split_is_labelled():
+    cells = study_cells()
+    for of_activation in cells.values():
+        for cell in of_activation:
+            cell.metrics["validation_split"] = "test"
+    text = page(cells)
+    assert "test as validation" in text
+    assert "No validation split was taken" in text
+    assert "No validation split was taken" not in page(study_cells())
+
+
+def test_a_cell_that_diverged_is_shown_and_named():
+    cells = study_cells(status="diverged", last={}, best={})
+    broken = cells["snake"][0]
+    cells["snake"][0] = dataclasses.replace(broken, history=broken.history[:0], probe=broken.probe[broken.probe["epoch"] == 0])
+    text = page(cells)
+    assert "toy/snake-0 diverged" in text
+    assert statistics.summary(cells).set_index("activation").loc["snake", "diverged"] == 1
+    assert statistics.summary(cells).set_index("activation").loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
+
+
+def test_the_same_results_give_the_same_bytes():
+    assert page(study_cells()) == page(study_cells())
+
+
+def test_one_colour_per_activation_wherever_it_appears():
+    colours = plots.styles(["snake", "relu", "swoosh"])
+    assert colours["relu"] == plots.styles(["relu"])["relu"]
+    assert len({colour for colour, _ in colours.values()}) == 3
+
+
+def test_a_gradient_of_zero_leaves_a_gap_and_no_warning():
+    cells = study_cells()
+    for of_activation in cells.values():
+        for cell in of_activation:
+            cell.gradients.loc[5:, "conv1"] = 0
+            cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0
+    assert "<img" in page(cells)
+
+
+def test_report_writes_what_it_read(script, tmp_path, trained):
+    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [tanh]\nseeds: [0]\nrecipe: default\n")
+    stale = tmp_path / "runs" / "digits" / "removed-0"
+    stale.mkdir(parents=True)
+    trained[1].write(tmp_path / "runs" / "digits" / "tanh-0")
+    done = script("report.py", "data=digits")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "reports" / "digits"
+    assert sorted(path.name for path in folder.rglob("*.*")) == [
+        "activations.svg",
+        "delta.svg",
+        "gradient_norms.svg",
+        "index.html",
+        "learning_curves.svg",
+        "summary.csv",
+    ]
+    row = pd.read_csv(folder / "summary.csv").loc[0]
+    assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
+    assert row["conv1_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
+
+
+def test_report_imports_no_tensorflow(tmp_path, trained):
+    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [tanh]\nseeds: [0]\nrecipe: default\n")
+    trained[1].write(tmp_path / "runs" / "digits" / "tanh-0")
+    code = (
+        f"import json, runpy, sys; sys.argv = ['report.py', 'data=digits']; sys.path.insert(0, {str(ROOT / 'src')!r});"
+        f"runpy.run_path({str(ROOT / 'src' / 'report.py')!r}, run_name='__main__'); print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert "matplotlib" in loaded
+    assert not {"tensorflow", "keras", "mlflow", "hydra"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["digits"], "'digits' is not understood; write data=NAME"),
+        (["data=digits"], "runs/digits/relu-0/config.yaml is missing; train the cell: dvc repro"),
+    ],
+)
+def test_report_refuses_with_one_sentence_and_keeps_what_was_there(script, tmp_path, arguments, expected):
+    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [relu]\nseeds: [0]\nrecipe: default\n")
+    old = tmp_path / "reports" / "digits" / "index.html"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    assert expected in sentence(script("report.py", *arguments))
+    assert old.read_text() == "old"
+
+
+def test_without_params_there_is_no_study(script):
+    assert "params.yaml is missing" in sentence(script("report.py", "data=digits"))
