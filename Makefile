@@ -27,7 +27,7 @@ study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000
-	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 test: $(READY)  ## run the tests
 	python -m pytest

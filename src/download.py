@@ -20,7 +20,7 @@ Datasets are the files of conf/data. A download is kept in the user's cache fold
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", metavar="data=NAME", help="a file of conf/data")
-    parser.add_argument("overrides", metavar="data.KEY=VALUE", nargs="*", help=f"KEY is one of {', '.join(config.Data.model_fields)}")
+    parser.add_argument("overrides", metavar="data.KEY=VALUE", nargs="*", default=[], help=f"KEY is one of {', '.join(config.Data.model_fields)}")
     arguments = parser.parse_args()
     if not arguments.dataset.startswith("data="):
         raise UserError(f"{arguments.dataset!r} is not understood; begin with data=NAME, such as data=digits")

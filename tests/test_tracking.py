@@ -1,5 +1,7 @@
 """What is in MLflow is what is in the files; a store that fails costs no training."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -116,14 +118,15 @@ def test_tags_say_what_ran(run, store, tracked, few_digits):
 
 def test_git_commit_and_dirt_are_tags_and_no_repository_is_no_error(monkeypatch, tmp_path, store):
     assert tracking.git_state() == {}
-    import subprocess
-
     monkeypatch.chdir(tmp_path)
     for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"]):
         subprocess.run(["git", *command], check=True)
     clean = tracking.git_state()
     assert (len(clean["git_commit"]), clean["git_dirty"]) == (40, "false")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "metrics.json").write_text("")
+    assert tracking.git_state() == clean
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("")
     assert tracking.git_state() == clean | {"git_dirty": "true"}
     assert store
 
@@ -160,6 +163,22 @@ def test_the_model_takes_raw_pixels_and_answers_as_the_network_did(run, tracked,
     probabilities = model.predict(few_digits.images["test"].astype(np.float32))
     accuracy = np.mean(probabilities.argmax(axis=1) == few_digits.labels["test"])
     assert accuracy == pytest.approx(tracked["tanh", 0].metrics["last"]["test/accuracy"], abs=1e-6)
+
+
+def test_a_model_with_a_layer_that_keras_lacks_loads_where_this_project_is_not(client, cell, few_digits, store, tmp_path):
+    assert client
+    result = track(cell("activation=maxout", "recipe.epochs=1"), few_digits, tmp_path / "cell")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/maxout-0'")
+    assert run.data.tags["weights_sha256"] == result.metrics["weights_sha256"]
+    np.savez(tmp_path / "test.npz", images=few_digits.images["test"].astype(np.float32), labels=few_digits.labels["test"])
+    code = (
+        f"import mlflow, numpy as np; mlflow.set_tracking_uri('sqlite:///{store}/mlflow.db'); f = np.load('test.npz');"
+        f"p = mlflow.pyfunc.load_model('models:/{run.outputs.model_outputs[0].model_id}').predict(f['images']);"
+        "print((p.argmax(axis=1) == f['labels']).mean())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) == pytest.approx(result.metrics["last"]["test/accuracy"], abs=1e-6)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])

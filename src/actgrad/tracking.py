@@ -32,6 +32,9 @@ LIVE = 2.0
 """Seconds between two writes to the store while a cell trains."""
 FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
 
+DECIDING = ("src", "conf", "requirements.lock")
+"""What of the repository decides a result."""
+
 
 class Run:
     """The run of one cell: logs each epoch as it ends, and everything else when the cell is finished.
@@ -174,10 +177,10 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 def git_state() -> dict[str, str]:
-    """Tags git_commit and git_dirty; none outside a repository."""
+    """Tags git_commit, and git_dirty: whether code or configuration differ from that commit; none outside a repository."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        changes = subprocess.run(["git", "status", "--porcelain", "--", *DECIDING], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"git_commit": commit, "git_dirty": str(bool(changes.strip())).lower()}
