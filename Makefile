@@ -13,6 +13,7 @@ help:  ## list these targets
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
+	@echo "Making $(VENV) from requirements.lock: 3 GB, a minute or more."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
@@ -21,7 +22,7 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 	dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
-	@echo "The runs:      make ui, then http://127.0.0.1:5000"
+	@echo "The runs:      make ui, then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going

@@ -1,12 +1,12 @@
 """Make reports/<dataset>/ from the cells in runs/<dataset>/ that params.yaml lists."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from actgrad import config, html, plots, results, statistics
 from actgrad.console import run_script
 from actgrad.errors import UserError
+from actgrad.files import replace_folder
 from actgrad.results import CellResult
 
 
@@ -18,17 +18,18 @@ def main() -> None:
         raise UserError(f"{argument!r} is not understood; write data=NAME, such as data=digits")
     dataset = argument.removeprefix("data=")
     study = config.study(Path("params.yaml"))
+    if dataset not in study.datasets:
+        raise UserError(
+            f"data={dataset} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there, and train it with dvc repro"
+        )
     cells = {name: [CellResult.read(results.folder(dataset, name, seed)) for seed in study.seeds] for name in study.activations}
-    drawings = plots.study_drawings(cells)
+    statistics.belong_together(cells)
     table = statistics.summary(cells)
-    page = html.report(dataset, study, cells, table, drawings)
+    drawings = plots.study_drawings(cells)
+    content = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
+    content |= {"summary.csv": results.csv_bytes(table), "index.html": html.report(dataset, study, cells, table, drawings).encode()}
     target = Path("reports", dataset)
-    shutil.rmtree(target, ignore_errors=True)
-    (target / "figures").mkdir(parents=True)
-    for drawing in drawings:
-        results.write_bytes(target / "figures" / f"{drawing.name}.svg", drawing.svg)
-    results.write_bytes(target / "summary.csv", results.csv_bytes(table))
-    results.write_bytes(target / "index.html", page.encode())
+    replace_folder(target, content)
     print(f"{target / 'index.html'}: {len(cells)} activations, seeds {', '.join(map(str, study.seeds))}")
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from actgrad import config, datasets
 from actgrad.console import muted_stderr, run_script
@@ -31,8 +31,8 @@ def train(composed: DictConfig) -> float:
     from actgrad.progress import Progress
     from actgrad.tracking import logged
 
-    steps = math.ceil(len(dataset.images["train"]) / cell.recipe.batch_size) * cell.recipe.epochs
-    folder, progress = Path(cell.run_dir), Progress(cell)
+    steps = training.steps_per_epoch(cell, dataset) * cell.recipe.epochs
+    folder, progress = Path(cell.run_dir), Progress(cell, steps)
     with logged(cell, dataset, steps) as run:
         result, network = training.train(cell, dataset, [progress, run], progress.callbacks)
         result.write(folder)
@@ -46,16 +46,8 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "recipe=default"]
     try:
         train()
-    except MissingConfigException as error:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        raise UserError(
-            f"{group}={choice} is not known; known: {', '.join(error.options or [])}; a new one is a file conf/{group}/{choice}.yaml"
-        ) from None
     except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-            raise UserError(f"{cause.full_key} is not a key of this configuration; known there: {', '.join(cause.parent_node)}") from None
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(config.refusal(error)) from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from actgrad.config import Config
 from actgrad.datasets import Dataset
 
 ROOT = Path(__file__).parents[1]
+GROUPS = ("activation", "data", "model", "recipe")
+NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
 SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "run_dir=unused"]
 
 

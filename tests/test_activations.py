@@ -110,6 +110,19 @@ def test_a_layer_of_ones_own_needs_no_change_here(tmp_path, monkeypatch):
     assert slope(layer, 1.0) == pytest.approx([1 + np.sin(4)])
 
 
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken_acts.py").write_text("import no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"broken_acts.Snake: its module cannot be imported \(ModuleNotFoundError"):
+        activations.build(Activation(name="x", layer="broken_acts.Snake"))
+
+
+@pytest.mark.parametrize("layer", ["Softmax", "LayerNormalization"])
+def test_a_layer_that_does_not_act_on_each_unit_by_itself_is_no_activation(layer):
+    with pytest.raises(UserError, match="is not an activation function"):
+        activations.curve(Activation(name="x", layer=layer))
+
+
 @pytest.mark.parametrize(
     ("layer", "config", "expected"),
     [

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 SRC = ROOT / "src"
 FLOORS = (
-    ("errors",),
+    ("errors", "files"),
     ("config", "results", "datasets", "statistics", "console"),
     ("layers", "activations", "seeding", "lenet5", "gradients"),
     ("training",),
@@ -24,7 +24,7 @@ OWNERS = {
     "jinja2": {"html"},
     "tensorflow": {"activations", "seeding", "gradients", "training", "tracking"},
 }
-ONLOOKERS = {"progress", "tracking", "plots"}  # no result depends on them
+ONLOOKERS = {"console", "progress", "tracking", "plots"}  # no cell depends on them
 
 
 def modules() -> dict[str, ast.Module]:
@@ -82,7 +82,7 @@ def own_layers() -> set[str]:
     return {layer.split(".")[1] for layer in layers if layer.startswith("actgrad.")}
 
 
-@pytest.mark.parametrize(("stage", "without"), [("download", set()), ("train", ONLOOKERS), ("report", set())])
+@pytest.mark.parametrize(("stage", "without"), [("download", {"console"}), ("train", ONLOOKERS), ("report", {"console"})])
 def test_a_stage_depends_on_the_modules_that_its_script_imports(stage, without):
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
     code = {dep.removeprefix("src/").removeprefix("actgrad/").removesuffix(".py") for dep in deps if dep.endswith(".py")}
@@ -95,7 +95,7 @@ def test_onlookers_are_not_what_a_result_is_made_by():
 
 @pytest.mark.parametrize("script", ["download", "train", "report"])
 def test_entry_scripts_are_wiring(script):
-    assert len((SRC / f"{script}.py").read_text().splitlines()) <= 65
+    assert len((SRC / f"{script}.py").read_text().splitlines()) <= 60
 
 
 def test_no_index_address_is_committed():

@@ -16,7 +16,7 @@ from PIL import Image
 from actgrad import config, datasets
 from actgrad.config import Data
 from actgrad.errors import UserError
-from conftest import image_set, sentence
+from conftest import NAMES, image_set, sentence
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +186,10 @@ def test_faults_of_archives(tmp_path):
     truncated.write_bytes(whole.read_bytes()[:-400])
     assert "is damaged or not a tar or zip archive" in refusal(pets(truncated), target)
     assert "it is truncated or another file" in refusal(pets(truncated, sha256=hashlib.sha256(whole.read_bytes()).hexdigest()), target)
+    bare = tar(tmp_path / "bare.tar", files, "w")
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(bare.read_bytes()[: 1024 * (len(files) // 2)])  # header and content of a member are two blocks of 512
+    assert "it ends too early" in refusal(pets(cut), target)
     broken_zip = zipped(tmp_path / "broken.zip", files)
     broken_zip.write_bytes(broken_zip.read_bytes()[:-60])
     assert "is damaged or not a tar or zip archive" in refusal(pets(broken_zip), target)
@@ -239,6 +243,12 @@ def test_faults_of_arrays(tmp_path):
     assert "must be whole numbers" in refused(y_train=np.linspace(0, 1, 20))
     assert "is not an .npz of plain arrays" in refused(x_train=np.array([{"a": 1}]))
     assert "images are 12x12x2; they must be" in refused(x_train=image_set(20, 12, 2), x_test=image_set(4, 12, 2))
+    own_val = {"x_val": image_set(4, size=12), "y_val": np.array([0, 1, 0, 1])}
+    assert "data.val_size=4, but pets brings a val split of its own; set it to 0" in refused(**own_val)
+    assert "run from 0 to 10000000000000 with 2 different ones; number the classes" in refused(y_train=np.tile([0, 10**13], 10))
+    assert "labels of the test split run from 0 to 2; with 2 classes" in refused(y_test=np.array([0, 1, 2, 0]))
+    np.save(tmp_path / "one.npy", image_set(2))
+    assert "is not an .npz of plain arrays" in refusal(pets(tmp_path / "one.npy", format="npz"), target)
     (tmp_path / "no.npz").write_bytes(b"no")
     assert "is not an .npz of plain arrays" in refusal(pets(tmp_path / "no.npz", format="npz"), target)
 
@@ -314,6 +324,13 @@ def test_a_local_archive_is_kept_for_the_next_time(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_a_cache_that_cannot_be_written_costs_no_local_archive(tmp_path, capsys):
+    archive = tar(tmp_path / "a.tar.gz", folder_files())
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    datasets.prepare(pets(archive, sha256=hashlib.sha256(archive.read_bytes()).hexdigest()), tmp_path / "a.npz")
+    assert "could not be kept" in capsys.readouterr().err
+
+
 def test_no_source_that_works_names_the_ways_out(remote, tmp_path):
     data, _ = remote("absent", "truncated")
     said = refusal(data, tmp_path / "out" / "pets.npz")
@@ -344,10 +361,12 @@ def test_download_makes_the_file_and_says_what_is_in_it(script, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["data=digit"], "data=digit is not known; known: cifar10, cifar10_jpeg, digits"),
+        (["data=digit"], f"data=digit is not known; known: {', '.join(NAMES['data'])}"),
         (["digits"], "'digits' is not understood; begin with data=NAME"),
         (["data=digits", "val_size=0"], "'val_size=0' is not understood; write data.KEY=VALUE"),
         (["data=digits", "data.vals=0"], "data.vals is not a key of this configuration; known there: name, format"),
+        (["data=digits", "data.urls=[a"], "cannot be read"),
+        (["data=digits", "data.archive=x.zip"], "data.archive=x.zip has no use here"),
         (["data=cifar10_jpeg"], "cifar10_jpeg has no address to download from"),
     ],
 )

@@ -147,6 +147,14 @@ def test_a_unit_of_maxout_is_as_steep_as_its_steepest_piece():
     assert unit_census(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]])) == {"units": 2, "dead": 0, "saturated": 0}
 
 
+@pytest.mark.parametrize("layer", ["PReLU", "ReLU", "actgrad.layers.Maxout"])
+def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps_weights(layer):
+    built = activations.build(Activation(name="x", layer=layer))
+    z = tf.ones((2, 3, 3, 4))
+    assert unit_census(built, z)["saturated"] == 0
+    assert gradients._slopes(built, tf.constant(gradients._grid(built, z.shape))).max() == 1
+
+
 def test_layers_are_probed_in_their_order(trained):
     _, result, _ = trained
     assert result.probe["layer"].tolist() == list(LAYERS) * 3

@@ -33,7 +33,11 @@ def test_prelu_adds_one_parameter_a_channel(cell):
 def test_maxout_keeps_the_number_of_parameters(cell, pieces):
     network = build(cell, "activation=maxout", f"activation.config.pieces={pieces}")
     assert network.count_params() == pytest.approx(697046, rel=0.02)
-    assert pieces != 2 or network.count_params() == 692388
+    assert pieces != 2 or network.count_params() == 692388  # as conf/activation/maxout.yaml says
+
+
+def test_a_layer_of_pieces_has_at_least_one_unit():
+    assert lenet5.widened(1, 9) == 9
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((8, 8, 1), 10), ((4, 4, 3), 2), ((28, 28, 1), 26), ((33, 17, 3), 5)])

@@ -115,7 +115,7 @@ def test_a_second_repro_does_nothing(project):
 
 
 def test_a_forced_repro_leaves_every_byte(project):
-    project.run("dvc", "repro", "--force", "report@digits")
+    assert "Running stage 'train@digits-relu-0'" in project.run("dvc", "repro", "--force", "report@digits")
     assert project.run("git", "status", "--porcelain") == ""
 
 
@@ -131,6 +131,7 @@ def test_a_forced_repro_leaves_every_byte(project):
             {"download@digits", "recipe@digits", "train@digits-relu-0", "train@digits-sigmoid-0"},
         ),
         ("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2", {"recipe@digits"}),
+        ("conf/config.yaml", "seed: 0", "seed: 5", {"recipe@digits"}),
         ("conf/tracking/mlflow.yaml", "experiment: ${data.name}", "experiment: mine", set()),
         ("src/actgrad/plots.py", "POINTS = 120", "POINTS = 100", {"report@digits"}),
     ],

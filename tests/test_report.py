@@ -12,6 +12,7 @@ import pytest
 
 from actgrad import html, plots, results, statistics
 from actgrad.config import Study
+from actgrad.errors import UserError
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT, sentence
 
@@ -30,7 +31,7 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
     values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
     return CellResult(
         config=f"data: {{source: '{HOSTILE}', licence: ''}}\nrecipe: {{name: r, input_scaling: none, optimizer: Adam, learning_rate: 0.1, "
-        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}",
+        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}\nmodel: {}\n",
         history=history,
         gradients=gradients,
         probe=probe,
@@ -96,14 +97,30 @@ def test_a_study_without_validation_split_is_labelled():
     assert "No validation split was taken" not in page(study_cells())
 
 
-def test_a_cell_that_diverged_is_shown_and_named():
-    cells = study_cells(status="diverged", last={}, best={})
-    broken = cells["snake"][0]
-    cells["snake"][0] = dataclasses.replace(broken, history=broken.history[:0], probe=broken.probe[broken.probe["epoch"] == 0])
+@pytest.mark.parametrize("steps", [0, 4])
+@pytest.mark.parametrize("both_seeds", [False, True])
+def test_a_cell_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, steps, both_seeds):
+    cells = study_cells()
+    for seed in (0, 1) if both_seeds else (0,):
+        whole = made_up("snake", seed, 0.9, status="diverged", last={}, best={})
+        rows = {"history": whole.history[:0], "probe": whole.probe[whole.probe["epoch"] == 0], "gradients": whole.gradients[:steps]}
+        dataclasses.replace(whole, **rows).write(tmp_path / str(seed))
+        cells["snake"][seed] = CellResult.read(tmp_path / str(seed))
     text = page(cells)
     assert "toy/snake-0 diverged" in text
-    assert statistics.summary(cells).set_index("activation").loc["snake", "diverged"] == 1
-    assert statistics.summary(cells).set_index("activation").loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
+    table = statistics.summary(cells).set_index("activation")
+    assert table.loc["snake", "diverged"] == 1 + both_seeds
+    assert both_seeds or table.loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
+    assert plots.cell_gradient_norms(cells["snake"][0])
+    assert plots.cell_learning_curves(cells["snake"][0])
+
+
+def test_cells_of_different_recipes_make_no_report():
+    cells = study_cells()
+    cells["snake"][1] = dataclasses.replace(cells["snake"][1], config=cells["snake"][1].config.replace("0.1", "0.2"))
+    with pytest.raises(UserError, match="toy/snake-1 was trained on other data or under another recipe than toy/relu-0"):
+        statistics.belong_together(cells)
+    statistics.belong_together(study_cells())
 
 
 def test_the_same_results_give_the_same_bytes():
@@ -163,6 +180,8 @@ def test_report_imports_no_tensorflow(tmp_path, trained):
     ("arguments", "expected"),
     [
         (["digits"], "'digits' is not understood; write data=NAME"),
+        (["data=digts"], "data=digts is not in params.yaml; there are digits"),
+        (["data=../runs"], "is not in params.yaml"),
         (["data=digits"], "runs/digits/relu-0/config.yaml is missing; train the cell: dvc repro"),
     ],
 )
@@ -173,6 +192,7 @@ def test_report_refuses_with_one_sentence_and_keeps_what_was_there(script, tmp_p
     old.write_text("old")
     assert expected in sentence(script("report.py", *arguments))
     assert old.read_text() == "old"
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["digits"]
 
 
 def test_without_params_there_is_no_study(script):

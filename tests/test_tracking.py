@@ -1,5 +1,7 @@
 """What is in MLflow is what is in the files; a store that fails costs no training."""
 
+import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 import yaml
 
 from actgrad import tracking, training
-from actgrad.results import LAYERS, CellResult, sha256
+from actgrad.files import sha256
+from actgrad.results import LAYERS, CellResult
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +93,10 @@ def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
     assert tracking.thinned(20) == list(range(1, 21))
 
 
-def test_params_are_the_whole_configuration(run, store):
-    configuration = yaml.safe_load((store / "tanh-0" / "config.yaml").read_text())
-    assert run.data.params == {key: str(value) for key, value in tracking.flat(configuration).items()}
+def test_params_are_the_whole_configuration(run, store, cell):
+    configuration = cell("activation=tanh")
+    assert run.data.params == {key: str(value) for key, value in tracking.flat(configuration.model_dump()).items()}
+    assert yaml.safe_load((store / "tanh-0" / "config.yaml").read_text()) == configuration.deciding()
     assert run.data.params["recipe.learning_rate"] == "0.001"
     assert run.data.params["activation.config.activation"] == "tanh"
 
@@ -116,19 +120,17 @@ def test_tags_say_what_ran(run, store, tracked, few_digits):
     assert run.info.status == "FINISHED"
 
 
-def test_git_commit_and_dirt_are_tags_and_no_repository_is_no_error(monkeypatch, tmp_path, store):
-    assert tracking.git_state() == {}
-    monkeypatch.chdir(tmp_path)
+def test_git_commit_and_dirt_are_tags_and_no_repository_is_no_error(tmp_path):
+    assert tracking.git_state(tmp_path) == {}
     for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run(["git", *command], check=True)
-    clean = tracking.git_state()
+        subprocess.run(["git", *command], check=True, cwd=tmp_path)
+    clean = tracking.git_state(tmp_path)
     assert (len(clean["git_commit"]), clean["git_dirty"]) == (40, "false")
     (tmp_path / "metrics.json").write_text("")
-    assert tracking.git_state() == clean
+    assert tracking.git_state(tmp_path) == clean
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
-    assert tracking.git_state() == clean | {"git_dirty": "true"}
-    assert store
+    assert tracking.git_state(tmp_path) == clean | {"git_dirty": "true"}
 
 
 def test_cells_are_children_of_one_run_per_activation(client, run):
@@ -184,13 +186,44 @@ def test_a_model_with_a_layer_that_keras_lacks_loads_where_this_project_is_not(c
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
 def test_a_store_that_is_down_costs_no_training(cell, few_digits, tmp_path, monkeypatch, capsys, uri, trained):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "10"
     result = track(cell("activation=tanh"), few_digits, tmp_path / "cell")
     assert result.metrics == trained[1].metrics
     assert (tmp_path / "cell" / "metrics.json").is_file()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tracking: ")]
     assert len(said) == 1
     assert "digits/tanh-0 is no longer logged to MLflow" in said[0]
+
+
+def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_run(cell, few_digits, tmp_path, monkeypatch, capsys, trained):
+    monkeypatch.chdir(tmp_path)
+
+    class Breaker:
+        def epoch_finished(self, epoch):
+            if epoch.number == 1:
+                with sqlite3.connect(tmp_path / "mlflow.db") as store:
+                    store.execute("DROP TABLE metrics")
+
+    configuration = cell("activation=tanh")
+    with tracking.logged(configuration, few_digits, 20) as run:
+        result, network = training.train(configuration, few_digits, [Breaker(), run])
+        result.write(tmp_path / "cell")
+        run.finished(result, tmp_path / "cell", network)
+    assert result.metrics == trained[1].metrics
+    assert capsys.readouterr().err.count("digits/tanh-0 is no longer logged to MLflow") == 1
+    assert mlflow.active_run() is None
+
+
+def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(cell, few_digits, tmp_path, monkeypatch, client):
+    (tmp_path / "my_pkg").mkdir()
+    (tmp_path / "my_pkg" / "acts.py").write_text(
+        "import keras\nclass Snake(keras.layers.Layer):\n    def call(self, z):\n        return z + keras.ops.sin(z) ** 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    track(cell("activation=relu", "activation.name=snake", "activation.layer=my_pkg.acts.Snake", "recipe.epochs=1"), few_digits, tmp_path / "cell")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/snake-0'")
+    assert run.info.status == "FINISHED"
 
 
 def test_a_training_that_fails_leaves_a_failed_run(client, run, cell, few_digits):

@@ -1,5 +1,7 @@
 """One cell, trained on real digits."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +37,8 @@ def test_another_seed_gives_other_weights(cell, few_digits, trained):
 
 def test_what_a_cell_measures(trained, few_digits):
     configuration, result, network = trained
-    assert Config.model_validate(yaml.safe_load(result.config)) == configuration
+    assert yaml.safe_load(result.config) == configuration.deciding()
+    assert set(Config.model_fields) - set(configuration.deciding()) == {"run_dir", "tracking"}
     assert result.history["epoch"].tolist() == [1, 2]
     assert result.history["step"].tolist() == [10, 20]
     assert result.gradients.columns.tolist() == ["step", *LAYERS]
@@ -89,6 +92,17 @@ def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(cell, few_digits, t
     assert CellResult.read(tmp_path / "cell").metrics == result.metrics
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(cell, few_digits, tmp_path, epochs):
+    """The gradient of the only step of an epoch is finite, the weights after it are not."""
+    overrides = ["recipe.optimizer=SGD", "recipe.learning_rate=1e30", "recipe.batch_size=300", f"recipe.epochs={epochs}"]
+    result, _ = training.train(cell("activation=relu", *overrides), few_digits)
+    assert result.metrics["status"] == "diverged"
+    assert len(result.history) == 0
+    result.write(tmp_path)
+    assert CellResult.read(tmp_path).metrics == result.metrics
+
+
 def test_bfloat16_and_standardized_inputs_train(cell, few_digits):
     configuration = cell("activation=maxout", "recipe=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16")
     result, _ = training.train(configuration, few_digits)
@@ -121,3 +135,27 @@ def test_a_missing_file_of_a_cell_is_named(trained, tmp_path):
     (tmp_path / "probe.csv").unlink()
     with pytest.raises(UserError, match=r"probe.csv is missing; train the cell: dvc repro"):
         CellResult.read(tmp_path)
+
+
+def test_a_terminal_shows_a_bar_and_a_log_a_line_an_epoch(cell, capsys, monkeypatch):
+    from actgrad import progress
+
+    epoch = training.Epoch(1, 10, dict.fromkeys(results.HISTORY, 0.5), pd.DataFrame(), pd.DataFrame())
+    log = progress.Progress(cell(), 20)
+    assert log.callbacks == []
+    log.epoch_finished(epoch)
+    out, err = capsys.readouterr()
+    assert out == "digits/relu-0  epoch 1/2  train/loss 0.5000, train/accuracy 0.5000, val/loss 0.5000, val/accuracy 0.5000\n"
+    assert err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    bar = progress.Progress(cell(), 20)
+    assert bar.callbacks == [bar]
+    bar.on_train_batch_end(9, {"loss": 0.25, "accuracy": 0.75})
+    bar.epoch_finished(epoch)
+    bar.on_train_batch_end(9, {"loss": 0.25, "accuracy": 0.75})
+    bar.epoch_finished(training.Epoch(2, 20, epoch.history, epoch.gradients, epoch.probe))
+    out, err = capsys.readouterr()
+    assert "digits/relu-0  epoch 2/2" in out
+    assert "digits/relu-0: 100%" in err
+    assert "20/20" in err
+    assert "loss=0.2500, accuracy=0.7500" in err or "accuracy=0.7500, loss=0.2500" in err

@@ -26,7 +26,10 @@ def build(activation: Activation, name: str | None = None) -> keras.layers.Layer
         UserError: if there is no such layer, or it does not take these arguments.
     """
     path = activation.layer
-    layer_class = pydoc.locate(path) if "." in path else getattr(keras.layers, path, None)
+    try:
+        layer_class = pydoc.locate(path) if "." in path else getattr(keras.layers, path, None)
+    except pydoc.ErrorDuringImport as error:
+        raise UserError(f"activation.layer={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         hint = "is its module on PYTHONPATH?" if "." in path else "name a layer of keras.layers, or your own by a dotted path"
         raise UserError(f"activation.layer={path} is not a Keras layer; {hint}")
@@ -57,9 +60,18 @@ def curve(activation: Activation) -> pd.DataFrame:
     """z, value phi(z) and derivative phi'(z) at initialisation, for z from -6 to 6.
 
     A function of several pieces is shown along its first piece, the others at 0.
+
+    Raises:
+        UserError: if the layer does not act on each unit by itself, as an activation function does.
     """
     layer = build(activation)
-    z = np.zeros((len(CURVE), pieces(layer)), np.float32)
+    width = pieces(layer)
+    z = np.zeros((len(CURVE), 2 * width), np.float32)
     z[:, 0] = CURVE
-    z = tf.constant(z)
-    return pd.DataFrame({"z": CURVE, "value": layer(z)[:, 0], "derivative": derivative(layer, z)[:, 0]})
+    apart = layer(tf.constant(z))
+    if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
+        raise UserError(
+            f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "
+            "use a layer that acts on each unit by itself"
+        )
+    return pd.DataFrame({"z": CURVE, "value": apart[:, 0], "derivative": derivative(layer, tf.constant(z))[:, 0]})

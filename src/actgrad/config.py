@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from yaml import YAMLError
 
 from actgrad.errors import UserError
 
@@ -100,6 +101,10 @@ class Config(Strict):
     def key(self) -> str:
         return f"{self.data.name}/{self.activation.name}-{self.seed}"
 
+    def deciding(self) -> dict[str, Any]:
+        """All values that decide a result: the whole configuration but where things are written and logged."""
+        return self.model_dump(exclude={"run_dir", "tracking"})
+
 
 class Study(Strict):
     """params.yaml: which cells exist."""
@@ -142,6 +147,19 @@ def cell_config(composed: DictConfig) -> Config:
     return parse(Config, values)
 
 
+def refusal(error: Exception) -> str:
+    """The sentence for an error that Hydra or OmegaConf raised while composing."""
+    if getattr(error, "missing_cfg_file", None) and getattr(error, "options", None):
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+        known = ", ".join(map(str, cause.parent_node)) or "none"
+        more = f"; to pass another argument to the layer, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
+        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}"
+    return " ".join(str(error).split())
+
+
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
     names = sorted(path.stem for path in (conf / "data").glob("*.yaml"))
@@ -149,8 +167,15 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
         raise UserError(f"data={name} is not known; known: {', '.join(names)}; a new one is a file conf/data/{name}.yaml")
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
-    merged = OmegaConf.merge(OmegaConf.load(conf / "data" / f"{name}.yaml").data, OmegaConf.from_dotlist(overrides).get("data", {}))
-    return parse(Data, OmegaConf.to_container(merged), "data.")
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(conf / "data" / f"{name}.yaml").data, OmegaConf.from_dotlist(overrides).get("data", {}))
+        data = parse(Data, OmegaConf.to_container(merged, resolve=True), "data.")
+    except (YAMLError, OmegaConfBaseException, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None
+    if data.name != name:
+        raise UserError(f"conf/data/{name}.yaml has data.name={data.name}; give it the name of its file, {name}")
+    return data
 
 
 def study(path: Path) -> Study:

@@ -3,18 +3,23 @@
 import gzip
 import io
 import lzma
+import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actgrad.config import Data
 from actgrad.errors import UserError
-from actgrad.results import sha256, write_bytes
+from actgrad.files import sha256, write_bytes
+
+if TYPE_CHECKING:
+    import requests
 
 SPLITS = ("train", "val", "test")
 SMALLEST_SIDE = 4
@@ -86,13 +91,15 @@ def load(path: Path) -> Dataset:
 def fetch(data: Data) -> Path | None:
     """The verified source on this disk; None for a format that is part of a library.
 
-    In this order: data.archive, the user's cache folder, each address of data.urls. What has a known checksum is kept in
+    In this order: data.archive, the user's cache folder, each address of data.urls. A file of known checksum is kept in
     the cache, so that the next clone of this project, or the next `dvc repro`, needs neither archive nor network.
     """
+    if data.format == "digits":
+        if data.archive is not None:
+            raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
+        return None
     if data.archive is not None:
         return _local(data, Path(data.archive).expanduser())
-    if data.format == "digits":
-        return None
     if data.sha256 is None:
         raise UserError(f"data.sha256 of {data.name} is not set; give a local file with data.archive=PATH, or the checksum of the download")
     cached = _cached(data)
@@ -100,7 +107,7 @@ def fetch(data: Data) -> Path | None:
         return cached
     if not data.urls:
         raise UserError(
-            f"{data.name} has no address to download from; get it from {data.source or 'its owner'} and give it once with: "
+            f"{data.name} has no address to download from; get it from {data.source or 'its owner'} and give its archive once with: "
             f"python src/download.py data={data.name} data.archive=PATH"
         )
     return _download(data, cached)
@@ -127,8 +134,11 @@ def _local(data: Data, path: Path) -> Path:
             "get it again, or set data.sha256 if you mean to use this one"
         )
     cached = _cached(data)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(cached, path.read_bytes())
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(cached, path.read_bytes())
+    except OSError as error:
+        sys.stderr.write(f"note: {path} is used, but could not be kept in {cached.parent} for the next time ({error.strerror})\n")
     return path
 
 
@@ -141,16 +151,17 @@ def _download(data: Data, cached: Path) -> Path:
         try:
             downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
             return Path(pooch.retrieve(url, f"sha256:{data.sha256}", cached.name, cached.parent, downloader=downloader))
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
             failures.append(f"{url}: {_cause(error)}")
         except ValueError:
             failures.append(f"{url}: what it sent has not the sha256 {data.sha256}")
+        except OSError as error:
+            raise UserError(f"{cached.parent} cannot hold the download ({error.strerror}); make room there, or set XDG_CACHE_HOME") from None
     raise UserError(f"{data.name} could not be downloaded ({'; '.join(failures)}); {WAYS_OUT}")
 
 
-def _cause(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    return f"HTTP status {response.status_code}" if response is not None else f"no connection ({type(error).__name__})"
+def _cause(error: "requests.RequestException") -> str:
+    return f"HTTP status {error.response.status_code}" if error.response is not None else f"no connection ({type(error).__name__})"
 
 
 # --- read
@@ -194,9 +205,7 @@ def _read_cifar10_binary(source: Path) -> Dataset:
 def _read_image_folder(source: Path) -> Dataset:
     """`<split>/<class>/<file>` at any depth of an archive or folder; classes are numbered in the order of their names."""
     found: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {}
-    for path, content in _members(source):
-        if len(path.parts) < 3 or path.parts[-3] not in SPLITS or path.name.startswith("."):
-            continue
+    for path, content in _members(source, _is_image_path):
         part, label = path.parts[-3], path.parts[-2]
         found.setdefault(part, {}).setdefault(label, []).append((str(path), _decode(source, path, content)))
     if missing := [name for name in ("train", "test") if name not in found]:
@@ -222,6 +231,10 @@ def _read_image_folder(source: Path) -> Dataset:
     return _dataset(images, labels, class_names)
 
 
+def _is_image_path(path: PurePosixPath) -> bool:
+    return len(path.parts) >= 3 and path.parts[-3] in SPLITS and not path.name.startswith(".")
+
+
 def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
     """An image as uint8: (height, width) if it is grey, (height, width, 3) otherwise."""
     from PIL import Image, UnidentifiedImageError
@@ -233,32 +246,36 @@ def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
         raise UserError(f"{source}: {path} cannot be read as an image ({error}); mend or remove it") from None
 
 
-def _members(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Every file of a folder, tar or zip archive, read into memory.
+def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: True) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The wanted files of a folder, tar or zip archive, one by one, read into memory.
 
     Raises:
         UserError: for an archive that is damaged, or that holds links, devices or names that point outside it.
     """
     if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                yield PurePosixPath(path.relative_to(source).as_posix()), path.read_bytes()
+        for file in sorted(source.rglob("*")):
+            path = PurePosixPath(file.relative_to(source).as_posix())
+            if wanted(path) and file.is_file():
+                yield path, file.read_bytes()
         return
     try:
         if zipfile.is_zipfile(source):
             with zipfile.ZipFile(source) as archive:
                 for entry in archive.infolist():
                     path = _inside(source, entry.filename)
-                    if not entry.is_dir():
+                    if wanted(path) and not entry.is_dir():
                         yield path, archive.read(entry)
         else:
             with tarfile.open(source) as archive:
                 for member in archive:
                     path = _inside(source, member.name)
-                    if member.isfile():
-                        yield path, archive.extractfile(member).read()
-                    elif not member.isdir():
+                    if not (member.isfile() or member.isdir()):
                         raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
+                    if wanted(path) and member.isfile():
+                        yield path, archive.extractfile(member).read()
+                archive.fileobj.seek(archive.offset)
+                if archive.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                    raise EOFError  # a tar file ends in blocks of zeros; tarfile takes one that is cut between two members as whole
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
         raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
@@ -276,7 +293,7 @@ def _read_npz(source: Path) -> Dataset:
     try:
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{source} is not an .npz of plain arrays ({error}); write it with numpy.savez, without objects") from None
     if missing := [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]:
         raise UserError(f"{source} has no array {missing[0]}; needed are x_train, y_train, x_test, y_test")
@@ -285,9 +302,19 @@ def _read_npz(source: Path) -> Dataset:
         if f"x_{name}" in arrays and f"y_{name}" in arrays:
             images[name] = _pixels(source, f"x_{name}", arrays[f"x_{name}"])
             labels[name] = _integers(source, f"y_{name}", arrays[f"y_{name}"])
-    largest = max(int(part.max(initial=-1)) for part in labels.values())
-    names = [str(name) for name in arrays.get("class_names", np.arange(largest + 1))]
-    return _dataset(images, labels, names)
+    return _dataset(images, labels, _class_names(source, arrays.get("class_names"), labels["train"]))
+
+
+def _class_names(source: Path, names: np.ndarray | None, train_labels: np.ndarray) -> list[str]:
+    if names is not None:
+        return [str(name) for name in names.ravel()]
+    classes = np.unique(train_labels)
+    if not np.array_equal(classes, np.arange(len(classes))):
+        raise UserError(
+            f"{source}: labels of the train split run from {classes.min(initial=0)} to {classes.max(initial=0)} with {len(classes)} different ones; "
+            "number the classes from 0 without a gap, or add class_names with one name a class"
+        )
+    return [str(name) for name in classes]
 
 
 def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -327,7 +354,7 @@ def split(data: Data, dataset: Dataset) -> Dataset:
     """Take the test split (if the source has none) and the validation split from train, stratified, by data.split_seed."""
     images, labels = dict(dataset.images), dict(dataset.labels)
     for name, size in (("test", data.test_size), ("val", data.val_size)):
-        if size == 0 or (name == "val" and len(images["val"])):
+        if size == 0:
             continue
         if len(images[name]):
             raise UserError(f"data.{name}_size={size}, but {data.name} brings a {name} split of its own; set it to 0")

@@ -56,9 +56,10 @@ def activation_name(layer: str) -> str:
 def widened(units: int, pieces: int) -> int:
     """Pre-activations of a layer whose units take `pieces` each: round(units / sqrt(pieces)) units of them.
 
-    Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was.
+    Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was but
+    for rounding and for the first and the last layer.
     """
-    return round(units / pieces**0.5) * pieces
+    return max(1, round(units / pieces**0.5)) * pieces
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

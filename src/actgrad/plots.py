@@ -1,7 +1,7 @@
 """Every figure: drawn from results, with one colour per activation and one per layer, wherever they appear."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from actgrad import results
 from actgrad.results import LAYERS, CellResult
@@ -137,13 +138,15 @@ def learning_curves(cells: Mapping[str, Sequence[CellResult]], validation: str) 
     ):
         for name, (colour, line) in styles(list(cells)).items():
             values = pd.concat([cell.history.set_index("epoch")[metric] for cell in cells[name]], axis=1)
-            axes.plot(values.index, values.mean(axis=1), color=colour, linestyle=line, label=_title(name))
+            if values.empty:
+                continue
+            axes.plot(values.index, values.mean(axis=1), color=colour, linestyle=line)
             axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, linewidth=0)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     left.set_ylabel("accuracy")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    _activation_legend(figure, cells)
     return figure
 
 
@@ -153,8 +156,7 @@ def gradient_norms(cells: Mapping[str, Sequence[CellResult]]) -> Figure:
     for name, axes in panels.items():
         _gradient_lines(axes, pd.concat([cell.gradients for cell in cells[name]]))
         axes.set_title(_title(name))
-    axes = next(iter(panels.values()))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", title="layer")
+    _layer_legend(figure)
     figure.supxlabel("optimizer step")
     figure.supylabel("L2 norm of the layer's gradient", fontsize=10)
     return figure
@@ -164,16 +166,16 @@ def delta_by_layer(cells: Mapping[str, Sequence[CellResult]]) -> Figure:
     """delta of each layer before any update and at the end: geometric mean over seeds."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     start, end = figure.subplots(1, 2, sharey=True)
-    for axes, title, pick in ((start, "before any update", min), (end, "after the last epoch", max)):
+    for axes, title, pick in ((start, "before any update", min), (end, "after the last finished epoch", max)):
         for name, (colour, line) in styles(list(cells)).items():
             rows = pd.concat([cell.probe[cell.probe["epoch"] == pick(cell.probe["epoch"])] for cell in cells[name]])
             values = [_geometric_mean(rows.loc[rows["layer"] == layer, "delta_rms"]) for layer in LAYERS]
-            axes.plot(LAYERS, values, color=colour, linestyle=line, marker="o", markersize=3.5, label=_title(name))
+            axes.plot(LAYERS, values, color=colour, linestyle=line, marker="o", markersize=3.5)
         axes.set_yscale("log")
         axes.set_title(title)
         axes.set_xlabel("layer, from the input to the output")
     start.set_ylabel("RMS of dL/dz on the probe batch")
-    figure.legend(*start.get_legend_handles_labels(), loc="outside right center")
+    _activation_legend(figure, cells)
     return figure
 
 
@@ -208,7 +210,7 @@ def cell_gradient_norms(cell: CellResult) -> Figure:
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("L2 norm of the layer's gradient")
     axes.set_title(cell.key)
-    figure.legend(loc="outside right center", title="layer")
+    _layer_legend(figure)
     return figure
 
 
@@ -227,15 +229,27 @@ def _panels(cells: Mapping[str, Sequence[CellResult]], **shared: bool) -> tuple[
 
 def _gradient_lines(axes: Axes, gradients: pd.DataFrame) -> None:
     """Lines through the geometric mean of at most POINTS stretches of steps; log scale. A norm of 0 has no place there."""
-    width = max(1, int(np.ceil(gradients["step"].max() / POINTS)))
+    axes.set_yscale("log")
+    if gradients.empty:
+        return
+    width = int(np.ceil(gradients["step"].max() / POINTS))
     stretch = (gradients["step"] - 1) // width
     with np.errstate(divide="ignore"):
         logs = np.log(gradients[list(LAYERS)]).replace(-np.inf, np.nan)
     means = np.exp(logs.groupby(stretch).mean())
     steps = gradients["step"].groupby(stretch).mean()
     for layer in LAYERS:
-        axes.plot(steps, means[layer], color=LAYER_COLOURS[layer], linewidth=1.1, label=layer)
-    axes.set_yscale("log")
+        axes.plot(steps, means[layer], color=LAYER_COLOURS[layer], linewidth=1.1)
+
+
+def _activation_legend(figure: Figure, activations: Iterable[str]) -> None:
+    lines = [Line2D([], [], color=colour, linestyle=line, label=_title(name)) for name, (colour, line) in styles(list(activations)).items()]
+    figure.legend(handles=lines, loc="outside right center")
+
+
+def _layer_legend(figure: Figure) -> None:
+    lines = [Line2D([], [], color=colour, label=layer) for layer, colour in LAYER_COLOURS.items()]
+    figure.legend(handles=lines, loc="outside right center", title="layer")
 
 
 def _geometric_mean(values: pd.Series) -> float:

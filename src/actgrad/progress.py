@@ -13,10 +13,10 @@ from actgrad.training import Epoch
 class Progress(keras.callbacks.Callback):
     """A Keras callback for the steps and an observer for the epochs of one cell."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, steps: int):
         super().__init__()
         self._key, self._epochs, self._steps = config.key, config.recipe.epochs, 0
-        self._bar = tqdm(desc=config.key, unit="step") if sys.stderr.isatty() else None
+        self._bar = tqdm(desc=config.key, total=steps, unit="step") if sys.stderr.isatty() else None
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -40,7 +40,5 @@ class Progress(keras.callbacks.Callback):
             print(line, flush=True)
             return
         self._bar.write(line)
-        self._bar.total = self._bar.total or epoch.step * self._epochs
-        self._bar.refresh()
         if epoch.number == self._epochs or not epoch.history:
             self._bar.close()

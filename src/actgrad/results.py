@@ -1,9 +1,7 @@
 """Names of what is measured, and the files in which it is kept."""
 
-import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from actgrad.errors import UserError
+from actgrad.files import write_bytes
 
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
 ACTIVATED_LAYERS = LAYERS[:-1]
@@ -41,7 +40,7 @@ class CellResult:
     """What one training measured. Nothing in it differs between two runs of the same cell on one machine.
 
     Attributes:
-        config: the whole resolved configuration, as YAML text.
+        config: the resolved configuration, less what decides no result (tracking, run_dir), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
         gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
         probe: one row per epoch (0 is before any update) and layer: epoch, step, layer, units, and PROBED.
@@ -82,7 +81,7 @@ class CellResult:
         try:
             return cls(
                 config=(folder / "config.yaml").read_text(),
-                history=pd.read_csv(folder / "history.csv"),
+                history=pd.read_csv(folder / "history.csv").astype(dict.fromkeys(HISTORY, float)),
                 gradients=pd.read_parquet(folder / "gradients.parquet"),
                 probe=pd.read_csv(folder / "probe.csv"),
                 activation=pd.read_csv(folder / "activation.csv"),
@@ -92,20 +91,5 @@ class CellResult:
             raise UserError(f"{error.filename} is missing; train the cell: dvc repro, or dvc pull if it was trained elsewhere") from None
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step, so that an interrupted write leaves the old one or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

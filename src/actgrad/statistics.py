@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+import yaml
 
 from actgrad import results
+from actgrad.errors import UserError
 from actgrad.results import LAYERS, CellResult
 
 MEASURES = {
@@ -37,8 +39,22 @@ def _row(cells: Sequence[CellResult]) -> dict[str, object]:
     return row
 
 
+def belong_together(cells: Mapping[str, Sequence[CellResult]]) -> None:
+    """Raise UserError unless all cells were trained on the same data, under the same recipe, seed for seed."""
+    first = next(iter(cells.values()))[0]
+    for cell in (cell for of_activation in cells.values() for cell in of_activation):
+        if _common(cell) != _common(first):
+            raise UserError(f"{cell.key} was trained on other data or under another recipe than {first.key}; train them alike: dvc repro")
+
+
+def _common(cell: CellResult) -> tuple:
+    configuration = yaml.safe_load(cell.config)
+    return cell.metrics["data_sha256"], configuration["recipe"], configuration["model"]
+
+
 def _values(cell: CellResult) -> dict[str, float | None]:
     values = {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
-    for layer in (LAYERS[0], LAYERS[-1]):
-        values |= {f"{layer}_gradient_norm_{end}": cell.gradients[layer].iloc[place] for end, place in (("first", 0), ("last", -1))}
+    if len(cell.gradients):
+        for end, norms in (("first", cell.gradients.iloc[0]), ("last", cell.gradients.iloc[-1])):
+            values |= {f"{layer}_gradient_norm_{end}": norms[layer] for layer in (LAYERS[0], LAYERS[-1])}
     return values

@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A server that does not answer is given up after seconds; MLflow's own defaults hold a training up for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
@@ -21,8 +24,9 @@ from mlflow.entities import Metric
 from mlflow.models import infer_signature
 
 from actgrad import plots, results
-from actgrad.config import Config
+from actgrad.config import CONF, Config
 from actgrad.datasets import Dataset
+from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from actgrad.training import Epoch
 
@@ -89,6 +93,7 @@ class Run:
                 "recipe": config.recipe.name,
                 "validation_split": self._dataset.validation_split,
                 "data_sha256": self._dataset.sha256,
+                "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
                 **git_state(),
             }
         )
@@ -102,7 +107,7 @@ class Run:
         mlflow.set_tags(
             {
                 "status": result.metrics["status"],
-                "config_sha256": results.sha256(folder / "config.yaml"),
+                "config_sha256": sha256(folder / "config.yaml"),
                 "weights_sha256": result.metrics["weights_sha256"],
             }
         )
@@ -145,11 +150,17 @@ def log_model(network: keras.Model, example: np.ndarray) -> None:
         network,
         name="model",
         custom_objects={layer.__name__: layer for layer in own},
-        code_paths=sorted({sys.modules[layer.__module__.partition(".")[0]].__file__.removesuffix("/__init__.py") for layer in own}) or None,
+        code_paths=sorted({_code(layer) for layer in own}) or None,
         signature=infer_signature(example, network(example).numpy()),
         input_example=example,
         pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
     )
+
+
+def _code(layer: type[keras.layers.Layer]) -> str:
+    """The file or folder of the top-level module that a class comes from."""
+    module = sys.modules[layer.__module__.partition(".")[0]]
+    return next(iter(getattr(module, "__path__", ())), module.__file__)
 
 
 def epoch_metrics(epoch: Epoch, gradient_steps: set[int]) -> dict[tuple[str, int], float]:
@@ -176,14 +187,17 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
     return items
 
 
-def git_state() -> dict[str, str]:
+def git_state(project: Path = CONF.parent) -> dict[str, str]:
     """Tags git_commit, and git_dirty: whether code or configuration differ from that commit; none outside a repository."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], cwd=project, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(["git", "status", "--porcelain", "--", *DECIDING], capture_output=True, text=True, check=True).stdout
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *DECIDING)
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {"git_commit": commit, "git_dirty": str(bool(changes.strip())).lower()}
+    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
 
 
 def _parent(experiment: str, activation: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,12 +50,13 @@ class Observer(Protocol):
 def train(
     config: Config,
     dataset: Dataset,
-    observers: Iterable[Observer] = (),
-    callbacks: Iterable[keras.callbacks.Callback] = (),
+    observers: Sequence[Observer] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[CellResult, keras.Model]:
     """Train one cell and measure every step of it.
 
-    A loss or gradient that is not finite ends it: its status is `diverged`, and what was measured until then is returned.
+    A loss (training, validation or test) or gradient that is not finite ends it: its status is `diverged`, and what was
+    measured until then is returned.
 
     Returns:
         The result, and the trained network from raw pixels to probabilities.
@@ -64,17 +65,16 @@ def train(
         UserError: if a batch is larger than the training split, or the network cannot be built as configured.
     """
     recipe = config.recipe
+    steps = steps_per_epoch(config, dataset)
     images, labels = dataset.images["train"], dataset.labels["train"]
-    if recipe.batch_size > len(images):
-        raise UserError(f"recipe.batch_size={recipe.batch_size} is more than the {len(images)} training images of {config.data.name}; choose fewer")
-    steps = math.ceil(len(images) / recipe.batch_size)
     validation = [part[dataset.validation_split] for part in (dataset.images, dataset.labels)]
 
     seeding.make_deterministic(config.seed, recipe.threads)
+    curve = activations.curve(config.activation)
     network = lenet5.build(config, images, len(dataset.class_names))
     model = compiled(network, config, steps)
     probe = Probe(network, *probe_batch(*validation, recipe.probe_size))
-    on_device = tf.constant(images), tf.constant(labels)
+    train_split = tf.constant(images), tf.constant(labels)
     validation_batches = _in_order(*validation)
 
     def observed(epoch: Epoch) -> Epoch:
@@ -85,21 +85,32 @@ def train(
     epochs = [observed(Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure()))]
     best, best_weights = None, None
     for number in range(1, recipe.epochs + 1):
-        batches = _batches(*on_device, seeding.order(config.seed, number, len(images)), recipe.batch_size)
+        batches = _batches(*train_split, seeding.order(config.seed, number, len(images)), recipe.batch_size)
         fitted = model.fit(batches, shuffle=False, verbose=0, callbacks=list(callbacks)).history
         norms = model.grad_norms.numpy()
         first_step = (number - 1) * steps
+        history = dict(zip(results.HISTORY, (fitted["loss"][0], fitted["accuracy"][0], *_evaluate(model, validation_batches)), strict=True))
         finite = np.isfinite(norms).all(axis=1)
-        if not (finite.all() and np.isfinite(fitted["loss"]).all()):
+        if not (finite.all() and np.isfinite(list(history.values())).all()):
             rows = norms if finite.all() else norms[: finite.argmin()]
             epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
             break
-        loss, accuracy = _evaluate(model, validation_batches)
-        history = dict(zip(results.HISTORY, (fitted["loss"][0], fitted["accuracy"][0], loss, accuracy), strict=True))
         epochs.append(observed(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure())))
-        if best is None or accuracy > best.history[results.VAL_ACCURACY]:
+        if best is None or history[results.VAL_ACCURACY] > best.history[results.VAL_ACCURACY]:
             best, best_weights = epochs[-1], model.get_weights()
-    return _result(config, dataset, epochs, best, best_weights, model), network
+    return _result(config, dataset, curve, epochs, best, best_weights, model), network
+
+
+def steps_per_epoch(config: Config, dataset: Dataset) -> int:
+    """Optimizer steps of one epoch; the last batch may be smaller than the others.
+
+    Raises:
+        UserError: if not even one batch is full.
+    """
+    batch, examples = config.recipe.batch_size, len(dataset.images["train"])
+    if batch > examples:
+        raise UserError(f"recipe.batch_size={batch} is more than the {examples} training images of {config.data.name}; choose fewer")
+    return math.ceil(examples / batch)
 
 
 def compiled(network: keras.Model, config: Config, steps: int) -> TappedModel:
@@ -146,13 +157,19 @@ def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> tuple[float, floa
 
 
 def _result(
-    config: Config, dataset: Dataset, epochs: list[Epoch], best: Epoch | None, best_weights: list[np.ndarray] | None, model: TappedModel
+    config: Config,
+    dataset: Dataset,
+    curve: pd.DataFrame,
+    epochs: list[Epoch],
+    best: Epoch | None,
+    best_weights: list[np.ndarray] | None,
+    model: TappedModel,
 ) -> CellResult:
     finished = [epoch for epoch in epochs if epoch.history]
-    diverged = len(finished) < config.recipe.epochs
+    test = _in_order(dataset.images["test"], dataset.labels["test"])
     metrics: dict[str, Any] = {
         "key": config.key,
-        "status": "diverged" if diverged else "finished",
+        "status": "finished",
         "validation_split": dataset.validation_split,
         "epochs": len(finished),
         "steps": epochs[-1].step,
@@ -161,22 +178,25 @@ def _result(
         "data_sha256": dataset.sha256,
         "weights_sha256": weights_sha256(model),
     }
-    test = _in_order(dataset.images["test"], dataset.labels["test"])
-    if finished and not diverged:
-        metrics["last"] = finished[-1].history | dict(zip(results.TEST, _evaluate(model, test), strict=True))
+    measured = dict(zip(results.TEST, _evaluate(model, test), strict=True))
+    if len(finished) < config.recipe.epochs or not np.isfinite(list(measured.values())).all():
+        metrics["status"] = "diverged"
+    else:
+        metrics["last"] = finished[-1].history | measured
     if best is not None:
         last_weights = model.get_weights()
         model.set_weights(best_weights)
-        metrics["best"] = {"epoch": best.number} | best.history | dict(zip(results.TEST, _evaluate(model, test), strict=True))
+        measured = dict(zip(results.TEST, _evaluate(model, test), strict=True))
+        metrics["best"] = {"epoch": best.number} | best.history | {name: value for name, value in measured.items() if math.isfinite(value)}
         model.set_weights(last_weights)
     return CellResult(
-        config=yaml.safe_dump(config.model_dump(), sort_keys=False),
+        config=yaml.safe_dump(config.deciding(), sort_keys=False),
         history=pd.DataFrame(
             [{"epoch": epoch.number, "step": epoch.step, **epoch.history} for epoch in finished], columns=["epoch", "step", *results.HISTORY]
         ),
         gradients=pd.concat([epoch.gradients for epoch in epochs], ignore_index=True),
         probe=pd.concat([_numbered(epoch) for epoch in epochs], ignore_index=True),
-        activation=activations.curve(config.activation),
+        activation=curve,
         metrics=metrics,
     )
 
