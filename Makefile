@@ -1,6 +1,7 @@
 # Every target but `help` and `clean` first makes .venv from requirements.lock.
 PYTHON ?= python3
 VENV := .venv
+PORT ?= 5000
 SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
@@ -27,8 +28,8 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going
 
-ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000
-	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db
+ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
+	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
 test: $(READY)  ## run the tests
 	python -m pytest

@@ -3,14 +3,14 @@
 import math
 import os
 import sys
-from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from actgrad import config, datasets
+from actgrad import config, datasets, files
 from actgrad.console import muted_stderr, run_script
 from actgrad.errors import UserError
 
@@ -22,8 +22,15 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def train(composed: DictConfig) -> float:
     """Train, track and write one cell; returns its last validation accuracy, for sweepers."""
-    cell = config.cell_config(composed)
-    dataset = datasets.load(datasets.path(cell.data.name))
+    try:
+        return train_cell(config.cell_config(composed))
+    except UserError as error:
+        sys.exit(f"error: {error}")  # here, because Hydra adds a line of its own to an exception
+
+
+def train_cell(cell: config.Config) -> float:
+    dataset = datasets.load(cell.data)
+    folder = files.new_folder(cell.run_dir, "run_dir")
     with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
         import keras  # here, because it takes seconds, which --help and a refused value need not wait for
     keras.config.disable_interactive_logging()
@@ -32,7 +39,7 @@ def train(composed: DictConfig) -> float:
     from actgrad.tracking import logged
 
     steps = training.steps_per_epoch(cell, dataset) * cell.recipe.epochs
-    folder, progress = Path(cell.run_dir), Progress(cell, steps)
+    progress = Progress(cell, steps)
     with logged(cell, dataset, steps) as run:
         result, network = training.train(cell, dataset, [progress, run], progress.callbacks)
         result.write(folder)
@@ -42,11 +49,10 @@ def train(composed: DictConfig) -> float:
 
 
 def main() -> None:
-    # params.yaml's word for the recipe that the dataset's own file names, which is what Hydra takes when none is given
-    sys.argv = [argument for argument in sys.argv if argument != "recipe=default"]
+    sys.argv[1:] = config.overrides(sys.argv[1:])
     try:
         train()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UserError(config.refusal(error)) from None
 
 

@@ -1,5 +1,7 @@
 """Values and derivatives of the activation functions, and layers of the user's own."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -117,6 +119,21 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
         activations.build(Activation(name="x", layer="broken_acts.Snake"))
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("    def call(self, z):\n        raise ValueError('no')\n", r"odd_acts.Odd fails on pre-activations of shape \(241, 2\)"),
+        ("    def __init__(self):\n        super().__init__()\n", r"odd_acts.Odd takes no name; give its __init__ a \*\*kwargs"),
+    ],
+)
+def test_a_layer_of_ones_own_that_does_not_work_is_refused_with_a_sentence(tmp_path, monkeypatch, body, expected):
+    (tmp_path / "odd_acts.py").write_text(f"import keras\nclass Odd(keras.layers.Layer):\n{body}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_acts", raising=False)
+    with pytest.raises(UserError, match=expected):
+        activations.curve(Activation(name="x", layer="odd_acts.Odd"))
+
+
 @pytest.mark.parametrize("layer", ["Softmax", "LayerNormalization"])
 def test_a_layer_that_does_not_act_on_each_unit_by_itself_is_no_activation(layer):
     with pytest.raises(UserError, match="is not an activation function"):
@@ -127,7 +144,7 @@ def test_a_layer_that_does_not_act_on_each_unit_by_itself_is_no_activation(layer
     ("layer", "config", "expected"),
     [
         ("Relu", {}, "activation.layer=Relu is not a Keras layer; name a layer of keras.layers"),
-        ("nowhere.Snake", {}, "activation.layer=nowhere.Snake is not a Keras layer; is its module on PYTHONPATH?"),
+        ("nowhere.Snake", {}, "activation.layer=nowhere.Snake is not a Keras layer; is its module on PYTHONPATH, and a class"),
         ("math.sqrt", {}, "activation.layer=math.sqrt is not a Keras layer"),
         ("LeakyReLU", {"slope": 0.1}, "is not accepted by LeakyReLU, which takes negative_slope"),
         ("LeakyReLU", {"negative_slope": -1}, "is not accepted by LeakyReLU"),

@@ -84,11 +84,21 @@ def test_a_value_that_cannot_be_is_refused_with_what_may_be(cell, override, expe
         (["activation.config.max_value=6"], "known there: none; to pass another argument to the layer, write +activation.config.max_value=VALUE"),
         (["recipe.epochs=0"], "recipe.epochs=0 cannot be used"),
         (["data=digits", "seed=[1"], "error: "),
+        (["activation=[relu,tanh]"], "activation=[relu,tanh] is not understood; write activation=NAME, or -m activation=NAME,NAME"),
+        (["activation=3"], "activation=3 is not understood; write activation=NAME"),
+        (["seeds=0"], "seeds is not a key of this configuration; known there: recipe, data, activation, model, tracking, seed, run_dir"),
         (["data=digits"], "data/digits.npz is missing; make it with: python src/download.py data=digits"),
     ],
 )
 def test_train_refuses_with_one_sentence(script, arguments, expected):
     assert expected in sentence(script("train.py", *arguments))
+
+
+def test_a_run_dir_that_cannot_be_made_is_refused_before_anything_is_trained(script, tmp_path):
+    assert script("download.py", "data=digits").returncode == 0
+    (tmp_path / "file").write_text("")
+    assert "run_dir=file cannot be made a folder (File exists)" in sentence(script("train.py", "data=digits", "run_dir=file"))
+    assert "cannot be made a folder (File name too long)" in sentence(script("train.py", "data=digits", f"run_dir={'a' * 300}"))
 
 
 def test_help_names_the_choices_and_the_values(script):
@@ -115,6 +125,8 @@ def test_recipe_default_is_the_recipe_that_the_dataset_names(script):
     [
         ("datasets: []\nactivations: [relu]\nseeds: [0]\nrecipe: default", "params.yaml: datasets=[] cannot be used"),
         ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "params.yaml: recipe is missing"),
+        ("datasets: [digits]\nactivations: [relu]\nseeds: [0, 0]\nrecipe: default", "params.yaml: seeds=[0, 0] cannot be used: 0 stands there more"),
+        ("datasets: [", "params.yaml is not YAML"),
         ("datasets: [digits]\nactivations: [relu]\nseed: 0\nseeds: [0]\nrecipe: default", "params.yaml: seed is not a key"),
     ],
 )

@@ -113,12 +113,30 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_val_size_0_makes_the_test_split_the_validation_split(tmp_path, digits):
-    dataset = datasets.prepare(config.data_config("digits", ["data.val_size=0"]), tmp_path / "digits.npz")
+def test_val_size_0_makes_the_test_split_the_validation_split(tmp_path, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = config.data_config("digits", ["data.val_size=0"])
+    dataset = datasets.prepare(data, datasets.path("digits"))
     assert len(dataset.images["val"]) == 0
     assert len(dataset.images["train"]) == 1437
-    assert datasets.load(tmp_path / "digits.npz").validation_split == "test"
+    assert datasets.load(data).validation_split == "test"
     assert digits.validation_split == "val"
+
+
+def test_a_file_that_was_made_with_other_values_is_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    datasets.prepare(config.data_config("digits", ["data.val_size=0"]), datasets.path("digits"))
+    with pytest.raises(UserError, match=r"was made with .*data.val_size=0 .*, not with .*data.val_size=240 .*; make it with: python src/download.py"):
+        datasets.load(config.data_config("digits", []))
+
+
+def test_a_damaged_file_is_named_with_the_way_to_make_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = config.data_config("digits", [])
+    datasets.prepare(data, datasets.path("digits"))
+    datasets.path("digits").write_bytes(datasets.path("digits").read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"is not an .npz of plain arrays .*; damaged\? make it with: python src/download.py data=digits"):
+        datasets.load(data)
 
 
 def test_cifar10_binary_is_read_as_its_authors_describe_it(tmp_path):
@@ -147,6 +165,12 @@ def test_an_image_folder_is_the_same_from_every_container(tmp_path, make):
     assert (len(dataset.images["train"]), len(dataset.images["val"]), len(dataset.images["test"])) == (8, 4, 4)
     assert np.array_equal(dataset.images["test"][:2], image_set(2, seed=1))
     assert dataset.labels["test"].tolist() == [0, 0, 1, 1]
+
+
+def test_what_file_managers_leave_behind_is_no_image(tmp_path):
+    litter = dict.fromkeys(("pets/train/cat/.DS_Store", "pets/train/cat/Thumbs.db", "pets/README.md", "README"), b"litter")
+    dataset = datasets.prepare(pets(tar(tmp_path / "a.tar.gz", folder_files() | litter)), tmp_path / "pets.npz")
+    assert len(dataset.images["train"]) == 8
 
 
 def test_grey_images_keep_one_channel_and_mixed_ones_get_three(tmp_path):
@@ -215,6 +239,9 @@ def test_faults_of_image_folders(tmp_path):
     assert "pets/train/cat/001.png cannot be read as an image" in unreadable
     cut = refused(files | {"pets/train/cat/001.png": files["pets/train/cat/001.png"][:80]})
     assert "pets/train/cat/001.png cannot be read as an image" in cut
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 900).save(buffer, "PNG")
+    assert "pets/train/cat/001.png has more than 8 bits a channel" in refused(files | {"pets/train/cat/001.png": buffer.getvalue()})
     no_dogs = refused({name: content for name, content in files.items() if "test/dog" not in name})
     assert "the test split has no folder for the class 'dog'" in no_dogs
     no_test = refused({name: content for name, content in files.items() if "/test/" not in name})
@@ -243,6 +270,9 @@ def test_faults_of_arrays(tmp_path):
     assert "must be whole numbers" in refused(y_train=np.linspace(0, 1, 20))
     assert "is not an .npz of plain arrays" in refused(x_train=np.array([{"a": 1}]))
     assert "images are 12x12x2; they must be" in refused(x_train=image_set(20, 12, 2), x_test=image_set(4, 12, 2))
+    assert "x_train holds <U1" in refused(x_train=np.full((20, 12, 12, 3), "a"))
+    assert "the train split is empty" in refused(x_train=image_set(0, size=12), y_train=np.zeros(0, int), class_names=np.array(["no", "yes"]))
+    assert "has no array y_val" in refused(x_val=image_set(4, size=12))
     own_val = {"x_val": image_set(4, size=12), "y_val": np.array([0, 1, 0, 1])}
     assert "data.val_size=4, but pets brings a val split of its own; set it to 0" in refused(**own_val)
     assert "run from 0 to 10000000000000 with 2 different ones; number the classes" in refused(y_train=np.tile([0, 10**13], 10))
@@ -339,6 +369,10 @@ def test_no_source_that_works_names_the_ways_out(remote, tmp_path):
     assert "data.archive=PATH" in said
     assert "data=digits" in said
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_what_is_no_address_is_called_so(script):
+    assert "cifar.tar.gz: not a web address" in sentence(script("download.py", "data=cifar10", "data.urls=[cifar.tar.gz]"))
 
 
 def test_no_network_names_the_ways_out(script):

@@ -180,7 +180,7 @@ def test_report_imports_no_tensorflow(tmp_path, trained):
     ("arguments", "expected"),
     [
         (["digits"], "'digits' is not understood; write data=NAME"),
-        (["data=digts"], "data=digts is not in params.yaml; there are digits"),
+        (["data=digts"], "data=digts is not in params.yaml, whose datasets are digits; add it there"),
         (["data=../runs"], "is not in params.yaml"),
         (["data=digits"], "runs/digits/relu-0/config.yaml is missing; train the cell: dvc repro"),
     ],

@@ -197,7 +197,7 @@ def test_a_store_that_is_down_costs_no_training(cell, few_digits, tmp_path, monk
 
 
 def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_run(cell, few_digits, tmp_path, monkeypatch, capsys, trained):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
     class Breaker:
         def epoch_finished(self, epoch):

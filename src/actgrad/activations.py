@@ -31,11 +31,17 @@ def build(activation: Activation, name: str | None = None) -> keras.layers.Layer
     except pydoc.ErrorDuringImport as error:
         raise UserError(f"activation.layer={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
-        hint = "is its module on PYTHONPATH?" if "." in path else "name a layer of keras.layers, or your own by a dotted path"
+        hint = (
+            "is its module on PYTHONPATH, and a class of keras.layers.Layer in it?"
+            if "." in path
+            else "name a layer of keras.layers, or your own by a dotted path"
+        )
         raise UserError(f"activation.layer={path} is not a Keras layer; {hint}")
     try:
         return layer_class(**activation.config, name=name)
     except (TypeError, ValueError) as error:
+        if "'name'" in str(error):
+            raise UserError(f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)") from None
         takes = ", ".join(name for name in inspect.signature(layer_class).parameters if name != "kwargs") or "no arguments"
         raise UserError(f"activation.config={activation.config} is not accepted by {path}, which takes {takes}: {_first_line(error)}") from None
 
@@ -68,7 +74,11 @@ def curve(activation: Activation) -> pd.DataFrame:
     width = pieces(layer)
     z = np.zeros((len(CURVE), 2 * width), np.float32)
     z[:, 0] = CURVE
-    apart = layer(tf.constant(z))
+    try:
+        apart = layer(tf.constant(z))
+    except Exception as error:  # whatever a layer of the user's own does
+        reason = _first_line(getattr(error, "__cause__", None) or error)
+        raise UserError(f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it") from None
     if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
         raise UserError(
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "

@@ -1,5 +1,6 @@
 """The typed schema of conf/: refuses unknown keys, wrong types and values out of range, each with a sentence."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -114,6 +115,13 @@ class Study(Strict):
     seeds: Annotated[list[Natural], Field(min_length=1)]
     recipe: Name
 
+    @field_validator("datasets", "activations", "seeds")
+    @classmethod
+    def each_once(cls, values: list) -> list:
+        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+            raise ValueError(f"{twice[0]} stands there more than once, and the same cell again is no further evidence; name it once")
+        return values
+
 
 def parse(schema: type[S], values: Any, where: str = "") -> S:
     """Check plain values against a schema.
@@ -135,7 +143,8 @@ def _sentence(schema: type[Strict], error: Any, where: str) -> str:
         return f"{key} is not a key of this configuration; known there: {', '.join(schema.model_fields)}"
     if error["type"] == "missing":
         return f"{key} is missing; give it a value"
-    return f"{key}={error['input']!r} cannot be used: {error['msg'][0].lower()}{error['msg'][1:]}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{key}={error['input']!r} cannot be used: {reason[0].lower()}{reason[1:]}"
 
 
 def cell_config(composed: DictConfig) -> Config:
@@ -154,10 +163,23 @@ def refusal(error: Exception) -> str:
         return f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        known = ", ".join(map(str, cause.parent_node)) or "none"
+        known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         more = f"; to pass another argument to the layer, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
         return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}"
     return " ".join(str(error).split())
+
+
+def overrides(arguments: list[str]) -> list[str]:
+    """The arguments for Hydra: without recipe=default, params.yaml's word for the recipe that the dataset's own file names.
+
+    Raises:
+        UserError: for GROUP=CHOICE where CHOICE is no name; Hydra would merge a list of them into a single cell.
+    """
+    for argument in arguments:
+        group, equals, choice = argument.partition("=")
+        if equals and (CONF / group).is_dir() and not re.match(r"[A-Za-z_*]", choice):
+            raise UserError(f"{argument} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several cells")
+    return [argument for argument in arguments if argument != "recipe=default"]
 
 
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
@@ -182,4 +204,8 @@ def study(path: Path) -> Study:
     """The checked params.yaml."""
     if not path.is_file():
         raise UserError(f"{path} is missing; it lists datasets, activations, seeds and recipe of the study")
-    return parse(Study, OmegaConf.to_container(OmegaConf.load(path)), f"{path.name}: ")
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except YAMLError as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}); mend it") from None
+    return parse(Study, values, f"{path.name}: ")

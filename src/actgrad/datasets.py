@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 SMALLEST_SIDE = 4
+LITTER = ("Thumbs.db", "desktop.ini")  # what file managers leave in folders of images
 WAYS_OUT = "bring the archive from another machine and give it with data.archive=PATH, or use the dataset that needs no download: data=digits"
 
 
@@ -65,24 +66,34 @@ def prepare(data: Data, target: Path) -> Dataset:
     check(data.name, dataset)
     buffer = io.BytesIO()
     arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
-    np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str))
+    np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str), made_from=np.array(_made_from(data)))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, buffer.getvalue())
     return dataset
 
 
-def load(path: Path) -> Dataset:
-    """Load what `prepare` wrote.
+def load(data: Data) -> Dataset:
+    """Load what `prepare` wrote to `path(data.name)`.
 
     Raises:
-        UserError: if it is missing or not such a file.
+        UserError: if it is missing, damaged, or was made with other values than `data` has.
     """
-    name = path.stem
-    if not path.is_file():
-        raise UserError(f"{path} is missing; make it with: python src/download.py data={name} (data=digits needs no download)")
-    dataset = _read_npz(path)
-    check(name, dataset)
-    return Dataset(dataset.images, dataset.labels, dataset.class_names, sha256(path))
+    source = path(data.name)
+    again = f"make it with: python src/download.py data={data.name}"
+    if not source.is_file():
+        raise UserError(f"{source} is missing; {again} (data=digits needs no download)")
+    arrays = _arrays(source, f"damaged? {again}")
+    made_from = str(arrays.get("made_from", "other values"))
+    if made_from != _made_from(data):
+        raise UserError(f"{source} was made with {made_from}, not with {_made_from(data)}; {again}, and give it the same data.KEY=VALUE")
+    dataset = _from_arrays(source, arrays)
+    check(data.name, dataset)
+    return Dataset(dataset.images, dataset.labels, dataset.class_names, sha256(source))
+
+
+def _made_from(data: Data) -> str:
+    """The values that decide what is in a dataset's file."""
+    return " ".join(f"data.{key}={getattr(data, key)}" for key in ("format", "sha256", "val_size", "test_size", "split_seed"))
 
 
 # --- fetch
@@ -146,6 +157,7 @@ def _download(data: Data, cached: Path) -> Path:
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")  # a progress bar says enough
     failures = []
     for url in data.urls:
         try:
@@ -161,6 +173,8 @@ def _download(data: Data, cached: Path) -> Path:
 
 
 def _cause(error: "requests.RequestException") -> str:
+    if isinstance(error, ValueError):  # requests' own classes for what is no address
+        return "not a web address"
     return f"HTTP status {error.response.status_code}" if error.response is not None else f"no connection ({type(error).__name__})"
 
 
@@ -232,7 +246,7 @@ def _read_image_folder(source: Path) -> Dataset:
 
 
 def _is_image_path(path: PurePosixPath) -> bool:
-    return len(path.parts) >= 3 and path.parts[-3] in SPLITS and not path.name.startswith(".")
+    return len(path.parts) >= 3 and path.parts[-3] in SPLITS and not path.name.startswith(".") and path.name not in LITTER
 
 
 def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
@@ -241,8 +255,12 @@ def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(f"{source}: {path} has more than 8 bits a channel; convert it to 8 bits")
             return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise UserError(f"{source}: {path} cannot be read as an image (no known format); mend or remove it") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{source}: {path} cannot be read as an image ({error}); mend or remove it") from None
 
 
@@ -290,18 +308,24 @@ def _inside(source: Path, name: str) -> PurePosixPath:
 
 def _read_npz(source: Path) -> Dataset:
     """x_train, y_train, x_test, y_test, and as the user likes x_val, y_val and class_names. Pickled arrays are refused."""
+    return _from_arrays(source, _arrays(source, "get it again, or write it with numpy.savez, without objects"))
+
+
+def _arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(source, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{source} is not an .npz of plain arrays ({error}); write it with numpy.savez, without objects") from None
-    if missing := [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in arrays]:
-        raise UserError(f"{source} has no array {missing[0]}; needed are x_train, y_train, x_test, y_test")
-    images, labels = {}, {}
-    for name in SPLITS:
-        if f"x_{name}" in arrays and f"y_{name}" in arrays:
-            images[name] = _pixels(source, f"x_{name}", arrays[f"x_{name}"])
-            labels[name] = _integers(source, f"y_{name}", arrays[f"y_{name}"])
+        raise UserError(f"{source} is not an .npz of plain arrays ({error}); {remedy}") from None
+
+
+def _from_arrays(source: Path, arrays: dict[str, np.ndarray]) -> Dataset:
+    needed = ["x_train", "y_train", "x_test", "y_test"] + (["x_val", "y_val"] if {"x_val", "y_val"} & set(arrays) else [])
+    if missing := [name for name in needed if name not in arrays]:
+        raise UserError(f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")
+    splits = [name for name in SPLITS if f"x_{name}" in arrays]
+    images = {name: _pixels(source, f"x_{name}", arrays[f"x_{name}"]) for name in splits}
+    labels = {name: _integers(source, f"y_{name}", arrays[f"y_{name}"]) for name in splits}
     return _dataset(images, labels, _class_names(source, arrays.get("class_names"), labels["train"]))
 
 
@@ -321,6 +345,8 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     array = array[..., np.newaxis] if array.ndim == 3 else array
     if array.ndim != 4:
         raise UserError(f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
+    if not np.issubdtype(array.dtype, np.number):
+        raise UserError(f"{source}: {name} holds {array.dtype}; it must hold pixel values from 0 to 255")
     if array.dtype != np.uint8:
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.uint8)
@@ -369,9 +395,10 @@ def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[n
 
     classes, counts = np.unique(labels, return_counts=True)
     if size < len(classes) or len(labels) - size < len(classes) or counts.min() < 2:
+        allowed = f"{len(classes)} to {len(labels) - len(classes)}" if counts.min() >= 2 and len(labels) >= 2 * len(classes) else "0"
         raise UserError(
-            f"data.{name}_size={size} cannot be taken from {len(labels)} training images of {len(classes)} classes (the smallest has "
-            f"{counts.min()}); it must leave and take at least one image of each class"
+            f"data.{name}_size={size} cannot be taken from {len(labels)} training images of {len(classes)} classes, the smallest of {counts.min()}: "
+            f"each class must keep and give an image; choose {allowed}{', or 0 for no such split' if allowed != '0' else ''}"
         )
     kept, taken = train_test_split(np.arange(len(labels)), test_size=size, random_state=data.split_seed, stratify=labels)
     return np.sort(kept), np.sort(taken)
@@ -385,14 +412,15 @@ def check(name: str, dataset: Dataset) -> None:
         raise UserError(f"{name}: images are {_by(shape)}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger, of 1 or 3 channels")
     if len(dataset.class_names) < 2:
         raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
-    for part in ("train", "test"):
-        if len(dataset.images[part]) == 0:
-            raise UserError(f"{name}: the {part} split is empty; it needs images")
+    if len(dataset.images["test"]) == 0:
+        raise UserError(f"{name}: the test split is empty; it needs images")
 
 
 def check_arrays(name: str, dataset: Dataset) -> None:
     """Raise UserError unless images are alike in all splits, and each has a label that is a class."""
     shape, classes = dataset.images["train"].shape[1:], len(dataset.class_names)
+    if len(dataset.images["train"]) == 0:
+        raise UserError(f"{name}: the train split is empty; it needs images")
     for part in SPLITS:
         images, labels = dataset.images[part], dataset.labels[part]
         if len(images) != len(labels):

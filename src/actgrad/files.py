@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from actgrad.errors import UserError
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step, so that an interrupted write leaves the old one or none."""
@@ -15,6 +17,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_folder(path: str, key: str) -> Path:
+    """Make a folder to write to.
+
+    Raises:
+        UserError: naming the configuration key, if it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{key}={path} cannot be made a folder ({error.strerror}); name another with {key}=PATH") from None
+    return Path(path)
 
 
 def replace_folder(folder: Path, content: Mapping[str, bytes]) -> None:
