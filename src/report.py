@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from actgrad import config, html, plots, results, statistics
+from actgrad import claims, config, html, plots, results, statistics
 from actgrad.console import run_script
 from actgrad.errors import UserError
 from actgrad.files import replace_folder
@@ -25,9 +25,12 @@ def main() -> None:
     cells = {name: [CellResult.read(results.folder(dataset, name, seed)) for seed in study.seeds] for name in study.activations}
     statistics.belong_together(cells)
     table = statistics.summary(cells)
+    pairs = statistics.paired(cells, "last", results.TEST_ACCURACY)
+    findings = claims.ledger(claims.Evidence(dataset, cells, pairs))
     drawings = plots.study_drawings(cells)
     content = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
-    content |= {"summary.csv": results.csv_bytes(table), "index.html": html.report(dataset, study, cells, table, drawings).encode()}
+    content |= {"summary.csv": results.csv_bytes(table), "pairs.csv": results.csv_bytes(pairs), "claims.json": results.json_bytes(findings)}
+    content["index.html"] = html.report(dataset, study, cells, table, pairs, findings, drawings).encode()
     target = Path("reports", dataset)
     replace_folder(target, content)
     print(f"{target / 'index.html'}: {len(cells)} activations, seeds {', '.join(map(str, study.seeds))}")

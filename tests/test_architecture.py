@@ -11,7 +11,7 @@ from conftest import ROOT
 SRC = ROOT / "src"
 FLOORS = (
     ("errors", "files"),
-    ("config", "results", "datasets", "statistics", "console"),
+    ("config", "results", "datasets", "statistics", "claims", "console"),
     ("layers", "activations", "seeding", "lenet5", "gradients"),
     ("training",),
     ("plots", "html", "progress", "tracking"),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad import html, plots, results, statistics
+from actgrad import claims, html, plots, results, statistics
 from actgrad.config import Study
 from actgrad.errors import UserError
 from actgrad.results import LAYERS, CellResult
@@ -26,7 +26,8 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
     for name in results.HISTORY:
         history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
     gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
-    probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, "delta_rms": 0.1} for e in range(epochs + 1) for layer in LAYERS])
+    measured = {"units": 6, "delta_rms": 0.1, "dead": 0, "saturated": 0.0}
+    probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, **measured} for e in range(epochs + 1) for layer in LAYERS])
     z = np.linspace(-6, 6, 25)
     values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
     return CellResult(
@@ -56,7 +57,9 @@ def study_cells(**metrics) -> dict[str, list[CellResult]]:
 
 
 def page(cells: dict[str, list[CellResult]]) -> str:
-    return html.report("toy", STUDY, cells, statistics.summary(cells), plots.study_drawings(cells))
+    pairs = statistics.paired(cells, "last", results.TEST_ACCURACY)
+    findings = claims.ledger(claims.Evidence("toy", cells, pairs))
+    return html.report("toy", STUDY, cells, statistics.summary(cells), pairs, findings, plots.study_drawings(cells))
 
 
 def test_summary_is_mean_and_sample_deviation_over_seeds():
@@ -81,9 +84,30 @@ def test_the_page_is_one_file_and_names_are_escaped():
     text = page(study_cells())
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert not re.search(r"""(src|href)=["'](?!data:image/svg|summary\.csv)""", text)
+    assert not re.search(r"""(src|href)=["'](?!data:image/svg|summary\.csv|pairs\.csv|#)""", text)
     assert text.count("<img src=") == 4
     assert "60.0<small> ± 14.1</small>" in text
+
+
+def test_the_page_opens_with_every_claim_and_its_links_lead_somewhere():
+    text = page(study_cells())
+    assert text.count("<details>") == len(claims.CLAIMS)
+    assert text.index("What holds") < text.index("Results")
+    assert "The study has no cells of linear, sigmoid." in text
+    targets = set(re.findall(r'href="#([^"]+)"', text))
+    assert targets <= set(re.findall(r'id="([^"]+)"', text))
+    assert targets
+
+
+def test_pairs_are_coloured_only_where_they_are_told_apart():
+    alike = page(study_cells())
+    assert alike.count('class="alike"') == 2
+    assert ">-30.0</td>" in alike
+    assert ">+30.0</td>" in alike
+    apart = {name: [made_up(name, seed, base + 0.001 * seed**2) for seed in range(4)] for name, base in (("relu", 0.5), ("snake", 0.9))}
+    for seed, cell in enumerate(apart["relu"]):
+        cell.metrics["last"][results.TEST_ACCURACY] += 0.001 * seed
+    assert re.findall(r'class="(ahead|behind|alike)"', page(apart)) == ["behind", "ahead"]
 
 
 def test_a_study_without_validation_split_is_labelled():
@@ -152,10 +176,12 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     folder = tmp_path / "reports" / "digits"
     assert sorted(path.name for path in folder.rglob("*.*")) == [
         "activations.svg",
+        "claims.json",
         "delta.svg",
         "gradient_norms.svg",
         "index.html",
         "learning_curves.svg",
+        "pairs.csv",
         "summary.csv",
     ]
     row = pd.read_csv(folder / "summary.csv").loc[0]

@@ -69,7 +69,7 @@ class CellResult:
         write_bytes(folder / "gradients.parquet", parquet.getvalue())
         write_bytes(folder / "probe.csv", csv_bytes(self.probe))
         write_bytes(folder / "activation.csv", csv_bytes(self.activation))
-        write_bytes(folder / "metrics.json", (json.dumps(self.metrics, indent=2, allow_nan=False) + "\n").encode())
+        write_bytes(folder / "metrics.json", json_bytes(self.metrics))
 
     @classmethod
     def read(cls, folder: Path) -> "CellResult":
@@ -93,3 +93,7 @@ class CellResult:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def json_bytes(values: Any) -> bytes:
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()

@@ -1,0 +1,98 @@
+"""Comparisons of activations against planted truths."""
+
+import gc
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from actgrad import results, statistics
+from actgrad.results import CellResult
+
+EMPTY = pd.DataFrame()
+
+
+@pytest.fixture(autouse=True)
+def light_garbage():
+    """statsmodels collects garbage at every correction, which takes long in a process that holds TensorFlow."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def cells(accuracy: dict[str, list[float | None]]) -> dict[str, list[CellResult]]:
+    def cell(name: str, seed: int, value: float | None) -> CellResult:
+        metrics = {"key": f"toy/{name}-{seed}", "last": {} if value is None else {results.TEST_ACCURACY: value}}
+        return CellResult("", EMPTY, EMPTY, EMPTY, EMPTY, metrics)
+
+    return {name: [cell(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracy.items()}
+
+
+def paired(accuracy: dict[str, list[float | None]]) -> pd.DataFrame:
+    return statistics.paired(cells(accuracy), "last", results.TEST_ACCURACY).set_index(["first", "second"])
+
+
+def test_an_estimate_by_hand():
+    found = statistics.estimate([1.0, 2.0, 6.0])
+    half = 4.302653 * np.sqrt(7) / np.sqrt(3)  # t of 2 degrees of freedom at 97.5 %, sample deviation sqrt(7)
+    assert (found.value, found.low, found.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-6)
+    assert statistics.estimate([5.0]) == statistics.Estimate(5.0, None, None)
+
+
+def test_a_pair_by_hand():
+    row = paired({"a": [0.5, 0.6, 0.7, 0.8], "b": [0.4, 0.45, 0.6, 0.65]}).loc[("a", "b")]
+    assert row["seeds"] == 4
+    assert row["difference"] == pytest.approx(0.125)
+    assert row["p"] == pytest.approx(stats.ttest_rel([0.5, 0.6, 0.7, 0.8], [0.4, 0.45, 0.6, 0.65]).pvalue)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+def test_p_values_are_corrected_over_all_pairs():
+    table = paired({"a": [0.1, 0.2, 0.31], "b": [0.12, 0.19, 0.3], "c": [0.5, 0.61, 0.7]})
+    raw = np.sort(table["p"])
+    assert np.sort(table["p_holm"]) == pytest.approx(np.maximum.accumulate(np.minimum(raw * [3, 2, 1], 1)))
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_activations_that_are_alike_are_left_alone(seeds):
+    """Of 300 studies without a difference, one in twenty tells any pair apart, give or take three standard errors."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(300):
+        shared = rng.normal(0, 0.02, seeds)  # what a seed does to all of them
+        table = paired({name: list(0.5 + shared + rng.normal(0, 0.01, seeds)) for name in "abc"})
+        wrong += table["told_apart"].any()
+    assert wrong / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_difference_of_the_detectable_size_is_found_as_often_as_stated():
+    """Two activations that differ by what five seeds can show with a probability of 0.8: found in 80 % of 500 studies."""
+    rng = np.random.default_rng(1)
+    size = 0.01 * statistics._standardized_difference(5)
+    found = 0
+    for _ in range(500):
+        shared = rng.normal(0, 0.05, 5)
+        found += paired({"a": list(shared + size + rng.normal(0, 0.01, 5)), "b": list(shared)})["told_apart"].iloc[0]
+    assert found / 500 == pytest.approx(statistics.POWER, abs=3 * np.sqrt(0.8 * 0.2 / 500))
+
+
+def test_differences_without_spread_are_judged_by_the_sign_test():
+    table = paired({"a": [0.5, 0.5, 0.5], "b": [0.4, 0.4, 0.4], "c": [0.5, 0.5, 0.5]})
+    assert table.loc[("a", "b"), "p"] == 0.25
+    assert table.loc[("a", "c"), "p"] == 1
+    assert not table["told_apart"].any()
+
+
+def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():
+    table = paired({"a": [0.5, None, 0.7], "b": [0.4, 0.5, 0.5], "c": [None, None, 0.2]})
+    assert table.loc[("a", "b"), "seeds"] == 2
+    assert table.loc[("a", "c"), "seeds"] == 1
+    assert table.loc[("a", "c"), "difference"] == pytest.approx(0.5)
+    assert np.isnan(table.loc[("a", "c"), "p"])
+    assert not table.loc[("a", "c"), "told_apart"]
+    assert not paired({"a": [None], "b": [0.5]})["told_apart"].any()
+
+
+def test_a_single_activation_has_no_pairs():
+    assert len(paired({"a": [0.5, 0.6]})) == 0
