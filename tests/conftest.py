@@ -21,12 +21,12 @@ from actgrad.datasets import Dataset
 ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe")
 NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
-SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "run_dir=unused"]
+SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.threads=2", "run_dir=unused"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
-    """As the recipes have it; a process cannot change its number of threads once it has computed something."""
+    """One number for all tests: a process cannot change it once it has computed something."""
     from actgrad.seeding import make_deterministic
 
     make_deterministic(0, 2)

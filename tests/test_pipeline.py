@@ -31,7 +31,7 @@ class Project:
             else:
                 shutil.copy(ROOT / part, folder / part)
         (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
-        self.edit("conf/recipe/digits.yaml", "epochs: 15", "epochs: 1")
+        self.edit("conf/recipe/digits.yaml", "epochs: 12", "epochs: 1")
         self.run("git", "init", "-q")
         self.commit("start")
 
