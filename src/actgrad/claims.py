@@ -14,13 +14,10 @@ import pandas as pd
 import yaml
 
 from actgrad import results
-from actgrad.results import ACTIVATED_LAYERS, LAYERS, CellResult
+from actgrad.results import ACTIVATED_LAYERS, LAYERS, SATURATION, CellResult
 from actgrad.statistics import Estimate, estimate
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconclusive", "not measured"
-
-SATURATED = 0.05
-"""A derivative below this share of the largest passes almost nothing: the definition of saturation used by the probe."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ def _attenuation(cell: CellResult) -> float:
 
 def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:
     """Attenuation of one activation beyond another's, in decades, paired by seed: both start with the same weights."""
-    reference_of = {cell.key.rpartition("-")[2]: _attenuation(cell) for cell in evidence.cells[reference]}
-    return estimate([_attenuation(cell) - reference_of[cell.key.rpartition("-")[2]] for cell in evidence.cells[activation]])
+    reference_of = {cell.seed: _attenuation(cell) for cell in evidence.cells[reference]}
+    return estimate([_attenuation(cell) - reference_of[cell.seed] for cell in evidence.cells[activation]])
 
 
 def _verdict(effect: Estimate, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> str:
@@ -157,7 +154,7 @@ def sigmoid_derivative(evidence: Evidence) -> Finding:
     else refuted."""
     cell = evidence.cells["sigmoid"][0]
     largest, ends = float(cell.activation["derivative"].max()), _ends(cell)
-    verdict = CONFIRMED if largest <= 0.25 + 1e-6 and ends < SATURATED else REFUTED
+    verdict = CONFIRMED if largest <= 0.25 + 1e-6 and ends < SATURATION else REFUTED
     return Finding(
         verdict, f"Its largest derivative is {largest:.4f}; at z = 6 it is down to {100 * ends:.1f} % of that.", largest, "dphi/dz", keys=(cell.key,)
     )
@@ -171,7 +168,7 @@ def tanh_derivative(evidence: Evidence) -> Finding:
     cell, sigmoid = evidence.cells["tanh"][0], evidence.cells["sigmoid"][0]
     largest, ends = float(cell.activation["derivative"].max()), _ends(cell)
     ratio = largest / float(sigmoid.activation["derivative"].max())
-    verdict = CONFIRMED if abs(largest - 1) < 1e-3 and abs(ratio - 4) < 4e-3 and ends < SATURATED else REFUTED
+    verdict = CONFIRMED if abs(largest - 1) < 1e-3 and abs(ratio - 4) < 4e-3 and ends < SATURATION else REFUTED
     sentence = f"Its largest derivative is {largest:.4f}, {ratio:.2f} times the sigmoid's; at z = 6 it is down to {100 * ends:.3f} % of that."
     return Finding(verdict, sentence, ratio, "times the sigmoid's", keys=(cell.key, sigmoid.key))
 
@@ -255,7 +252,7 @@ def saturation(evidence: Evidence) -> Finding:
     Confirmed if its interval over seeds lies above 5 %, refuted if below."""
     shares = {layer: estimate([_probed(cell, 0, layer, "saturated") for cell in evidence.cells["sigmoid"]]) for layer in ACTIVATED_LAYERS}
     layer, effect = max(shares.items(), key=lambda item: item[1].value)
-    verdict = _verdict(effect, lambda low, _: low > SATURATED, lambda _, high: high < SATURATED)
+    verdict = _verdict(effect, lambda low, _: low > SATURATION, lambda _, high: high < SATURATION)
     sentence = f"Before the first update {100 * effect.value:.0f} % of the sigmoid activations of {layer} have a derivative below 5 % of the largest."
     return _measured(verdict, sentence, effect, f"share of {layer}", _keys(evidence, "sigmoid"))
 

@@ -294,7 +294,7 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                     raise EOFError  # a tar file ends in blocks of zeros; tarfile takes one that is cut between two members as whole
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
         raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
 

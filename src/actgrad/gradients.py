@@ -6,10 +6,7 @@ import pandas as pd
 import tensorflow as tf
 
 from actgrad import activations, lenet5
-from actgrad.results import ACTIVATED_LAYERS, LAYERS
-
-SATURATION = 0.05
-"""A derivative below this share of the function's largest counts as saturated."""
+from actgrad.results import ACTIVATED_LAYERS, LAYERS, SATURATION
 
 GRID = np.linspace(-10, 10, 401, dtype=np.float32)
 """Where the largest derivative of an activation function is looked for."""

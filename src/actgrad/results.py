@@ -15,6 +15,9 @@ LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
 ACTIVATED_LAYERS = LAYERS[:-1]
 PROBED = ("delta_rms", "dead", "saturated")
 
+SATURATION = 0.05
+"""A derivative below this share of the function's largest counts as saturated."""
+
 TRAIN_LOSS, TRAIN_ACCURACY = "train/loss", "train/accuracy"
 VAL_LOSS, VAL_ACCURACY = "val/loss", "val/accuracy"
 TEST = TEST_LOSS, TEST_ACCURACY = "test/loss", "test/accuracy"
@@ -58,6 +61,10 @@ class CellResult:
     @property
     def key(self) -> str:
         return self.metrics["key"]
+
+    @property
+    def seed(self) -> int:
+        return int(self.key.rpartition("-")[2])
 
     def write(self, folder: Path) -> None:
         """Write the files of the cell, each of them whole or not at all."""

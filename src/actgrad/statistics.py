@@ -38,7 +38,7 @@ def summary(cells: Mapping[str, Sequence[CellResult]]) -> pd.DataFrame:
 def _row(cells: Sequence[CellResult]) -> dict[str, object]:
     values = pd.DataFrame([_values(cell) for cell in cells])
     row: dict[str, object] = {
-        "seeds": " ".join(cell.key.rpartition("-")[2] for cell in cells),
+        "seeds": " ".join(str(cell.seed) for cell in cells),
         "diverged": sum(cell.metrics["status"] == "diverged" for cell in cells),
     }
     for name in values:
@@ -103,7 +103,7 @@ def paired(cells: Mapping[str, Sequence[CellResult]], group: str, metric: str) -
     show with a probability of POWER, before correction), and `told_apart` (p_holm below 1 - LEVEL). Pairs with fewer than
     two common seeds have no test, and are not told apart.
     """
-    values = {name: {_seed(cell): cell.metrics[group].get(metric) for cell in of_activation} for name, of_activation in cells.items()}
+    values = {name: {cell.seed: cell.metrics[group].get(metric) for cell in of_activation} for name, of_activation in cells.items()}
     rows = []
     for first, second in itertools.combinations(cells, 2):
         seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
@@ -137,7 +137,3 @@ def _test(differences: np.ndarray) -> dict[str, float]:
 def _standardized_difference(seeds: int) -> float:
     """The paired difference, in its standard deviations, that a t test of this many seeds shows with probability POWER."""
     return float(TTestPower().solve_power(nobs=seeds, alpha=1 - LEVEL, power=POWER))
-
-
-def _seed(cell: CellResult) -> int:
-    return int(cell.key.rpartition("-")[2])
