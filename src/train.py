@@ -11,11 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad import config, datasets, files
-from actgrad.console import muted_stderr, run_script
+from actgrad.console import load_keras, run_script
 from actgrad.errors import UserError
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
 
 
@@ -31,9 +29,7 @@ def train(composed: DictConfig) -> float:
 def train_cell(cell: config.Config) -> float:
     dataset = datasets.load(cell.data)
     folder = files.new_folder(cell.run_dir, "run_dir")
-    with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
-        import keras  # here, because it takes seconds, which --help and a refused value need not wait for
-    keras.config.disable_interactive_logging()
+    load_keras()  # here, because --help and a refused value need not wait for it
     from actgrad import training
     from actgrad.progress import Progress
     from actgrad.tracking import logged

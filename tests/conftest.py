@@ -20,7 +20,7 @@ from actgrad.datasets import Dataset
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe")
-NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
+NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in (*GROUPS, "experiment")}
 SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.threads=2", "run_dir=unused"]
 
 

@@ -6,23 +6,27 @@ import re
 import pytest
 import yaml
 
+from actgrad import provenance
 from conftest import ROOT
 
 SRC = ROOT / "src"
 FLOORS = (
     ("errors", "files"),
-    ("config", "results", "datasets", "statistics", "claims", "console"),
-    ("layers", "activations", "seeding", "lenet5", "gradients"),
+    ("config", "results", "datasets", "statistics", "provenance", "console"),
+    ("tables", "tuning", "evidence", "claims"),
+    ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
     ("plots", "html", "progress", "tracking"),
-    ("download", "train", "report"),
+    ("download", "train", "measure_depth", "tune", "report"),
 )
 OWNERS = {
     "hydra": {"train"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
     "jinja2": {"html"},
-    "tensorflow": {"activations", "seeding", "gradients", "training", "tracking"},
+    "scipy": {"statistics"},
+    "statsmodels": {"statistics"},
+    "tensorflow": {"activations", "affine", "depth", "seeding", "gradients", "training", "tracking"},
 }
 ONLOOKERS = {"console", "progress", "tracking", "plots"}  # no cell depends on them
 
@@ -82,18 +86,32 @@ def own_layers() -> set[str]:
     return {layer.split(".")[1] for layer in layers if layer.startswith("actgrad.")}
 
 
-@pytest.mark.parametrize(("stage", "without"), [("download", {"console"}), ("train", ONLOOKERS), ("report", {"console"})])
-def test_a_stage_depends_on_the_modules_that_its_script_imports(stage, without):
+@pytest.mark.parametrize(
+    ("stage", "script", "without"),
+    [
+        ("download", "download", {"console"}),
+        ("train", "train", ONLOOKERS),
+        ("experiment", "train", ONLOOKERS),
+        ("depth", "measure_depth", {"console"}),
+        ("report", "report", {"console"}),
+    ],
+)
+def test_a_stage_depends_on_the_modules_that_its_script_imports(stage, script, without):
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
     code = {dep.removeprefix("src/").removeprefix("actgrad/").removesuffix(".py") for dep in deps if dep.endswith(".py")}
-    assert code == transitive(stage, without) | (own_layers() if stage == "train" else set())
+    assert code == transitive(script, without) | (set() if stage in ("download", "report") else own_layers())
+
+
+def test_a_result_names_the_code_that_made_it():
+    assert set(provenance.CODE) == transitive("training", set()) | own_layers()
+    assert list(provenance.CODE) == sorted(provenance.CODE)
 
 
 def test_onlookers_are_not_what_a_result_is_made_by():
     assert not transitive("training", set()) & ONLOOKERS
 
 
-@pytest.mark.parametrize("script", ["download", "train", "report"])
+@pytest.mark.parametrize("script", FLOORS[-1])
 def test_entry_scripts_are_wiring(script):
     assert len((SRC / f"{script}.py").read_text().splitlines()) <= 60
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad import claims, results, statistics
+from actgrad import claims, results
 from actgrad.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.evidence import Evidence
 from actgrad.results import ACTIVATED_LAYERS, LAYERS, CellResult
 
 Z = np.linspace(-6, 6, 241)
@@ -18,13 +19,28 @@ RELU_LOG = {results.TRAIN_ACCURACY: 0.86, results.VAL_ACCURACY: 0.54}
 
 
 def cell(
-    name: str, seed: int, *, decades=0.0, end_decades=None, dead=(0, 0), saturated=0.0, accuracy=0.9, slope=None, recipe="article", **last
+    name: str,
+    seed: int,
+    *,
+    decades=0.0,
+    end_decades=None,
+    units=(0, 0, 0),
+    saturated=0.0,
+    accuracy=0.9,
+    slope=None,
+    recipe="article",
+    affine=(0.0, 0.0),
+    **last,
 ) -> CellResult:
-    """Delta falls by `decades` from output to conv1 at the start and by `end_decades` at the end; `dead` units at start and end."""
+    """Delta falls by `decades` from output to conv1 at the start and by `end_decades` at the end, for which derivatives of 0.1 and a gain
+    of 1 a layer are put down; `units`: dead at the start, and of them revived, and died, at the end."""
+    dead, revived, died = units
     rows = []
     for epoch, fall in ((0, decades), (1, decades if end_decades is None else end_decades)):
         for place, layer in enumerate(LAYERS):
-            measured = {"dead": dead[epoch] if layer == "conv3" else 0, "saturated": saturated} if layer in ACTIVATED_LAYERS else {}
+            counts = {"dead": dead + epoch * (died - revived), "died": epoch * died, "revived": epoch * revived}
+            census = counts if layer == "conv3" else dict.fromkeys(counts, 0)
+            measured = census | {"saturated": saturated, "slope_ms": 0.01, "backward_gain": 1.0} if layer in ACTIVATED_LAYERS else {}
             rows.append({"epoch": epoch, "layer": layer, "units": 10, "delta_rms": 10 ** (-fall * (4 - place) / 4)} | measured)
     history = pd.DataFrame({"epoch": range(1, 11), results.VAL_LOSS: np.abs(np.arange(1, 11) - 4.0)})
     slopes = SLOPES.get(name, np.ones_like(Z)) if slope is None else slope
@@ -34,20 +50,28 @@ def cell(
         "epochs": 10,
         "validation_split": "val",
         "last": {results.TEST_ACCURACY: accuracy} | RELU_LOG | last,
+        "affine": dict(zip(("folding_error", "superposition_error"), affine, strict=True)),
     }
     activation = pd.DataFrame({"z": Z, "value": Z, "derivative": slopes})
     return CellResult(f"recipe: {{name: {recipe}}}", history, pd.DataFrame(), pd.DataFrame(rows), activation, metrics)
 
 
-def findings(dataset: str = "cifar10", seeds: int = 4, **kinds: dict) -> dict[str, dict]:
-    """The ledger of a study whose activations are made up as given; a callable value is asked for each seed's."""
+def made(kinds: dict[str, dict], seeds: int = 4) -> dict[str, list[CellResult]]:
+    """Cells of activations that are made up as given; a callable value is asked for each seed's."""
 
-    def made(name: str, seed: int, kind: dict) -> CellResult:
+    def one(name: str, seed: int, kind: dict) -> CellResult:
         return cell(name, seed, **{key: value(seed) if callable(value) else value for key, value in kind.items()})
 
-    cells = {name: [made(name, seed, kind) for seed in range(seeds)] for name, kind in kinds.items()}
-    evidence = claims.Evidence(dataset, cells, statistics.paired(cells, "last", results.TEST_ACCURACY))
+    return {name: [one(name, seed, kind) for seed in range(seeds)] for name, kind in kinds.items()}
+
+
+def judged(evidence: Evidence) -> dict[str, dict]:
     return {row["id"]: row for row in claims.ledger(evidence)}
+
+
+def findings(dataset: str = "cifar10", seeds: int = 4, **kinds: dict) -> dict[str, dict]:
+    """The ledger of a study whose activations are made up as given."""
+    return judged(Evidence(dataset, made(kinds, seeds)))
 
 
 def wobble(value: float, size: float = 0.01):
@@ -95,6 +119,79 @@ def test_a_known_attenuation_is_returned_and_judged(sigmoid, verdict):
     assert found["keys"] == tuple(f"cifar10/{name}-{seed}" for name in ("sigmoid", "linear") for seed in range(4))
 
 
+def test_the_cause_of_a_vanishing_gradient_is_given():
+    """Four layers that each keep a tenth lose four decades, all of them by their derivatives."""
+    sentence = findings(linear={"decades": 1.0}, sigmoid={"decades": 4.0})["vanishing-gradient"]["sentence"]
+    assert sentence.endswith("Its derivatives alone predict 10,000-fold, together with the weights and pooling 10,000-fold.")
+
+
+@pytest.mark.parametrize(
+    ("folding", "verdict"), [(lambda seed: (1e-6 * (1 + seed), 0.0), CONFIRMED), (lambda seed: (1e-3 * (seed == 2), 0.0), REFUTED)]
+)
+def test_a_network_that_folds(folding, verdict):
+    average = made({"linear": {"affine": folding}}, 3)
+    found = judged(Evidence("toy", made({"linear": {"affine": (0.9, 0.4)}}), experiments={"average_pooling": average}))["linear-collapse"]
+    assert found["verdict"] == verdict
+    assert "superposition fails by 40 % or more" in found["sentence"]
+    assert len(found["keys"]) == 7
+    assert findings(linear={})["linear-collapse"]["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(0.6, CONFIRMED), (0.01, REFUTED), (-0.2, REFUTED), (0.05, INCONCLUSIVE)])
+def test_a_known_loss_a_block_is_fitted_and_judged(rate, verdict):
+    rows = [
+        {"activation": name, "seed": seed, "depth": depth, "attenuation": 1.5 + each * depth * (1 + 0.01 * (seed - 1))}
+        for name, each in (("sigmoid", rate), ("relu", 0.15))
+        for seed in (0, 1, 2)
+        for depth in range(2, 21)
+    ]
+    evidence = Evidence("toy", made({"sigmoid": {}}), depth=pd.DataFrame(rows))
+    found = judged(evidence)["depth-exacerbates"]
+    assert found["verdict"] == verdict
+    assert found["effect"] == pytest.approx(rate)
+    assert "(1.4-fold with relu)" in found["sentence"]
+    assert findings(sigmoid={})["depth-exacerbates"]["verdict"] == NOT_MEASURED
+
+
+def test_depths_at_which_nothing_arrives_are_left_out_of_the_line():
+    rows = [
+        {"activation": "sigmoid", "seed": seed, "depth": depth, "attenuation": 2.0 * depth if depth < 15 else np.inf}
+        for seed in (0, 1)
+        for depth in range(2, 21)
+    ]
+    found = judged(Evidence("toy", made({"sigmoid": {}}), depth=pd.DataFrame(rows)))["depth-exacerbates"]
+    assert (found["verdict"], found["effect"]) == (CONFIRMED, pytest.approx(2))
+
+
+@pytest.mark.parametrize(
+    ("sigmoid", "tanh", "verdict"),
+    [
+        ((1.05, 1.03, 1.07), (1.04, 1.03, 1.05), CONFIRMED),
+        ((1.0, 0.99, 1.01), (1.01, 1.0, 1.015), REFUTED),
+        ((1.2, 1.1, 1.3), (1.0, 0.9, 1.1), INCONCLUSIVE),
+        ((1.2, None, None), (1.3, None, None), INCONCLUSIVE),  # too few rounds for an interval
+    ],
+)
+def test_times_of_a_benchmark(sigmoid, tanh, verdict):
+    def row(step):
+        multiple = dict(zip(("value", "low", "high"), step, strict=True))
+        return {"layers_ms": 1.0, "step_ms": 50.0, "layers_to_relu": multiple, "step_to_relu": multiple}
+
+    times = {"machine": {"processor": "abacus", "cores": 2}, "dataset": "toy", "batch_size": 256}
+    times["activations"] = {"sigmoid": row(sigmoid), "tanh": row(tanh), "relu": row((1.0, 1.0, 1.0))}
+    found = judged(Evidence("toy", made({"relu": {}}), times=times))["relu-is-cheap"]
+    assert found["verdict"] == verdict
+    assert "abacus with 2 cores" in found["sentence"]
+    assert findings(relu={})["relu-is-cheap"]["verdict"] == NOT_MEASURED
+
+
+def test_each_experiment_gives_its_own_verdicts():
+    study = made({"linear": {"decades": 1.0}, "sigmoid": {"decades": wobble(4.0)}})
+    other = made({"linear": {"decades": 1.0}, "sigmoid": {"decades": wobble(0.5)}})
+    row = judged(Evidence("toy", study, experiments={"he": other, "few": made({"relu": {}})}))["vanishing-gradient"]
+    assert (row["verdict"], row["under"]) == (CONFIRMED, {"he": REFUTED})
+
+
 def test_one_seed_decides_nothing():
     assert findings(seeds=1, linear={"decades": 1.0}, sigmoid={"decades": 9.0})["vanishing-gradient"]["verdict"] == INCONCLUSIVE
 
@@ -132,18 +229,25 @@ def test_saturation(share, verdict):
 
 
 @pytest.mark.parametrize(
-    ("dead", "verdict"),
-    [((3, 7), CONFIRMED), ((0, 0), REFUTED), ((3, 3), INCONCLUSIVE), (lambda seed: (3, 3 + seed), INCONCLUSIVE)],
+    ("units", "verdict"),
+    [
+        ((3, 0, 4), CONFIRMED),  # three dead at the start, none revived, four died
+        ((3, 3, 3), CONFIRMED),  # as many dead at the end as at the start, but not the same ones
+        ((0, 0, 0), REFUTED),
+        ((3, 0, 0), INCONCLUSIVE),
+        ((3, 3, 0), INCONCLUSIVE),
+        (lambda seed: (3, 0, seed), INCONCLUSIVE),  # none in the first seed
+    ],
 )
-def test_units_that_die(dead, verdict):
-    found = findings(relu={"dead": dead})["dying-relu"]
+def test_units_that_die(units, verdict):
+    found = findings(relu={"units": units})["dying-relu"]
     assert found["verdict"] == verdict
-    assert verdict != CONFIRMED or found["effect"] == 4
+    assert verdict != CONFIRMED or found["effect"] == units[2]
 
 
 def test_a_single_dead_unit_refutes_that_leaky_ones_never_die():
     assert findings(leaky_relu={}, prelu={})["leaky-never-dies"]["verdict"] == CONFIRMED
-    one = findings(leaky_relu={}, prelu={"dead": lambda seed: (int(seed == 2), 0)})["leaky-never-dies"]
+    one = findings(leaky_relu={}, prelu={"units": lambda seed: (int(seed == 2), 0, 0)})["leaky-never-dies"]
     assert (one["verdict"], one["effect"]) == (REFUTED, 1)
 
 
@@ -195,7 +299,7 @@ def test_a_ledger_of_cells_that_diverged_is_still_a_ledger(seeds):
     for of_activation in cells.values():
         for one in of_activation:
             one.metrics.update(status="diverged", last={})
-    evidence = claims.Evidence("cifar10", cells, statistics.paired(cells, "last", results.TEST_ACCURACY))
+    evidence = Evidence("cifar10", cells)
     ledger = claims.ledger(evidence)
     assert len(ledger) == 15
     assert {row["verdict"] for row in ledger if row["id"] in ("relu-performs-best", "lenet5-relu-cifar10")} == {INCONCLUSIVE}

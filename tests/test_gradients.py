@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from actgrad import activations, gradients, lenet5, seeding, training
 from actgrad.config import Activation
+from actgrad.datasets import probe_batch
 from actgrad.gradients import Probe, TappedModel, unit_census
 from actgrad.results import ACTIVATED_LAYERS, LAYERS
 
@@ -88,7 +89,7 @@ def test_measuring_does_not_change_a_single_bit_of_the_weights(cell, few_digits)
 def test_the_probe_changes_nothing_and_repeats_itself(trained, few_digits):
     _, _, network = trained
     before = network.get_weights()
-    probe = Probe(network, *training.probe_batch(few_digits.images["val"], few_digits.labels["val"], 32))
+    probe = Probe(network, *probe_batch(few_digits.images["val"], few_digits.labels["val"], 32))
     assert probe.measure().equals(probe.measure())
     assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
 
@@ -117,6 +118,65 @@ def test_a_network_with_k_dead_units_has_k_dead_units(cell, few_digits):
     assert rows.loc["dense1", "saturated"] == pytest.approx(5 / 84)
 
 
+def test_units_that_die_and_units_that_come_to_life_are_told_apart(cell, few_digits):
+    """Three units are dead at first; then one of them is revived, and four others have died."""
+    network = lenet5.build(cell("activation=relu"), few_digits.images["train"], 10)
+    dense = network.get_layer("dense1")
+    probe = Probe(network, few_digits.images["val"], few_digits.labels["val"])
+
+    def with_dead(units: list[int]) -> dict:
+        dense.set_weights([0 * dense.kernel.numpy(), np.where(np.isin(np.arange(84), units), -1.0, 1.0)])
+        return probe.measure().set_index("layer").loc["dense1", ["dead", "died", "revived"]].to_dict()
+
+    assert with_dead([0, 1, 2]) == {"dead": 3, "died": 0, "revived": 0}
+    assert with_dead([0, 1, 10, 11, 12, 13]) == {"dead": 6, "died": 4, "revived": 1}
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("activation", ["tanh", "maxout"])
+def test_the_gain_of_weights_and_pooling_is_that_of_the_jacobian(cell, few_digits, pooling, activation):
+    """The mean square of an independent signal is multiplied by ||J||^2 / inputs."""
+    network = lenet5.build(cell(f"activation={activation}", f"model.pooling={pooling}"), few_digits.images["train"], 10)
+    for layer, following in zip(ACTIVATED_LAYERS, LAYERS[1:], strict=True):
+        output = network.get_layer(lenet5.activation_name(layer)).output
+        between = keras.Model(output, network.get_layer(following).output)
+        x = tf.constant(np.random.default_rng(0).normal(size=(1, *output.shape[1:])), tf.float32)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            z = between(x)
+        jacobian = tape.jacobian(z, x, experimental_use_pfor=False).numpy()
+        assert gradients.backward_gain(network, layer) == pytest.approx(np.sum(jacobian**2) / np.prod(x.shape), rel=1e-5)
+
+
+def test_a_known_attenuation_is_measured_and_predicted(cell, few_digits):
+    """A tenth of a kernel passes a tenth of the signal back; derivatives of 1 leave it to the weights alone."""
+    network = lenet5.build(cell("activation=linear", "model.pooling=average"), few_digits.images["train"], 10)
+    probe = Probe(network, few_digits.images["val"], few_digits.labels["val"])
+
+    def shares() -> tuple[float, float]:
+        rows = probe.measure().set_index("layer")
+        return rows.loc["conv3", "delta_rms"] / rows.loc["dense1", "delta_rms"], np.sqrt(
+            rows.loc["conv3", "slope_ms"] * rows.loc["conv3", "backward_gain"]
+        )
+
+    measured, predicted = shares()
+    assert measured == pytest.approx(predicted, rel=0.1)
+    dense = network.get_layer("dense1")
+    dense.kernel.assign(dense.kernel / 10)
+    now = shares()
+    assert now[0] == pytest.approx(measured / 10, rel=0.02)  # the signal that arrives has turned a little with the logits
+    assert now[1] == pytest.approx(predicted / 10, rel=1e-5)
+
+
+def test_batch_normalisation_is_probed_as_it_trains_and_left_as_it_was(cell, few_digits):
+    network = lenet5.build(cell("activation=relu", "model.batch_normalization=true"), few_digits.images["train"], 10)
+    before = network.get_weights()
+    rows = Probe(network, few_digits.images["val"], few_digits.labels["val"]).measure().set_index("layer")
+    assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
+    assert rows.loc[list(ACTIVATED_LAYERS), "slope_ms"].tolist() == pytest.approx([0.5] * 4, abs=0.1)  # half of what is normalised is positive
+    assert rows["backward_gain"].isna().all()
+
+
 @pytest.mark.parametrize(
     ("name", "z", "dead", "saturated"),
     [
@@ -131,27 +191,30 @@ def test_a_network_with_k_dead_units_has_k_dead_units(cell, few_digits):
 )
 def test_dead_and_saturated_units_by_hand(cell, name, z, dead, saturated):
     layer = activations.build(cell(f"activation={name}").activation)
-    census = unit_census(layer, tf.constant(z, tf.float32))
-    assert census == {"units": 2, "dead": dead, "saturated": pytest.approx(saturated)}
+    of_unit, share = unit_census(layer, tf.constant(z, tf.float32))
+    assert (len(of_unit), of_unit.sum(), share) == (2, dead, pytest.approx(saturated))
 
 
 def test_a_channel_is_one_unit_and_dies_only_at_every_position(cell):
     layer = activations.build(cell("activation=relu").activation)
     z = -np.ones((3, 4, 4, 5), np.float32)
     z[2, 3, 1, 0] = 1
-    assert unit_census(layer, tf.constant(z)) == {"units": 5, "dead": 4, "saturated": pytest.approx(1 - 1 / z.size)}
+    dead, saturated = unit_census(layer, tf.constant(z))
+    assert dead.tolist() == [False, True, True, True, True]
+    assert saturated == pytest.approx(1 - 1 / z.size)
 
 
 def test_a_unit_of_maxout_is_as_steep_as_its_steepest_piece():
     layer = activations.build(Activation(name="maxout", layer="actgrad.layers.Maxout", config={"pieces": 2}))
-    assert unit_census(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]])) == {"units": 2, "dead": 0, "saturated": 0}
+    dead, saturated = unit_census(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]]))
+    assert (dead.tolist(), saturated) == ([False, False], 0)
 
 
 @pytest.mark.parametrize("layer", ["PReLU", "ReLU", "actgrad.layers.Maxout"])
 def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps_weights(layer):
     built = activations.build(Activation(name="x", layer=layer))
     z = tf.ones((2, 3, 3, 4))
-    assert unit_census(built, z)["saturated"] == 0
+    assert unit_census(built, z)[1] == 0
     assert gradients._slopes(built, tf.constant(gradients._grid(built, z.shape))).max() == 1
 
 
@@ -160,6 +223,7 @@ def test_layers_are_probed_in_their_order(trained):
     assert result.probe["layer"].tolist() == list(LAYERS) * 3
     assert result.probe["epoch"].unique().tolist() == [0, 1, 2]
     measured = result.probe.set_index("layer")
-    assert measured.loc["output", ["dead", "saturated"]].isna().all(axis=None)
-    assert measured.loc[list(ACTIVATED_LAYERS), ["dead", "saturated"]].notna().all(axis=None)
+    of_activations = ["slope_ms", "backward_gain", "dead", "died", "revived", "saturated"]
+    assert measured.loc["output", of_activations].isna().all(axis=None)
+    assert measured.loc[list(ACTIVATED_LAYERS), of_activations].notna().all(axis=None)
     assert gradients.SATURATION == 0.05

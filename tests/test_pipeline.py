@@ -14,13 +14,13 @@ import yaml
 
 from conftest import ROOT
 
-PARTS = ("conf", "src", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
-STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "recipe": "default"}
+PARTS = ("conf", "src", "benchmarks", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "experiments": ["he"], "recipe": "default"}
 CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0"}
 
 
 class Project:
-    """A repository with the real configuration, shrunk: two activations, one seed, one epoch."""
+    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; one experiment, of one cell."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -32,6 +32,7 @@ class Project:
                 shutil.copy(ROOT / part, folder / part)
         (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
         self.edit("conf/recipe/digits.yaml", "epochs: 12", "epochs: 1")
+        self.edit("conf/experiment/he.yaml", 'activation: "linear,sigmoid,tanh,relu", seed: "0,1,2"', 'activation: relu, seed: "0"')
         self.run("git", "init", "-q")
         self.commit("start")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad import claims, html, plots, results, statistics
-from actgrad.config import Study
+from actgrad import claims, html, plots, results, tables
 from actgrad.errors import UserError
+from actgrad.evidence import Evidence
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT, sentence
 
@@ -26,13 +26,13 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
     for name in results.HISTORY:
         history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
     gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
-    measured = {"units": 6, "delta_rms": 0.1, "dead": 0, "saturated": 0.0}
+    measured = {"units": 6, "delta_rms": 0.1, "slope_ms": 0.5, "backward_gain": 0.5, "dead": 0, "died": 0, "revived": 0, "saturated": 0.0}
     probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, **measured} for e in range(epochs + 1) for layer in LAYERS])
     z = np.linspace(-6, 6, 25)
     values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
     return CellResult(
         config=f"data: {{source: '{HOSTILE}', licence: ''}}\nrecipe: {{name: r, input_scaling: none, optimizer: Adam, learning_rate: 0.1, "
-        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}\nmodel: {}\n",
+        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}\nmodel: {pooling: max}\n",
         history=history,
         gradients=gradients,
         probe=probe,
@@ -43,56 +43,56 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
             "validation_split": "val",
             "last": values,
             "best": {"epoch": epochs} | values,
+            "affine": {"folding_error": 0.5, "superposition_error": 0.2},
             "data_sha256": "0" * 64,
+            "code_sha256": "1" * 64,
+            "versions": {"tensorflow": "2.21.0"},
         }
         | metrics,
     )
-
-
-STUDY = Study(datasets=["toy"], activations=["relu", "snake"], seeds=[0, 1], recipe="default")
 
 
 def study_cells(**metrics) -> dict[str, list[CellResult]]:
     return {"relu": [made_up("relu", 0, 0.5), made_up("relu", 1, 0.7)], "snake": [made_up("snake", 0, 0.9, **metrics), made_up("snake", 1, 0.9)]}
 
 
-def page(cells: dict[str, list[CellResult]]) -> str:
-    pairs = statistics.paired(cells, "last", results.TEST_ACCURACY)
-    findings = claims.ledger(claims.Evidence("toy", cells, pairs))
-    return html.report("toy", STUDY, cells, statistics.summary(cells), pairs, findings, plots.study_drawings(cells))
+def page(cells: dict[str, list[CellResult]], drawn: bool = False, **more) -> str:
+    evidence = Evidence("toy", cells, **more)
+    return html.report(evidence, claims.ledger(evidence), plots.study_drawings(evidence) if drawn else [])
 
 
 def test_summary_is_mean_and_sample_deviation_over_seeds():
-    table = statistics.summary(study_cells()).set_index("activation")
+    table = tables.summary(study_cells()).set_index("activation")
     relu = table.loc["relu"]
     assert (relu["seeds"], relu["diverged"]) == ("0 1", 0)
     assert relu["val_accuracy_last_mean"] == pytest.approx(0.6)
     assert relu["val_accuracy_last_sd"] == pytest.approx(np.sqrt(0.02))
-    assert table.loc["snake", "test_accuracy_best_sd"] == 0
+    assert table.loc["snake", "val_accuracy_best_sd"] == 0
     assert relu["conv1_gradient_norm_first_mean"] == 1
     assert relu["conv1_gradient_norm_last_mean"] == pytest.approx(1 / 30)
     assert relu["output_gradient_norm_first_mean"] == 5
 
 
 def test_one_seed_has_no_deviation():
-    table = statistics.summary({"relu": [made_up("relu", 0, 0.5)]})
+    table = tables.summary({"relu": [made_up("relu", 0, 0.5)]})
     assert np.isnan(table.loc[0, "val_accuracy_last_sd"])
     assert table.loc[0, "val_accuracy_last_mean"] == 0.5
 
 
 def test_the_page_is_one_file_and_names_are_escaped():
-    text = page(study_cells())
+    text = page(study_cells(), drawn=True)
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert not re.search(r"""(src|href)=["'](?!data:image/svg|summary\.csv|pairs\.csv|#)""", text)
-    assert text.count("<img src=") == 4
+    assert not re.search(r"""src=["'](?!data:image/svg)""", text)
+    assert not re.search(r"""href=["'](?!#|[a-z_]+\.csv|figures/[a-z_]+\.(svg|png))""", text)
+    assert text.count("<img src=") == 7
     assert "60.0<small> ± 14.1</small>" in text
 
 
 def test_the_page_opens_with_every_claim_and_its_links_lead_somewhere():
-    text = page(study_cells())
-    assert text.count("<details>") == len(claims.CLAIMS)
-    assert text.index("What holds") < text.index("Results")
+    text = page(study_cells(), drawn=True)
+    assert text[: text.index("Results</h2>")].count("<details>") == len(claims.CLAIMS)
+    assert text.index("What holds</h2>") < text.index("Results</h2>")
     assert "The study has no cells of linear, sigmoid." in text
     targets = set(re.findall(r'href="#([^"]+)"', text))
     assert targets <= set(re.findall(r'id="([^"]+)"', text))
@@ -130,9 +130,9 @@ def test_a_cell_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, st
         rows = {"history": whole.history[:0], "probe": whole.probe[whole.probe["epoch"] == 0], "gradients": whole.gradients[:steps]}
         dataclasses.replace(whole, **rows).write(tmp_path / str(seed))
         cells["snake"][seed] = CellResult.read(tmp_path / str(seed))
-    text = page(cells)
+    text = page(cells, drawn=True)
     assert "toy/snake-0 diverged" in text
-    table = statistics.summary(cells).set_index("activation")
+    table = tables.summary(cells).set_index("activation")
     assert table.loc["snake", "diverged"] == 1 + both_seeds
     assert both_seeds or table.loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
     assert plots.cell_gradient_norms(cells["snake"][0])
@@ -143,12 +143,12 @@ def test_cells_of_different_recipes_make_no_report():
     cells = study_cells()
     cells["snake"][1] = dataclasses.replace(cells["snake"][1], config=cells["snake"][1].config.replace("0.1", "0.2"))
     with pytest.raises(UserError, match="toy/snake-1 was trained on other data or under another recipe than toy/relu-0"):
-        statistics.belong_together(cells)
-    statistics.belong_together(study_cells())
+        tables.belong_together(cells)
+    tables.belong_together(study_cells())
 
 
 def test_the_same_results_give_the_same_bytes():
-    assert page(study_cells()) == page(study_cells())
+    assert page(study_cells(), drawn=True) == page(study_cells(), drawn=True)
 
 
 def test_one_colour_per_activation_wherever_it_appears():
@@ -163,7 +163,7 @@ def test_a_gradient_of_zero_leaves_a_gap_and_no_warning():
         for cell in of_activation:
             cell.gradients.loc[5:, "conv1"] = 0
             cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0
-    assert "<img" in page(cells)
+    assert "<img" in page(cells, drawn=True)
 
 
 def test_report_writes_what_it_read(script, tmp_path, trained):
@@ -174,19 +174,113 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     done = script("report.py", "data=digits")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "reports" / "digits"
-    assert sorted(path.name for path in folder.rglob("*.*")) == [
-        "activations.svg",
-        "claims.json",
-        "delta.svg",
-        "gradient_norms.svg",
+    figures = {path.stem for path in folder.glob("figures/*.svg")}
+    assert figures == {"learning_curves", "gradient_norms", "delta", "attenuation", "census", "affine", "activations"}
+    assert {path.stem for path in folder.glob("figures/*.png")} == figures
+    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in figures} | {
         "index.html",
-        "learning_curves.svg",
-        "pairs.csv",
+        "claims.json",
         "summary.csv",
-    ]
+        "pairs.csv",
+    }
     row = pd.read_csv(folder / "summary.csv").loc[0]
     assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
     assert row["conv1_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
+
+
+DEPTH = pd.DataFrame(
+    [
+        {"activation": name, "seed": seed, "depth": depth, "attenuation": 0.1 * depth}
+        for name in ("relu", "snake")
+        for seed in (0, 1)
+        for depth in (2, 3)
+    ]
+)
+TRIALS = pd.DataFrame(
+    {
+        "activation": ["relu", "relu", "snake", "snake"],
+        "learning_rate": [0.01, 0.1] * 2,
+        "seed": 0,
+        "epochs": 2,
+        "status": ["finished", "finished", "finished", "diverged"],
+        "val_accuracy": [0.5, 0.7, 0.6, np.nan],
+    }
+)
+TIMES = {
+    "machine": {"processor": "abacus", "cores": 2},
+    "dataset": "toy",
+    "batch_size": 8,
+    "activations": {
+        name: {
+            "layers_ms": 1.0,
+            "step_ms": 2.0,
+            "layers_to_relu": dict(zip(("value", "low", "high"), ends, strict=True)),
+            "step_to_relu": {"value": 1.0, "low": None, "high": None},
+        }
+        for name, ends in (("relu", (1.0, 1.0, 1.0)), ("sigmoid", (2.0, 1.5, 2.5)), ("tanh", (2.0, 1.5, 2.5)), ("absent", (3.0, 2.0, 4.0)))
+    },
+}
+
+
+def test_every_kind_of_evidence_has_its_figure_and_its_data():
+    study = study_cells()
+    other = {name: [made_up(name, seed, value) for seed in (0, 1)] for name, value in (("relu", 0.8), ("snake", 0.6))}
+    for of_activation in other.values():
+        for index, cell in enumerate(of_activation):
+            of_activation[index] = dataclasses.replace(cell, config=cell.config.replace("glorot_uniform", "he_uniform"))
+    more = {"experiments": {"he": other}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    drawings = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("toy", study, **more))}
+    assert set(drawings) == {
+        "learning_curves",
+        "gradient_norms",
+        "delta",
+        "attenuation",
+        "depth",
+        "census",
+        "learning_rates",
+        "experiments",
+        "affine",
+        "activations",
+        "times",
+    }
+    assert all(len(drawing.data) and drawing.png.startswith(b"\x89PNG") and len(drawing.caption) > 60 for drawing in drawings.values())
+    assert drawings["times"].data["activation"].tolist() == ["relu"]
+    assert drawings["learning_rates"].data["mean"].tolist() == [0.5, 0.7, 0.6, 0.0]
+    assert drawings["depth"].data["mean"].tolist() == pytest.approx([0.2, 0.3] * 2)
+    means = drawings["experiments"].data.set_index(["experiment", "activation"])["mean"]
+    assert means.to_dict() == pytest.approx({("study", "relu"): 0.6, ("study", "snake"): 0.9, ("he", "relu"): 0.8, ("he", "snake"): 0.6})
+    text = page(study, **more)
+    assert "<dt>he</dt><dd>recipe.kernel_initializer: he_uniform</dd>" in text
+    assert re.search(r"relu minus snake</td>\s*<td class=\"alike\">-30.0</td>\s*<td class=\"alike\">\+20.0</td>", text)
+    assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
+
+
+def test_the_curve_of_the_article_is_drawn_where_the_study_follows_it():
+    cells = {"relu": [dataclasses.replace(made_up("relu", 0, 0.5, epochs=10), config="recipe: {name: article}")]}
+    table = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("cifar10_jpeg", cells))}["article_curve"].data
+    assert table.set_index(["split", "epoch"]).loc[("val", 10), "article"] == 0.5417
+    assert table.set_index(["split", "epoch"]).loc[("val", 10), "mean"] == pytest.approx(0.5)
+    assert "article_curve" not in {drawing.name for drawing in plots.study_drawings(Evidence("digits", cells))}
+
+
+def test_what_an_experiment_changes_is_named():
+    study = study_cells()
+    assert tables.differences(study, study) == {}
+    rates = {
+        name: [dataclasses.replace(cells[0], config=cells[0].config.replace("rate: 0.1", f"rate: {rate}"))]
+        for (name, cells), rate in zip(study.items(), (0.2, 0.01), strict=True)
+    }
+    assert tables.differences(study, rates) == {"recipe.learning_rate": "0.01 to 0.2"}
+
+
+def test_signal_is_measured_beside_what_derivatives_and_weights_predict():
+    cell = made_up("relu", 0, 0.5)
+    cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0.02
+    table = tables.signal({"relu": [cell]}).set_index(["epoch", "layer"])
+    assert table.loc[(0, "conv1"), "attenuation"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
+    assert table.loc[(0, "conv1"), "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 0.5)
+    assert table.loc[(0, "conv1"), "derivative_factor"] == pytest.approx(np.sqrt(0.5))
+    assert np.isnan(table.loc[(0, "output"), "attenuation"])
 
 
 def test_report_imports_no_tensorflow(tmp_path, trained):

@@ -7,10 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from actgrad import results, statistics
-from actgrad.results import CellResult
-
-EMPTY = pd.DataFrame()
+from actgrad import statistics
 
 
 @pytest.fixture(autouse=True)
@@ -21,16 +18,8 @@ def light_garbage():
     gc.unfreeze()
 
 
-def cells(accuracy: dict[str, list[float | None]]) -> dict[str, list[CellResult]]:
-    def cell(name: str, seed: int, value: float | None) -> CellResult:
-        metrics = {"key": f"toy/{name}-{seed}", "last": {} if value is None else {results.TEST_ACCURACY: value}}
-        return CellResult("", EMPTY, EMPTY, EMPTY, EMPTY, metrics)
-
-    return {name: [cell(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracy.items()}
-
-
 def paired(accuracy: dict[str, list[float | None]]) -> pd.DataFrame:
-    return statistics.paired(cells(accuracy), "last", results.TEST_ACCURACY).set_index(["first", "second"])
+    return statistics.paired({name: dict(enumerate(values)) for name, values in accuracy.items()}).set_index(["first", "second"])
 
 
 def test_an_estimate_by_hand():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import results, seeding, training
+from actgrad import datasets, results, seeding, training
 from actgrad.config import Config
 from actgrad.datasets import Dataset
 from actgrad.errors import UserError
@@ -67,10 +67,10 @@ def test_without_a_validation_split_the_test_split_validates_and_says_so(cell, f
 
 def test_a_probe_batch_takes_every_class_of_a_sorted_split(few_digits):
     order = np.argsort(few_digits.labels["test"], kind="stable")
-    _, labels = training.probe_batch(few_digits.images["test"][order], few_digits.labels["test"][order], 30)
+    _, labels = datasets.probe_batch(few_digits.images["test"][order], few_digits.labels["test"][order], 30)
     assert len(labels) == 30
     assert set(labels) == set(range(10))
-    assert len(training.probe_batch(few_digits.images["test"], few_digits.labels["test"], 10**6)[1]) == len(few_digits.labels["test"])
+    assert len(datasets.probe_batch(few_digits.images["test"], few_digits.labels["test"], 10**6)[1]) == len(few_digits.labels["test"])
 
 
 def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(cell, few_digits, tmp_path):

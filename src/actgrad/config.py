@@ -13,6 +13,9 @@ from actgrad.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
 
+NO_EXPERIMENT = "none"
+"""conf/experiment's name for the study itself."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -56,16 +59,20 @@ class Model(Strict):
     kernel_size: Positive
     dense_units: Positive
     pooling: Literal["max", "average"]
+    batch_normalization: bool
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Recipe(Strict):
-    """How a cell is trained and probed."""
+    """How a cell is trained and probed. A file of conf/recipe may give a learning rate for each activation; a cell has one."""
 
     name: Name
     input_scaling: Literal["none", "standardized"]
     kernel_initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"]
     optimizer: Literal["Adam", "SGD", "RMSprop"]
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    learning_rate: Rate
     batch_size: Positive
     epochs: Positive
     precision: Literal["float32", "mixed_bfloat16"]
@@ -92,6 +99,7 @@ class Config(Strict):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     run_dir: str
+    experiment: Name
     data: Data
     activation: Activation
     model: Model
@@ -100,11 +108,19 @@ class Config(Strict):
 
     @property
     def key(self) -> str:
-        return f"{self.data.name}/{self.activation.name}-{self.seed}"
+        study = self.data.name if self.experiment == NO_EXPERIMENT else f"{self.data.name}/{self.experiment}"
+        return f"{study}/{self.activation.name}-{self.seed}"
 
     def deciding(self) -> dict[str, Any]:
         """All values that decide a result: the whole configuration but where things are written and logged."""
         return self.model_dump(exclude={"run_dir", "tracking"})
+
+
+class Experiment(Strict):
+    """Which cells an experiment has."""
+
+    activations: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[Natural], Field(min_length=1)]
 
 
 class Study(Strict):
@@ -113,9 +129,10 @@ class Study(Strict):
     datasets: Annotated[list[Name], Field(min_length=1)]
     activations: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Natural], Field(min_length=1)]
+    experiments: list[Name] = []
     recipe: Name
 
-    @field_validator("datasets", "activations", "seeds")
+    @field_validator("datasets", "activations", "seeds", "experiments")
     @classmethod
     def each_once(cls, values: list) -> list:
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
@@ -153,6 +170,14 @@ def cell_config(composed: DictConfig) -> Config:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
+    rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
+    if isinstance(rates, dict):
+        if activation not in rates:
+            raise UserError(
+                f"the recipe {values['recipe'].get('name')} has no learning rate for {activation}, only for {', '.join(rates)}; "
+                "give one with recipe.learning_rate=NUMBER, or search for it with src/tune.py"
+            )
+        values["recipe"]["learning_rate"] = rates[activation]
     return parse(Config, values)
 
 
@@ -184,13 +209,11 @@ def overrides(arguments: list[str]) -> list[str]:
 
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
-    names = sorted(path.stem for path in (conf / "data").glob("*.yaml"))
-    if name not in names:
-        raise UserError(f"data={name} is not known; known: {', '.join(names)}; a new one is a file conf/data/{name}.yaml")
+    values = _file("data", name, conf)
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(conf / "data" / f"{name}.yaml").data, OmegaConf.from_dotlist(overrides).get("data", {}))
+        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(overrides).get("data", {}))
         data = parse(Data, OmegaConf.to_container(merged, resolve=True), "data.")
     except (YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = " ".join(str(error).split())
@@ -198,6 +221,42 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     if data.name != name:
         raise UserError(f"conf/data/{name}.yaml has data.name={data.name}; give it the name of its file, {name}")
     return data
+
+
+def activation_config(name: str, conf: Path = CONF) -> Activation:
+    """The checked conf/activation/<name>.yaml."""
+    return parse(Activation, _file("activation", name, conf), f"conf/activation/{name}.yaml: ")
+
+
+def model_config(name: str, conf: Path = CONF) -> Model:
+    """The checked conf/model/<name>.yaml."""
+    return parse(Model, _file("model", name, conf), f"conf/model/{name}.yaml: ")
+
+
+def experiment(name: str, conf: Path = CONF) -> Experiment:
+    """Which cells conf/experiment/<name>.yaml lists for Hydra's sweeper."""
+    sweep = OmegaConf.select(OmegaConf.create(_file("experiment", name, conf)), "hydra.sweeper.params") or {}
+    listed = {key: [part.strip() for part in str(sweep.get(key, "")).split(",")] for key in ("activation", "seed")}
+    where = f"conf/experiment/{name}.yaml"
+    if not all(seed.isdecimal() for seed in listed["seed"]):
+        example = 'hydra: {sweeper: {params: {activation: "sigmoid,relu", seed: "0,1,2"}}}'
+        raise UserError(f"{where} lists no cells, so there is nothing to compare; give it {example}")
+    seeds = [int(seed) for seed in listed["seed"]]
+    return parse(Experiment, {"activations": listed["activation"], "seeds": seeds}, f"{where}: ")
+
+
+def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
+    path = conf / group / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
+        raise UserError(f"{group}={name} is not known; known: {known}; a new one is a file conf/{group}/{name}.yaml")
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"conf/{group}/{name}.yaml is not YAML ({' '.join(str(error).split())}); mend it") from None
+    if not isinstance(values, dict):
+        raise UserError(f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
+    return values
 
 
 def study(path: Path) -> Study:

@@ -1,5 +1,6 @@
 """How an entry script behaves at the terminal."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,8 +21,26 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+def dataset_name(argument: str) -> str:
+    """NAME of the argument data=NAME."""
+    if not argument.startswith("data="):
+        raise UserError(f"{argument!r} is not understood; write data=NAME, such as data=digits")
+    return argument.removeprefix("data=")
+
+
+def load_keras() -> None:
+    """Import Keras, which takes seconds, without what its libraries write to the screen, and clear what an earlier cell left in it."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
+        import keras
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
+    keras.backend.clear_session()
+    keras.config.disable_interactive_logging()
+
+
 @contextmanager
-def muted_stderr() -> Iterator[None]:
+def _muted_stderr() -> Iterator[None]:
     """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -50,49 +50,92 @@ class TappedModel(keras.Model):
 class Probe:
     """Measures a network on one fixed batch, without changing it.
 
-    Per layer: `delta_rms`, the root mean square over examples and units of dL/dz, where L is the cross-entropy of a
-    single example and z the layer's pre-activations; `dead`, the number of units (channels, in convolutional layers)
-    whose activation derivative is 0 for every example and position; `saturated`, the share of activations whose
-    derivative is below SATURATION of the largest that the function has. The output layer has no activation under test.
-    Of a maxout unit's pieces all but the largest get no gradient: its delta_rms, over all pieces, is smaller for that.
+    The network is called as in training, so that batch normalisation uses the batch's own statistics. Per layer:
+
+    - `delta_rms`: root mean square over examples and units of dL/dz, where L is the cross-entropy of a single example and z
+      the layer's pre-activations.
+    - `slope_ms`: mean of phi'(z)^2.
+    - `backward_gain`: what weights and pooling between this layer and the next multiply the signal's mean square by.
+    - `dead`: units (channels, in convolutional layers) whose activation derivative is 0 for every example and position;
+      `died` of them were not dead at the first measurement, and `revived` were dead then and are not now.
+    - `saturated`: share of activations whose derivative is below SATURATION of the largest that the function has.
+
+    The output layer has no activation under test. Were derivatives, weights and the signal independent of each other,
+    delta_rms would shrink from a layer's successor to itself by sqrt(slope_ms * backward_gain): Glorot and Bengio (2010),
+    equation 6, here with measured factors. Of a maxout unit's pieces all but the largest get no gradient: its delta_rms,
+    over all pieces, is smaller for that.
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray, labels: np.ndarray):
-        self._outputs = keras.Model(model.input, [model.get_layer(name).output for name in LAYERS])
         self._activations = [model.get_layer(lenet5.activation_name(name)) for name in ACTIVATED_LAYERS]
+        self._outputs = keras.Model(model.input, [*(layer.input for layer in self._activations), model.get_layer(LAYERS[-1]).output])
         self._images = tf.constant(images, tf.float32)
         self._labels = tf.constant(labels)
+        self._dead_at_first: dict[str, np.ndarray] = {}
 
     def measure(self) -> pd.DataFrame:
-        """One row a layer: layer, units, delta_rms, dead, saturated."""
+        """One row a layer: layer, units, delta_rms, slope_ms, backward_gain, dead, died, revived, saturated."""
+        kept = [variable.numpy() for variable in self._outputs.non_trainable_variables]
         with tf.GradientTape() as tape:
             tape.watch(self._images)
-            pre_activations = self._outputs(self._images, training=False)
+            pre_activations = self._outputs(self._images, training=True)
             losses = keras.losses.sparse_categorical_crossentropy(self._labels, pre_activations[-1], from_logits=True)
         deltas = tape.gradient(losses, pre_activations)
-        rows = []
-        for i, layer in enumerate(LAYERS):
-            delta = tf.cast(deltas[i], tf.float32)
-            row = {"layer": layer, "units": delta.shape[-1], "delta_rms": float(tf.sqrt(tf.reduce_mean(tf.square(delta))))}
-            if layer in ACTIVATED_LAYERS:
-                row |= unit_census(self._activations[i], pre_activations[i])
-            rows.append(row)
-        return pd.DataFrame(rows, columns=["layer", "units", "delta_rms", "dead", "saturated"]).astype({"dead": "Int64"})
+        for variable, value in zip(self._outputs.non_trainable_variables, kept, strict=True):
+            variable.assign(value)
+        rows = [
+            {"layer": layer, "units": delta.shape[-1], "delta_rms": float(tf.sqrt(tf.reduce_mean(tf.square(tf.cast(delta, tf.float32)))))}
+            for layer, delta in zip(LAYERS, deltas, strict=True)
+        ]
+        for row, activation, z in zip(rows, self._activations, pre_activations, strict=False):
+            dead, saturated = unit_census(activation, z)
+            at_first = self._dead_at_first.setdefault(row["layer"], dead)
+            row |= {
+                "units": len(dead),
+                "slope_ms": float(np.mean(np.square(_derivative(activation, z)))),
+                "backward_gain": backward_gain(self._outputs, row["layer"]),
+                "dead": int(dead.sum()),
+                "died": int((dead & ~at_first).sum()),
+                "revived": int((at_first & ~dead).sum()),
+                "saturated": saturated,
+            }
+        columns = ["layer", "units", "delta_rms", "slope_ms", "backward_gain", "dead", "died", "revived", "saturated"]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("dead", "died", "revived"), "Int64"))
 
 
-def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> dict[str, float]:
-    """units, dead and saturated, of an activation layer on given pre-activations (examples, …, channels).
+def backward_gain(model: keras.Model, layer: str) -> float:
+    """What the mean square of an independent signal is multiplied by on its way back from the next layer's pre-activations to
+    the outputs of this layer's activation: ||J||^2 / inputs of the next layer's linear map J (Frobenius norm), times
+    what pooling in between leaves of it. NaN where batch normalisation stands in between.
+    """
+    following = model.get_layer(LAYERS[LAYERS.index(layer) + 1])
+    if any(isinstance(other, keras.layers.BatchNormalization) for other in model.layers):
+        return float("nan")
+    inputs = following.input.shape[1:]
+    weights = np.square(following.kernel.numpy().astype(np.float64))
+    if len(inputs) == 3:  # a tap of a convolution with `same` padding acts on those positions whose neighbour it reaches
+        reached = [[max(0, n - abs(i - (size - 1) // 2)) for i in range(size)] for n, size in zip(inputs[:2], weights.shape[:2], strict=True)]
+        squared_norm = np.einsum("i,j,ijco->", *reached, weights)
+    else:
+        squared_norm = weights.sum()
+    activation = model.get_layer(lenet5.activation_name(layer))
+    kept = np.prod(inputs) / np.prod(activation.output.shape[1:])
+    for pooling in (other for other in model.layers if isinstance(other, keras.layers.AveragePooling2D)):
+        if pooling.input is activation.output:
+            kept /= np.prod(pooling.pool_size)  # each of the pooled gets an equal part of the gradient, not one of them all
+    return float(kept * squared_norm / np.prod(inputs))
+
+
+def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> tuple[np.ndarray, float]:
+    """Which units of an activation layer are dead, bool (units,), and the share of saturated activations, on given
+    pre-activations (examples, …, channels).
 
     A unit of several pieces is as steep as its steepest piece.
     """
     slopes = _slopes(layer, pre_activations)
     everywhere = tuple(range(slopes.ndim - 1))
     steepest = _slopes(layer, tf.constant(_grid(layer, pre_activations.shape), pre_activations.dtype)).max(axis=everywhere)
-    return {
-        "units": slopes.shape[-1],
-        "dead": int((slopes.max(axis=everywhere) == 0).sum()),
-        "saturated": float((slopes < SATURATION * steepest).mean()),
-    }
+    return slopes.max(axis=everywhere) == 0, float((slopes < SATURATION * steepest).mean())
 
 
 def _grid(layer: keras.layers.Layer, shape: tf.TensorShape) -> np.ndarray:
@@ -106,6 +149,10 @@ def _grid(layer: keras.layers.Layer, shape: tf.TensorShape) -> np.ndarray:
 
 def _slopes(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> np.ndarray:
     """|phi'(z)| of each unit: (examples, …, units)."""
-    slopes = np.abs(tf.cast(activations.derivative(layer, pre_activations), tf.float32).numpy())
+    slopes = np.abs(_derivative(layer, pre_activations))
     pieces = activations.pieces(layer)
     return slopes.reshape(*slopes.shape[:-1], slopes.shape[-1] // pieces, pieces).max(axis=-1)
+
+
+def _derivative(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> np.ndarray:
+    return tf.cast(activations.derivative(layer, pre_activations), tf.float32).numpy()

@@ -19,8 +19,8 @@ def build(config: Config, train_images: np.ndarray, classes: int) -> keras.Model
 
     Returns:
         A functional model: float pixels (batch, height, width, channels) -> probabilities (batch, classes). The output of
-        layer `output` is the logits. The output of a layer L of conv1 … dense1 is its pre-activations z, the layer
-        `activation_name(L)` follows it.
+        layer `output` is the logits. What the layer `activation_name(L)` takes is the pre-activations z of a layer L of
+        conv1 … dense1: its output, or that after batch normalisation (Ioffe and Szegedy 2015, section 3.2).
     """
     recipe, model = config.recipe, config.model
     keras.config.set_dtype_policy(recipe.precision)
@@ -30,7 +30,8 @@ def build(config: Config, train_images: np.ndarray, classes: int) -> keras.Model
         activation = activations.build(config.activation, activation_name(name))
         width = widened(units, activations.pieces(activation))
         kernel = initializer(recipe.kernel_initializer, config.seed, name)
-        return activation(layer_type(width, kernel_initializer=kernel, name=name, **kwargs)(x))
+        z = layer_type(width, kernel_initializer=kernel, name=name, **kwargs)(x)
+        return activation(keras.layers.BatchNormalization(name=f"{name}_normalization")(z) if model.batch_normalization else z)
 
     inputs = keras.Input(train_images.shape[1:], name="image")
     x = inputs
@@ -60,6 +61,14 @@ def widened(units: int, pieces: int) -> int:
     for rounding and for the first and the last layer.
     """
     return max(1, round(units / pieces**0.5)) * pieces
+
+
+def scaled(images: np.ndarray, input_scaling: str, train_images: np.ndarray) -> np.ndarray:
+    """Pixels as float32, scaled as the network scales them."""
+    if input_scaling == "none":
+        return images.astype(np.float32)
+    mean, deviation = channel_statistics(train_images)
+    return ((images - mean) / deviation).astype(np.float32)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from actgrad.files import write_bytes
 
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
 ACTIVATED_LAYERS = LAYERS[:-1]
-PROBED = ("delta_rms", "dead", "saturated")
+PROBED = ("delta_rms", "dead", "died", "revived", "saturated")
+"""What of the probe's measurements a run logs."""
 
 SATURATION = 0.05
 """A derivative below this share of the function's largest counts as saturated."""
@@ -28,9 +29,24 @@ def grad_norm(layer: str) -> str:
     return f"grad_norm/{layer}"
 
 
-def folder(dataset: str, activation: str, seed: int) -> Path:
-    """Where the pipeline keeps a cell."""
-    return Path("runs", dataset, f"{activation}-{seed}")
+def folder(study: str, activation: str, seed: int) -> Path:
+    """Where the pipeline keeps a cell of a study, <dataset> or <dataset>/<experiment>."""
+    return Path("runs", study, f"{activation}-{seed}")
+
+
+def recipe_path(dataset: str) -> Path:
+    """Where the pipeline keeps the recipe of a dataset's study."""
+    return Path("runs", dataset, "recipe.yaml")
+
+
+def depth_path(dataset: str) -> Path:
+    """Where the attenuation of stacks of several depths is kept."""
+    return Path("runs", dataset, "depth.csv")
+
+
+def tuning_path(dataset: str) -> Path:
+    """Where the search for learning rates is kept: one row a trial."""
+    return Path("runs", dataset, "tuning.csv")
 
 
 def validation_label(metrics: dict[str, Any]) -> str:
@@ -46,9 +62,9 @@ class CellResult:
         config: the resolved configuration, less what decides no result (tracking, run_dir), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
         gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, layer, units, and PROBED.
+        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what gradients.Probe measures.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, last and best values, checksums.
+        metrics: status, epochs, last and best values, how far the network is from affine, checksums, versions.
     """
 
     config: str

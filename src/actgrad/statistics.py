@@ -1,4 +1,4 @@
-"""Numbers over cells. Pure."""
+"""What seeds can show: intervals, and which activations can be told apart. Pure."""
 
 import functools
 import itertools
@@ -7,67 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-
-from actgrad import results
-from actgrad.errors import UserError
-from actgrad.results import LAYERS, CellResult
-
-MEASURES = {
-    "train_accuracy_last": ("last", results.TRAIN_ACCURACY),
-    "val_accuracy_last": ("last", results.VAL_ACCURACY),
-    "test_accuracy_last": ("last", results.TEST_ACCURACY),
-    "best_epoch": ("best", "epoch"),
-    "val_accuracy_best": ("best", results.VAL_ACCURACY),
-    "test_accuracy_best": ("best", results.TEST_ACCURACY),
-}
-
-
-def summary(cells: Mapping[str, Sequence[CellResult]]) -> pd.DataFrame:
-    """One row an activation: seeds, diverged, then mean and sample standard deviation over seeds of each of MEASURES and
-    of the gradient norm of the first and the last layer at the first and the last step.
-
-    Cells that diverged count in `diverged` and, in means, only where they have a value. A single seed has no deviation.
-    """
-    return pd.DataFrame([{"activation": name, **_row(of_activation)} for name, of_activation in cells.items()])
-
-
-def _row(cells: Sequence[CellResult]) -> dict[str, object]:
-    values = pd.DataFrame([_values(cell) for cell in cells])
-    row: dict[str, object] = {
-        "seeds": " ".join(str(cell.seed) for cell in cells),
-        "diverged": sum(cell.metrics["status"] == "diverged" for cell in cells),
-    }
-    for name in values:
-        row |= {f"{name}_mean": values[name].mean(), f"{name}_sd": values[name].std(ddof=1)}
-    return row
-
-
-def belong_together(cells: Mapping[str, Sequence[CellResult]]) -> None:
-    """Raise UserError unless all cells were trained on the same data, under the same recipe, seed for seed."""
-    first = next(iter(cells.values()))[0]
-    for cell in (cell for of_activation in cells.values() for cell in of_activation):
-        if _common(cell) != _common(first):
-            raise UserError(f"{cell.key} was trained on other data or under another recipe than {first.key}; train them alike: dvc repro")
-
-
-def _common(cell: CellResult) -> tuple:
-    configuration = yaml.safe_load(cell.config)
-    return cell.metrics["data_sha256"], configuration["recipe"], configuration["model"]
-
-
-def _values(cell: CellResult) -> dict[str, float | None]:
-    values = {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
-    if len(cell.gradients):
-        for end, norms in (("first", cell.gradients.iloc[0]), ("last", cell.gradients.iloc[-1])):
-            values |= {f"{layer}_gradient_norm_{end}": norms[layer] for layer in (LAYERS[0], LAYERS[-1])}
-    return values
-
-
-# --- comparisons
 
 LEVEL = 0.95
 """Of every interval; 1 - LEVEL is the level of every test."""
@@ -94,8 +36,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def paired(cells: Mapping[str, Sequence[CellResult]], group: str, metric: str) -> pd.DataFrame:
-    """Every pair of activations compared on metrics.json's group.metric, seed by seed.
+PAIRED = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm", "detectable", "told_apart")
+
+
+def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
+    """Every pair of activations compared, seed by seed.
+
+    Args:
+        values: activation -> seed -> what was measured, None where nothing was.
 
     Cells of one seed start with the same weights and see the same order of examples, so the difference is taken within
     seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
@@ -103,19 +51,18 @@ def paired(cells: Mapping[str, Sequence[CellResult]], group: str, metric: str) -
     show with a probability of POWER, before correction), and `told_apart` (p_holm below 1 - LEVEL). Pairs with fewer than
     two common seeds have no test, and are not told apart.
     """
-    values = {name: {cell.seed: cell.metrics[group].get(metric) for cell in of_activation} for name, of_activation in cells.items()}
     rows = []
-    for first, second in itertools.combinations(cells, 2):
+    for first, second in itertools.combinations(values, 2):
         seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
         differences = np.array([values[first][seed] - values[second][seed] for seed in seeds])
         rows.append({"first": first, "second": second, "seeds": len(seeds), **_test(differences)})
-    table = pd.DataFrame(rows, columns=["first", "second", "seeds", "difference", "low", "high", "p", "detectable"])
+    table = pd.DataFrame(rows, columns=[name for name in PAIRED if name not in ("p_holm", "told_apart")])
     tested = table["p"].notna()
     table["p_holm"] = np.nan
     if tested.any():
         table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p"], method="holm")[1]
     table["told_apart"] = table["p_holm"] < 1 - LEVEL
-    return table
+    return table[list(PAIRED)]
 
 
 def _test(differences: np.ndarray) -> dict[str, float]:

@@ -12,9 +12,9 @@ import pandas as pd
 import tensorflow as tf
 import yaml
 
-from actgrad import activations, lenet5, results, seeding
+from actgrad import activations, affine, lenet5, provenance, results, seeding
 from actgrad.config import Config
-from actgrad.datasets import Dataset
+from actgrad.datasets import Dataset, probe_batch
 from actgrad.errors import UserError
 from actgrad.gradients import Probe, TappedModel
 from actgrad.results import LAYERS, CellResult
@@ -83,7 +83,6 @@ def train(
         return epoch
 
     epochs = [observed(Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure()))]
-    best, best_weights = None, None
     for number in range(1, recipe.epochs + 1):
         batches = _batches(*train_split, seeding.order(config.seed, number, len(images)), recipe.batch_size)
         fitted = model.fit(batches, shuffle=False, verbose=0, callbacks=list(callbacks)).history
@@ -96,9 +95,7 @@ def train(
             epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
             break
         epochs.append(observed(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure())))
-        if best is None or history[results.VAL_ACCURACY] > best.history[results.VAL_ACCURACY]:
-            best, best_weights = epochs[-1], model.get_weights()
-    return _result(config, dataset, curve, epochs, best, best_weights, model), network
+    return _result(config, dataset, curve, epochs, model), network
 
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
@@ -126,12 +123,6 @@ def compiled(network: keras.Model, config: Config, steps: int) -> TappedModel:
     return model
 
 
-def probe_batch(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`size` images at even distances, so that a split sorted by class gives every class its share."""
-    chosen = np.linspace(0, len(images) - 1, min(size, len(images))).round().astype(int)
-    return images[chosen], labels[chosen]
-
-
 def gradient_rows(norms: np.ndarray, first_step: int) -> pd.DataFrame:
     """Norms (steps, layers) as rows numbered from first_step + 1."""
     rows = pd.DataFrame(norms, columns=list(LAYERS))
@@ -156,17 +147,8 @@ def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> tuple[float, floa
     return measured["loss"], measured["accuracy"]
 
 
-def _result(
-    config: Config,
-    dataset: Dataset,
-    curve: pd.DataFrame,
-    epochs: list[Epoch],
-    best: Epoch | None,
-    best_weights: list[np.ndarray] | None,
-    model: TappedModel,
-) -> CellResult:
+def _result(config: Config, dataset: Dataset, curve: pd.DataFrame, epochs: list[Epoch], model: TappedModel) -> CellResult:
     finished = [epoch for epoch in epochs if epoch.history]
-    test = _in_order(dataset.images["test"], dataset.labels["test"])
     metrics: dict[str, Any] = {
         "key": config.key,
         "status": "finished",
@@ -175,20 +157,22 @@ def _result(
         "steps": epochs[-1].step,
         "last": {},
         "best": {},
+        "affine": {},
         "data_sha256": dataset.sha256,
         "weights_sha256": weights_sha256(model),
+        "code_sha256": provenance.code_sha256(),
+        "versions": provenance.versions(),
     }
-    measured = dict(zip(results.TEST, _evaluate(model, test), strict=True))
+    test_images = dataset.images["test"]
+    measured = dict(zip(results.TEST, _evaluate(model, _in_order(test_images, dataset.labels["test"])), strict=True))
     if len(finished) < config.recipe.epochs or not np.isfinite(list(measured.values())).all():
         metrics["status"] = "diverged"
     else:
         metrics["last"] = finished[-1].history | measured
-    if best is not None:
-        last_weights = model.get_weights()
-        model.set_weights(best_weights)
-        measured = dict(zip(results.TEST, _evaluate(model, test), strict=True))
-        metrics["best"] = {"epoch": best.number} | best.history | {name: value for name, value in measured.items() if math.isfinite(value)}
-        model.set_weights(last_weights)
+        metrics["affine"] = affine.errors(model, test_images)
+    if finished:
+        best = max(finished, key=lambda epoch: epoch.history[results.VAL_ACCURACY])
+        metrics["best"] = {"epoch": best.number} | best.history
     return CellResult(
         config=yaml.safe_dump(config.deciding(), sort_keys=False),
         history=pd.DataFrame(

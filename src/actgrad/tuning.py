@@ -1,0 +1,62 @@
+"""What a search for learning rates found, and the recipe that comes of it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from actgrad import results
+from actgrad.errors import UserError
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """One row a trial: activation, learning_rate, seed, epochs, status, val_accuracy and val_loss (at the last epoch; empty if it diverged)."""
+    rows = []
+    for path in folder.rglob("metrics.json"):
+        configuration = yaml.safe_load((path.parent / "config.yaml").read_text())
+        metrics = json.loads(path.read_text())
+        rows.append(
+            {
+                "activation": configuration["activation"]["name"],
+                "learning_rate": configuration["recipe"]["learning_rate"],
+                "seed": configuration["seed"],
+                "epochs": configuration["recipe"]["epochs"],
+                "status": metrics["status"],
+                "val_accuracy": metrics["last"].get(results.VAL_ACCURACY),
+                "val_loss": metrics["last"].get(results.VAL_LOSS),
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
+
+
+def best(table: pd.DataFrame) -> pd.DataFrame:
+    """The learning rate of each activation with the highest validation accuracy, mean over seeds; of equal ones the smallest.
+
+    Returns:
+        One row an activation: activation, learning_rate, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried.
+
+    Raises:
+        UserError: if every trial of an activation diverged.
+    """
+    rates = table["learning_rate"]
+    whole = table[table["status"] == "finished"]
+    means = whole.groupby(["activation", "learning_rate"])["val_accuracy"].agg(["mean", "size"]).reset_index()
+    means = means[means["size"] == table["seed"].nunique()]
+    if lost := sorted(set(table["activation"]) - set(means["activation"])):
+        raise UserError(f"every learning rate of {', '.join(lost)} diverged; try smaller ones with recipe.learning_rate=NUMBER,NUMBER")
+    chosen = means.loc[means.groupby("activation")["mean"].idxmax()]
+    chosen = chosen.assign(at_edge=chosen["learning_rate"].isin([rates.min(), rates.max()]))
+    return chosen.rename(columns={"mean": "val_accuracy"})[["activation", "learning_rate", "val_accuracy", "at_edge"]]
+
+
+def recipe(dataset: str, base: str, table: pd.DataFrame) -> str:
+    """The text of a recipe: `base` (YAML), with the best learning rate of each activation."""
+    rates = {row.activation: row.learning_rate for row in best(table).itertuples()}
+    values = yaml.safe_load(base) | {"name": f"{dataset}_tuned", "learning_rate": rates}
+    head = (
+        f"# The recipe {yaml.safe_load(base)['name']} with the learning rate that reached the highest validation accuracy, of "
+        f"{table['learning_rate'].nunique()} tried for each activation\n# over {table['epochs'].max()} epochs: "
+        f"python src/tune.py data={dataset}; its trials are in {results.tuning_path(dataset)}.\n"
+    )
+    return head + yaml.safe_dump(values, sort_keys=False)

@@ -1,0 +1,49 @@
+"""Search the learning rate of each activation on the validation split, and write what was found as the recipe <dataset>_tuned.
+
+Trains the short trials of conf/experiment/tuning.yaml, logs each to MLflow, keeps their results in runs/<dataset>/tuning.csv, and
+writes conf/recipe/<dataset>_tuned.yaml: the dataset's own recipe, with the learning rate of each activation that reached the
+highest validation accuracy.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from actgrad import config, datasets, files, results, tuning
+from actgrad.console import dataset_name, run_script
+from actgrad.errors import UserError
+
+EXAMPLES = """\
+examples
+  python src/tune.py data=digits
+  python src/tune.py data=digits activation=relu,snake recipe.learning_rate=0.001,0.01,0.1
+  python src/tune.py data=cifar10 recipe.epochs=2 seed=0,1,2
+"""
+TRAIN = [sys.executable, str(Path(__file__).with_name("train.py"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", metavar="data=NAME", help="a dataset that has been downloaded")
+    parser.add_argument("overrides", metavar="KEY=VALUE,VALUE", nargs="*", default=[], help="other trials than conf/experiment/tuning.yaml lists")
+    arguments = parser.parse_args()
+    name = dataset_name(arguments.dataset)
+    if datasets.load(config.data_config(name, [])).validation_split == "test":
+        raise UserError(f"{name} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+    folder = Path("outputs", name, "tuning")
+    files.remove_folder(folder)
+    trials = subprocess.run([*TRAIN, "-m", f"data={name}", "experiment=tuning", *arguments.overrides], check=False)
+    if trials.returncode:
+        raise UserError("the trials did not finish, see above; nothing was written")
+    table = tuning.read(folder)
+    recipe = subprocess.run([*TRAIN, f"data={name}", "--cfg", "job", "--package", "recipe"], check=True, capture_output=True, text=True).stdout
+    files.write_bytes(results.tuning_path(name), results.csv_bytes(table))
+    target = config.CONF / "recipe" / f"{name}_tuned.yaml"
+    files.write_bytes(target, tuning.recipe(name, recipe, table).encode())
+    print(tuning.best(table).to_string(index=False))
+    print(f"{target.relative_to(config.CONF.parent)} and {results.tuning_path(name)}: {len(table)} trials. Train under it: experiment=tuned")
+
+
+if __name__ == "__main__":
+    run_script(main)
