@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 PORT ?= 5000
+DATA ?= cifar10_jpeg
 SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 
-.PHONY: help demo study test lint lock ui clean
+.PHONY: help demo study bench test lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -20,6 +21,7 @@ $(READY): requirements.lock
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
+	python src/sweep.py data=digits
 	dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
@@ -27,6 +29,9 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going
+
+bench: $(READY)  ## measure what each activation costs on this machine, on data/cifar10_jpeg.npz (another: make bench DATA=digits)
+	python benchmarks/activation_time.py data=$(DATA)
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)

@@ -16,7 +16,8 @@ from conftest import ROOT
 
 PARTS = ("conf", "src", "benchmarks", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
 STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "experiments": ["he"], "recipe": "default"}
-CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0"}
+CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0", "experiment@digits-he"}
+RECIPES = {"recipe@digits", "experiment_recipe@digits-he"}
 
 
 class Project:
@@ -110,6 +111,50 @@ def test_every_cell_has_its_run(project):
         assert len(cell.data.tags["git_commit"]) == 40
 
 
+def test_an_experiment_has_its_cells_and_its_place_in_the_report(project):
+    folder = project.folder / "runs" / "digits" / "he" / "relu-0"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["recipe"]["kernel_initializer"] == "he_uniform"
+    assert json.loads((folder / "metrics.json").read_text())["key"] == "digits/he/relu-0"
+    table = pd.read_csv(project.folder / "reports" / "digits" / "experiments.csv").set_index(["experiment", "activation"])
+    assert table.loc[("he", "relu"), "mean"] == json.loads((folder / "metrics.json").read_text())["last"]["test/accuracy"]
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits he").experiment_id], "tags.kind = 'cell'")
+    assert (run.info.run_name, run.info.status) == ("digits/he/relu-0", "FINISHED")
+
+
+def test_a_sweep_trains_what_is_missing_and_leaves_the_bytes_of_repro(project):
+    for name in ("relu-0", "sigmoid-0", "he"):
+        shutil.rmtree(project.folder / "runs" / "digits" / name)
+    printed = project.run("python", "src/sweep.py", "data=digits")
+    assert "3 cells trained" in printed
+    assert project.stale() == set()
+    assert project.run("git", "status", "--porcelain") == ""
+    assert "every cell of digits is up to date" in project.run("python", "src/sweep.py", "data=digits")
+
+
+def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
+    (project.folder / "conf" / "activation" / "broken.yaml").write_text("name: broken\nlayer: Brocken\nconfig: {}\n")
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["tanh", "broken"]}))
+    printed = project.run("python", "src/sweep.py", "data=digits", check=False)
+    assert "activation.layer=Brocken is not a Keras layer" in printed
+    assert "error: 1 cells trained, 1 failed: runs/digits/broken-0; see above" in printed
+    assert "train@digits-broken-0" in project.stale()
+    assert "train@digits-tanh-0" not in project.stale()
+
+
+def test_a_search_writes_a_recipe_that_the_pipeline_uses(project):
+    arguments = ["activation=sigmoid,relu", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
+    printed = project.run("python", "src/tune.py", "data=digits", *arguments)
+    assert "conf/recipe/digits_tuned.yaml and runs/digits/tuning.csv: 4 trials" in printed
+    trials = pd.read_csv(project.folder / "runs" / "digits" / "tuning.csv")
+    assert trials[["activation", "learning_rate"]].to_numpy().tolist() == [[a, r] for a in ("relu", "sigmoid") for r in (0.001, 0.003)]
+    best = trials.loc[trials.groupby("activation")["val_accuracy"].idxmax()].set_index("activation")["learning_rate"]
+    project.run("python", "src/train.py", "data=digits", "activation=relu", "experiment=tuned", "run_dir=outputs/tuned")
+    assert yaml.safe_load((project.folder / "outputs" / "tuned" / "config.yaml").read_text())["recipe"]["learning_rate"] == best["relu"]
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    assert len(client.search_runs([client.get_experiment_by_name("digits tuning").experiment_id], "tags.kind = 'cell'")) == 4
+
+
 def test_a_second_repro_does_nothing(project):
     assert project.stale() == set()
     assert "Data and pipelines are up to date." in project.run("dvc", "repro")
@@ -123,18 +168,19 @@ def test_a_forced_repro_leaves_every_byte(project):
 @pytest.mark.parametrize(
     ("name", "old", "new", "stages"),
     [
-        ("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}", {"train@digits-relu-0"}),
-        ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", CELLS),
+        ("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}", {"train@digits-relu-0", "experiment@digits-he", "depth@digits"}),
+        ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", {*CELLS, "depth@digits"}),
         (
             "conf/data/digits.yaml",
             "val_size: 240",
             "val_size: 120",
-            {"download@digits", "recipe@digits", "train@digits-relu-0", "train@digits-sigmoid-0"},
+            {"download@digits", "depth@digits", *RECIPES, *CELLS},
         ),
-        ("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2", {"recipe@digits"}),
-        ("conf/config.yaml", "seed: 0", "seed: 5", {"recipe@digits"}),
+        ("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2", RECIPES),
+        ("conf/config.yaml", "seed: 0", "seed: 5", RECIPES),
+        ("conf/experiment/he.yaml", "he_uniform", "he_normal", {"experiment_recipe@digits-he", "experiment@digits-he", "report@digits"}),
         ("conf/tracking/mlflow.yaml", "experiment: ${data.name}", "experiment: mine", set()),
-        ("src/actgrad/plots.py", "POINTS = 120", "POINTS = 100", {"report@digits"}),
+        ("src/actgrad/tables.py", "POINTS = 120", "POINTS = 100", {"report@digits"}),
     ],
 )
 def test_what_an_edit_makes_stale(project, name, old, new, stages):

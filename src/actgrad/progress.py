@@ -1,5 +1,6 @@
 """What a training shows on the screen: a bar at a terminal, a line an epoch in a log."""
 
+import multiprocessing
 import sys
 
 import keras
@@ -16,7 +17,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, config: Config, steps: int):
         super().__init__()
         self._key, self._epochs, self._steps = config.key, config.recipe.epochs, 0
-        self._bar = tqdm(desc=config.key, total=steps, unit="step") if sys.stderr.isatty() else None
+        self._bar = tqdm(desc=config.key, total=steps, unit="step") if _alone() else None
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -42,3 +43,8 @@ class Progress(keras.callbacks.Callback):
         self._bar.write(line)
         if epoch.number == self._epochs or not epoch.history:
             self._bar.close()
+
+
+def _alone() -> bool:
+    """Whether there is a terminal, and no other cell is trained at the same time."""
+    return sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"

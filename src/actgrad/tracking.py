@@ -88,6 +88,7 @@ class Run:
                 "kind": "cell",
                 "key": config.key,
                 "dataset": config.data.name,
+                "experiment": config.experiment,
                 "activation": config.activation.name,
                 "seed": config.seed,
                 "recipe": config.recipe.name,
@@ -201,11 +202,22 @@ def git_state(project: Path = CONF.parent) -> dict[str, str]:
 
 
 def _parent(experiment: str, activation: str) -> str:
-    """The id of the run that gathers the cells of an activation, made when it is not there yet."""
+    """The id of the run that gathers the cells of an activation, made when it is not there yet.
+
+    Of two that are made in the same instant, by cells that start together, the older one stays.
+    """
     client = mlflow.MlflowClient()
-    found = client.search_runs([experiment], f"tags.kind = 'activation' and tags.activation = '{activation}'", max_results=1)
-    if found:
-        return found[0].info.run_id
-    run = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation})
-    client.set_terminated(run.info.run_id)
-    return run.info.run_id
+
+    def oldest() -> str | None:
+        query = f"tags.kind = 'activation' and tags.activation = '{activation}'"
+        found = client.search_runs([experiment], query, order_by=["attributes.start_time ASC", "attributes.run_id ASC"], max_results=1)
+        return found[0].info.run_id if found else None
+
+    if parent := oldest():
+        return parent
+    made = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation}).info.run_id
+    client.set_terminated(made)
+    parent = oldest()
+    if parent != made:
+        client.delete_run(made)
+    return parent

@@ -1,0 +1,95 @@
+"""The pipeline's training stages, trained by Hydra's launcher instead of one by one by DVC."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from actgrad import config, results
+from actgrad.config import CONF, Study
+from actgrad.errors import UserError
+
+TRAIN = CONF.parent / "src" / "train.py"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells that one multirun of train.py trains: the stages that they belong to, its overrides, and the cells' folders."""
+
+    stages: tuple[str, ...]
+    overrides: tuple[str, ...]
+    folders: tuple[Path, ...]
+
+
+def dvc(*arguments: str) -> str:
+    """What a DVC command prints.
+
+    Raises:
+        UserError: with DVC's own message, if it fails.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"dvc {arguments[0]} failed: {' '.join((done.stderr or done.stdout).split())}")
+    return done.stdout
+
+
+def preparing(dataset: str, study: Study) -> list[str]:
+    """The stages that training depends on."""
+    return [f"download@{dataset}", f"recipe@{dataset}", *(f"experiment_recipe@{dataset}-{name}" for name in study.experiments)]
+
+
+def training(dataset: str, study: Study) -> list[str]:
+    """The stages that train a dataset's cells."""
+    cells = [f"train@{dataset}-{activation}-{seed}" for activation in study.activations for seed in study.seeds]
+    return cells + [f"experiment@{dataset}-{name}" for name in study.experiments]
+
+
+def stale(stages: Iterable[str]) -> list[str]:
+    """Those that dvc repro would run."""
+    return list(json.loads(dvc("status", "--json", *stages)))
+
+
+def batches(dataset: str, study: Study, stages: Iterable[str]) -> Iterator[Batch]:
+    """The multiruns that train these stages: one for all activations that lack the same seeds, one an experiment."""
+    fixed = (f"data={dataset}", f"recipe={study.recipe}", "model=lenet5")
+    lacking = defaultdict(list)
+    stages = set(stages)
+    for activation in study.activations:
+        if seeds := tuple(seed for seed in study.seeds if f"train@{dataset}-{activation}-{seed}" in stages):
+            lacking[seeds].append(activation)
+    for seeds, activations in lacking.items():
+        cells = [(activation, seed) for activation in activations for seed in seeds]
+        yield Batch(
+            tuple(f"train@{dataset}-{activation}-{seed}" for activation, seed in cells),
+            (*fixed, f"activation={','.join(activations)}", f"seed={','.join(map(str, seeds))}", _run_dir(dataset)),
+            tuple(results.folder(dataset, *cell) for cell in cells),
+        )
+    for name in study.experiments:
+        if (stage := f"experiment@{dataset}-{name}") in stages:
+            listed = config.experiment(name)
+            folders = [results.folder(f"{dataset}/{name}", activation, seed) for activation in listed.activations for seed in listed.seeds]
+            yield Batch((stage,), (*fixed, f"experiment={name}", _run_dir(f"{dataset}/{name}")), tuple(folders))
+
+
+def _run_dir(study: str) -> str:
+    return f"run_dir=runs/{study}/${{activation.name}}-${{seed}}"
+
+
+def train(batch: Batch, jobs: int) -> list[Path]:
+    """Train a batch, and commit those of its stages to DVC that have all their cells; returns the folders of cells that failed."""
+    for folder in {folder.parent if len(batch.stages) == 1 else folder for folder in batch.folders}:
+        shutil.rmtree(folder, ignore_errors=True)
+    launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}") if jobs > 1 else ()
+    subprocess.run([sys.executable, str(TRAIN), "-m", *launcher, *batch.overrides], check=False)
+    missing = [folder for folder in batch.folders if not (folder / "metrics.json").is_file()]
+    if len(batch.stages) == 1:
+        whole = batch.stages if not missing else ()
+    else:
+        whole = [stage for stage, folder in zip(batch.stages, batch.folders, strict=True) if folder not in missing]
+    if whole:
+        dvc("commit", "--force", *whole)
+    return missing

@@ -1,0 +1,108 @@
+"""The report as a reader sees it, in headless Chromium."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from conftest import ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REPORTS = sorted((ROOT / "reports").glob("*/index.html"))
+WIDTHS = (390, 768, 1300, 1600)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=REPORTS, ids=lambda path: path.parent.name)
+def page(browser, request) -> Page:
+    """A report opened from the file system, without a network; what it complains about is in page.complaints."""
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("requestfailed", lambda failed: page.complaints.append(failed.url[:100]))
+    page.goto(request.param.as_uri())
+    yield page
+    context.close()
+
+
+def test_there_is_a_report():
+    assert REPORTS
+
+
+def test_the_page_loads_whole_and_without_complaint(page):
+    sizes = page.eval_on_selector_all("img", "images => images.map(image => [image.alt, image.complete && image.naturalWidth])")
+    assert len(sizes) >= 8
+    assert [alt for alt, width in sizes if not width] == []
+    assert all(alt for alt, _ in sizes)
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows(page, width, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wider = """all => all.filter(one => !one.closest('.scroll, pre') && one.getBoundingClientRect().right > innerWidth + 1)
+                         .map(one => one.outerHTML.slice(0, 80))"""
+    assert page.eval_on_selector_all("body *", wider) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(page, scheme):
+    """Contrast by WCAG 2.1, 4.5 to 1 or more, for every text of the page."""
+    page.emulate_media(color_scheme=scheme)
+    faint = """all => {
+        const luminance = colour => {
+            const parts = colour.match(/[\\d.]+/g).slice(0, 3).map(part => part / 255)
+                .map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+        };
+        const behind = one => {
+            for (; one; one = one.parentElement) {
+                const colour = getComputedStyle(one).backgroundColor;
+                if (!colour.startsWith('rgba(0, 0, 0, 0')) return colour;
+            }
+        };
+        return all.filter(one => [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim())).filter(one => {
+            const [a, b] = [luminance(getComputedStyle(one).color), luminance(behind(one))].sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05) < 4.5;
+        }).map(one => one.outerHTML.slice(0, 100));
+    }"""
+    assert page.eval_on_selector_all("body *", faint) == []
+
+
+def test_a_claim_opens_and_its_figure_is_a_click_away(page):
+    claim = page.locator(".claims details").filter(has_text="gradients shrink")
+    assert not claim.locator("dl").is_visible()
+    claim.locator("summary").click()
+    claim.locator("a").click()
+    assert page.url.endswith("#delta")
+    assert page.locator("#delta").evaluate("heading => heading.getBoundingClientRect().top") < 900
+
+
+def test_every_link_leads_to_a_file_beside_the_page(page):
+    for link in page.eval_on_selector_all("a:not([href^='#'])", "links => links.map(link => link.href)"):
+        assert page.request.get(link).ok if link.startswith("http") else (ROOT / link.partition(str(ROOT) + "/")[2]).is_file(), link
+
+
+def test_it_prints(page):
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert 4 <= pdf.count(b"/Type /Page\n") <= 25
+
+
+def test_it_is_small(page):
+    assert len(page.content()) < 3_000_000
