@@ -5,7 +5,9 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -23,6 +25,8 @@ def train(composed: DictConfig) -> float:
     try:
         return train_cell(config.cell_config(composed))
     except UserError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # Hydra goes on with the other cells, and raises this one again when they are done
         sys.exit(f"error: {error}")  # here, because Hydra adds a line of its own to an exception
 
 

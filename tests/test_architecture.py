@@ -16,8 +16,8 @@ FLOORS = (
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
-    ("plots", "html", "progress", "tracking"),
-    ("download", "train", "measure_depth", "tune", "report"),
+    ("plots", "html", "progress", "tracking", "pipeline"),
+    ("download", "train", "measure_depth", "tune", "sweep", "report"),
 )
 OWNERS = {
     "hydra": {"train"},

@@ -83,7 +83,7 @@ def test_gradient_norms_and_probe_are_those_of_the_files(client, run, tracked):
 
 
 def test_a_run_has_no_more_metrics_than_a_page_can_hold(run):
-    assert len(run.data.metrics) == 24
+    assert len(run.data.metrics) == 32
 
 
 def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
@@ -241,11 +241,14 @@ def test_nothing_is_logged_when_tracking_is_off(cell, few_digits, tmp_path, monk
 
 def test_epoch_metrics_skip_what_was_not_measured():
     gradients = pd.DataFrame({"step": [1, 2], **{layer: [1.0, 2.0] for layer in LAYERS}})
-    probe = pd.DataFrame({"layer": ["conv1", "output"], "delta_rms": [0.1, 0.2], "dead": [3, None], "saturated": [0.5, None]})
+    counts = {"dead": [3, None], "died": [2, None], "revived": [0, None], "saturated": [0.5, None]}
+    probe = pd.DataFrame({"layer": ["conv1", "output"], "delta_rms": [0.1, 0.2], **counts})
     logged = tracking.epoch_metrics(training.Epoch(1, 2, {"val/loss": 0.3}, gradients, probe), {2})
     assert logged == {("val/loss", 2): 0.3} | {(f"grad_norm/{layer}", 2): 2.0 for layer in LAYERS} | {
         ("delta_rms/conv1", 2): 0.1,
         ("delta_rms/output", 2): 0.2,
         ("dead/conv1", 2): 3.0,
+        ("died/conv1", 2): 2.0,
+        ("revived/conv1", 2): 0.0,
         ("saturated/conv1", 2): 0.5,
     }
