@@ -15,6 +15,7 @@ import yaml
 from actgrad import tracking, training
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
+from conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,31 @@ def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_
     assert result.metrics == trained[1].metrics
     assert capsys.readouterr().err.count("digits/tanh-0 is no longer logged to MLflow") == 1
     assert mlflow.active_run() is None
+
+
+def test_cells_that_start_together_in_a_new_store_share_it_and_their_parent(tmp_path):
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+from hydra import compose, initialize_config_dir
+from actgrad import config
+from actgrad.console import load_keras
+load_keras()
+from actgrad import datasets, tracking
+with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
+    cell = config.cell_config(compose("config", ["data=digits", "run_dir=x", "seed=" + sys.argv[1]]))
+with tracking.logged(cell, datasets.Dataset({{"val": [0]}}, {{}}, []), 1):
+    pass
+"""
+    start = [sys.executable, "-c", code]
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # which set_tracking_uri has set
+    cells = [subprocess.Popen([*start, str(seed)], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for seed in range(4)]
+    said = [cell.communicate()[1] for cell in cells]
+    assert not any("tracking:" in text or "Traceback" in text for text in said), said
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    (parent,) = [run.info.run_id for run in runs if run.data.tags["kind"] == "activation"]
+    assert [run.data.tags["mlflow.parentRunId"] for run in runs if run.data.tags["kind"] == "cell"] == [parent] * 4
 
 
 def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(cell, few_digits, tmp_path, monkeypatch, client):

@@ -18,6 +18,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
+from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
@@ -79,9 +80,11 @@ class Run:
 
     def _start(self) -> None:
         config = self._config
-        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri)
-        experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
-        mlflow.start_run(run_name=config.key, parent_run_id=_parent(experiment, config.activation.name))
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
+        mlflow.set_tracking_uri(uri)
+        with alone(uri):
+            experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
+            mlflow.start_run(run_name=config.key, parent_run_id=_parent(experiment, config.activation.name))
         mlflow.log_params(flat(config.model_dump()))
         mlflow.set_tags(
             {
@@ -201,23 +204,22 @@ def git_state(project: Path = CONF.parent) -> dict[str, str]:
     return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
 
 
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """No other process makes tables, experiments or parents in a local store meanwhile: two that make them at once fail."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with FileLock(uri.removeprefix("sqlite:///") + ".lock", timeout=60):
+        yield
+
+
 def _parent(experiment: str, activation: str) -> str:
-    """The id of the run that gathers the cells of an activation, made when it is not there yet.
-
-    Of two that are made in the same instant, by cells that start together, the older one stays.
-    """
+    """The id of the run that gathers the cells of an activation, made when it is not there yet."""
     client = mlflow.MlflowClient()
-
-    def oldest() -> str | None:
-        query = f"tags.kind = 'activation' and tags.activation = '{activation}'"
-        found = client.search_runs([experiment], query, order_by=["attributes.start_time ASC", "attributes.run_id ASC"], max_results=1)
-        return found[0].info.run_id if found else None
-
-    if parent := oldest():
-        return parent
-    made = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation}).info.run_id
-    client.set_terminated(made)
-    parent = oldest()
-    if parent != made:
-        client.delete_run(made)
-    return parent
+    found = client.search_runs([experiment], f"tags.kind = 'activation' and tags.activation = '{activation}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    run = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation})
+    client.set_terminated(run.info.run_id)
+    return run.info.run_id
