@@ -31,10 +31,12 @@ def main() -> None:
         raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
     pipeline.dvc("repro", "--quiet", *pipeline.preparing(name, study))
     threads = yaml.safe_load(results.recipe_path(name).read_text())["threads"]
-    jobs = arguments.jobs or max(1, len(os.sched_getaffinity(0)) // threads)
+    jobs = max(1, (os.cpu_count() or 1) // threads) if arguments.jobs is None else arguments.jobs
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs} trains nothing; choose 1 or more")
     failed, done = [], 0
     for batch in pipeline.batches(name, study, pipeline.stale(pipeline.training(name, study))):
-        print(f"training {len(batch.folders)} cells, {jobs} at once: {', '.join(batch.stages)}", flush=True)
+        print(f"training {len(batch.folders)} cells, {jobs} at once: {', '.join(batch.cells)}", flush=True)
         missing = pipeline.train(batch, jobs)
         failed += missing
         done += len(batch.folders) - len(missing)

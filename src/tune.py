@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from actgrad import config, datasets, files, results, tuning
 from actgrad.console import dataset_name, run_script
 from actgrad.errors import UserError
@@ -36,13 +38,19 @@ def main() -> None:
     trials = subprocess.run([*TRAIN, "-m", f"data={name}", "experiment=tuning", *arguments.overrides], check=False)
     if trials.returncode:
         raise UserError("the trials did not finish, see above; nothing was written")
+    kept, target = results.tuning_path(name), config.CONF / "recipe" / f"{name}_{config.TUNED}.yaml"
     table = tuning.read(folder)
-    recipe = subprocess.run([*TRAIN, f"data={name}", "--cfg", "job", "--package", "recipe"], check=True, capture_output=True, text=True).stdout
-    files.write_bytes(results.tuning_path(name), results.csv_bytes(table))
-    target = config.CONF / "recipe" / f"{name}_tuned.yaml"
-    files.write_bytes(target, tuning.recipe(name, recipe, table).encode())
+    if kept.is_file():
+        table = tuning.merged(pd.read_csv(kept), table)
+    base = subprocess.run([*TRAIN, f"data={name}", "--cfg", "job", "--package", "recipe"], capture_output=True, text=True)
+    if base.returncode:
+        raise UserError(f"the recipe of {name} cannot be read, {base.stderr.strip().removeprefix('error: ')}")
+    recipe = tuning.recipe(name, base.stdout, table)
+    files.new_folder(str(kept.parent), "runs")
+    files.write_bytes(kept, results.csv_bytes(table))
+    files.write_bytes(target, recipe.encode())
     print(tuning.best(table).to_string(index=False))
-    print(f"{target.relative_to(config.CONF.parent)} and {results.tuning_path(name)}: {len(table)} trials. Train under it: experiment=tuned")
+    print(f"{target.relative_to(config.CONF.parent)} and {kept}: {len(table)} trials. Train under it: experiment={config.TUNED}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from actgrad.errors import UserError
@@ -15,6 +15,9 @@ CONF = Path(__file__).parents[2] / "conf"
 
 NO_EXPERIMENT = "none"
 """conf/experiment's name for the study itself."""
+
+TUNED = "tuned"
+"""conf/experiment's name for learning rates that were searched for, and what the recipes that hold them end in."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -100,6 +103,7 @@ class Config(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     run_dir: str
     experiment: Name
+    test: bool
     data: Data
     activation: Activation
     model: Model
@@ -116,28 +120,31 @@ class Config(Strict):
         return self.model_dump(exclude={"run_dir", "tracking"})
 
 
+def _each_once(values: list) -> list:
+    if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+        raise ValueError(f"{twice[0]} stands there more than once, and the same cell again is no further evidence; name it once")
+    return values
+
+
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_each_once)]
+
+
 class Experiment(Strict):
     """Which cells an experiment has."""
 
-    activations: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[Natural], Field(min_length=1)]
+    activations: Names
+    seeds: Seeds
 
 
 class Study(Strict):
     """params.yaml: which cells exist."""
 
-    datasets: Annotated[list[Name], Field(min_length=1)]
-    activations: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[Natural], Field(min_length=1)]
-    experiments: list[Name] = []
+    datasets: Names
+    activations: Names
+    seeds: Seeds
+    experiments: Annotated[list[Name], AfterValidator(_each_once)] = []
     recipe: Name
-
-    @field_validator("datasets", "activations", "seeds", "experiments")
-    @classmethod
-    def each_once(cls, values: list) -> list:
-        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-            raise ValueError(f"{twice[0]} stands there more than once, and the same cell again is no further evidence; name it once")
-        return values
 
 
 def parse(schema: type[S], values: Any, where: str = "") -> S:
@@ -171,6 +178,11 @@ def cell_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
+    if values.get("experiment") == TUNED and not str(values["recipe"].get("name")).endswith(f"_{TUNED}"):
+        raise UserError(
+            f"experiment={TUNED} takes the recipe {values['data'].get('name')}_{TUNED}, written by src/tune.py, not {values['recipe'].get('name')}; "
+            f"leave recipe= away, or take {TUNED} out of the experiments of params.yaml"
+        )
     if isinstance(rates, dict):
         if activation not in rates:
             raise UserError(

@@ -27,7 +27,7 @@ def attenuation(
 
     Returns:
         One row a depth: activation, seed, depth, and `attenuation`: decades by which the root mean square of dL/dz (of a
-        single image's cross-entropy) is smaller in block 1 than in block `depth`; infinite where nothing arrives.
+        single image's cross-entropy) is smaller in block 1 than in block `depth`; infinite or NaN where nothing arrives.
     """
     blocks = []
     for number in range(1, max(DEPTHS) + 1):
@@ -38,7 +38,7 @@ def attenuation(
     rows = []
     for depth in DEPTHS:
         rms = _delta_rms(blocks[:depth], output, tf.constant(images.reshape(len(images), -1)), tf.constant(labels))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             lost = float(np.log10(rms[-1]) - np.log10(rms[0]))
         rows.append({"activation": activation.name, "seed": seed, "depth": depth, "attenuation": lost})
     return pd.DataFrame(rows)

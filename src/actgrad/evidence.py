@@ -76,8 +76,8 @@ def _cells(study: str, activations: Sequence[str], seeds: Sequence[int]) -> Cell
 
 def _table(path: Path, activations: Sequence[str]) -> pd.DataFrame | None:
     """What is kept there of these activations, in their order; None where nothing is."""
-    if not path.is_file():
-        return None
-    rows = pd.read_csv(path)
+    rows = pd.read_csv(path) if path.is_file() else pd.DataFrame({"activation": []})
     rows = rows[rows["activation"].isin(activations)]
+    if rows.empty:
+        return None
     return rows.sort_values("activation", key=lambda names: names.map(list(activations).index), kind="stable")

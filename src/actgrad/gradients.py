@@ -50,19 +50,21 @@ class TappedModel(keras.Model):
 class Probe:
     """Measures a network on one fixed batch, without changing it.
 
-    The network is called as in training, so that batch normalisation uses the batch's own statistics. Per layer:
+    The network is called as in training, so that batch normalisation uses the batch's own statistics; a pre-activation then
+    has a part in the loss of every image of the batch, and a unit is hardly ever dead. Per layer:
 
     - `delta_rms`: root mean square over examples and units of dL/dz, where L is the cross-entropy of a single example and z
       the layer's pre-activations.
     - `slope_ms`: mean of phi'(z)^2.
-    - `backward_gain`: what weights and pooling between this layer and the next multiply the signal's mean square by.
+    - `weight_gain`, `pooling_gain`: what the weights of the next layer, and the pooling before it, multiply the signal's mean
+      square by on its way back.
     - `dead`: units (channels, in convolutional layers) whose activation derivative is 0 for every example and position;
       `died` of them were not dead at the first measurement, and `revived` were dead then and are not now.
     - `saturated`: share of activations whose derivative is below SATURATION of the largest that the function has.
 
     The output layer has no activation under test. Were derivatives, weights and the signal independent of each other,
-    delta_rms would shrink from a layer's successor to itself by sqrt(slope_ms * backward_gain): Glorot and Bengio (2010),
-    equation 6, here with measured factors. Of a maxout unit's pieces all but the largest get no gradient: its delta_rms,
+    delta_rms would change from a layer's successor to itself by sqrt(slope_ms * weight_gain * pooling_gain): Glorot and Bengio
+    (2010), equation 6, here with measured factors. Of a maxout unit's pieces all but the largest get no gradient: its delta_rms,
     over all pieces, is smaller for that.
     """
 
@@ -74,7 +76,7 @@ class Probe:
         self._dead_at_first: dict[str, np.ndarray] = {}
 
     def measure(self) -> pd.DataFrame:
-        """One row a layer: layer, units, delta_rms, slope_ms, backward_gain, dead, died, revived, saturated."""
+        """One row a layer: layer, units, delta_rms, slope_ms, weight_gain, pooling_gain, dead, died, revived, saturated."""
         kept = [variable.numpy() for variable in self._outputs.non_trainable_variables]
         with tf.GradientTape() as tape:
             tape.watch(self._images)
@@ -93,24 +95,25 @@ class Probe:
             row |= {
                 "units": len(dead),
                 "slope_ms": float(np.mean(np.square(_derivative(activation, z)))),
-                "backward_gain": backward_gain(self._outputs, row["layer"]),
+                **gains(self._outputs, row["layer"]),
                 "dead": int(dead.sum()),
                 "died": int((dead & ~at_first).sum()),
                 "revived": int((at_first & ~dead).sum()),
                 "saturated": saturated,
             }
-        columns = ["layer", "units", "delta_rms", "slope_ms", "backward_gain", "dead", "died", "revived", "saturated"]
+        columns = ["layer", "units", "delta_rms", "slope_ms", "weight_gain", "pooling_gain", "dead", "died", "revived", "saturated"]
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("dead", "died", "revived"), "Int64"))
 
 
-def backward_gain(model: keras.Model, layer: str) -> float:
-    """What the mean square of an independent signal is multiplied by on its way back from the next layer's pre-activations to
-    the outputs of this layer's activation: ||J||^2 / inputs of the next layer's linear map J (Frobenius norm), times
-    what pooling in between leaves of it. NaN where batch normalisation stands in between.
+def gains(model: keras.Model, layer: str) -> dict[str, float]:
+    """What the mean square of an independent signal is multiplied by on its way back to the outputs of a layer's activation.
+
+    Returns:
+        weight_gain: ||J||^2 / inputs of the next layer's linear map J (Frobenius norm); NaN where batch normalisation, which
+            scales the signal too, stands in between.
+        pooling_gain: what the pooling before the next layer leaves of it; 1 where there is none.
     """
     following = model.get_layer(LAYERS[LAYERS.index(layer) + 1])
-    if any(isinstance(other, keras.layers.BatchNormalization) for other in model.layers):
-        return float("nan")
     inputs = following.input.shape[1:]
     weights = np.square(following.kernel.numpy().astype(np.float64))
     if len(inputs) == 3:  # a tap of a convolution with `same` padding acts on those positions whose neighbour it reaches
@@ -118,12 +121,13 @@ def backward_gain(model: keras.Model, layer: str) -> float:
         squared_norm = np.einsum("i,j,ijco->", *reached, weights)
     else:
         squared_norm = weights.sum()
+    normalised = any(isinstance(other, keras.layers.BatchNormalization) for other in model.layers)
     activation = model.get_layer(lenet5.activation_name(layer))
-    kept = np.prod(inputs) / np.prod(activation.output.shape[1:])
-    for pooling in (other for other in model.layers if isinstance(other, keras.layers.AveragePooling2D)):
-        if pooling.input is activation.output:
-            kept /= np.prod(pooling.pool_size)  # each of the pooled gets an equal part of the gradient, not one of them all
-    return float(kept * squared_norm / np.prod(inputs))
+    pooling = np.prod(inputs) / np.prod(activation.output.shape[1:])
+    for other in (other for other in model.layers if isinstance(other, keras.layers.AveragePooling2D)):
+        if other.input is activation.output:
+            pooling /= np.prod(other.pool_size)  # each of the pooled gets an equal part of the gradient, not one of them all
+    return {"weight_gain": float("nan") if normalised else float(squared_norm / np.prod(inputs)), "pooling_gain": float(pooling)}
 
 
 def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> tuple[np.ndarray, float]:

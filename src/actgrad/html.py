@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actgrad import results, tables, tuning
+from actgrad.config import TUNED
 from actgrad.evidence import STUDY, Evidence
 from actgrad.plots import Drawing
 
@@ -46,7 +47,9 @@ def report(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: 
         units=tables.unit_totals(evidence.cells).to_dict("records"),
         at_edge=[] if trials is None else tuning.best(trials).query("at_edge")["activation"].tolist(),
         experiments={name: tables.differences(evidence.cells, cells) for name, cells in evidence.experiments.items()},
+        worse_when_tuned=tables.worse_when_tuned(evidence.studies, TUNED),
         pairs_under=_pairs_under(evidence),
+        sizes={name: (len(next(iter(cells.values()))), len(cells) * (len(cells) - 1) // 2) for name, cells in evidence.studies.items()},
         study=STUDY,
         drawings={drawing.name: drawing for drawing in drawings},
         provenance={name: sorted({str(cell.metrics[name]) for cell in every}) for name in ("data_sha256", "code_sha256")},

@@ -1,7 +1,6 @@
 """The pipeline's training stages, trained by Hydra's launcher instead of one by one by DVC."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actgrad import config, results
+from actgrad import config, files, results
 from actgrad.config import CONF, Study
 from actgrad.errors import UserError
 
@@ -18,11 +17,19 @@ TRAIN = CONF.parent / "src" / "train.py"
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that one multirun of train.py trains: the stages that they belong to, its overrides, and the cells' folders."""
+    """Cells that one multirun of train.py trains.
 
-    stages: tuple[str, ...]
+    Attributes:
+        overrides: of train.py.
+        cells: stage -> the folders of its cells, which are its outs, or are in its out.
+    """
+
     overrides: tuple[str, ...]
-    folders: tuple[Path, ...]
+    cells: dict[str, tuple[Path, ...]]
+
+    @property
+    def folders(self) -> list[Path]:
+        return [folder for of_stage in self.cells.values() for folder in of_stage]
 
 
 def dvc(*arguments: str) -> str:
@@ -62,17 +69,15 @@ def batches(dataset: str, study: Study, stages: Iterable[str]) -> Iterator[Batch
         if seeds := tuple(seed for seed in study.seeds if f"train@{dataset}-{activation}-{seed}" in stages):
             lacking[seeds].append(activation)
     for seeds, activations in lacking.items():
-        cells = [(activation, seed) for activation in activations for seed in seeds]
         yield Batch(
-            tuple(f"train@{dataset}-{activation}-{seed}" for activation, seed in cells),
             (*fixed, f"activation={','.join(activations)}", f"seed={','.join(map(str, seeds))}", _run_dir(dataset)),
-            tuple(results.folder(dataset, *cell) for cell in cells),
+            {f"train@{dataset}-{activation}-{seed}": (results.folder(dataset, activation, seed),) for activation in activations for seed in seeds},
         )
     for name in study.experiments:
         if (stage := f"experiment@{dataset}-{name}") in stages:
             listed = config.experiment(name)
             folders = [results.folder(f"{dataset}/{name}", activation, seed) for activation in listed.activations for seed in listed.seeds]
-            yield Batch((stage,), (*fixed, f"experiment={name}", _run_dir(f"{dataset}/{name}")), tuple(folders))
+            yield Batch((*fixed, f"experiment={name}", _run_dir(f"{dataset}/{name}")), {stage: tuple(folders)})
 
 
 def _run_dir(study: str) -> str:
@@ -81,15 +86,12 @@ def _run_dir(study: str) -> str:
 
 def train(batch: Batch, jobs: int) -> list[Path]:
     """Train a batch, and commit those of its stages to DVC that have all their cells; returns the folders of cells that failed."""
-    for folder in {folder.parent if len(batch.stages) == 1 else folder for folder in batch.folders}:
-        shutil.rmtree(folder, ignore_errors=True)
+    for folder in batch.folders:
+        files.remove_folder(folder)
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}") if jobs > 1 else ()
     subprocess.run([sys.executable, str(TRAIN), "-m", *launcher, *batch.overrides], check=False)
     missing = [folder for folder in batch.folders if not (folder / "metrics.json").is_file()]
-    if len(batch.stages) == 1:
-        whole = batch.stages if not missing else ()
-    else:
-        whole = [stage for stage, folder in zip(batch.stages, batch.folders, strict=True) if folder not in missing]
+    whole = [stage for stage, folders in batch.cells.items() if not set(folders) & set(missing)]
     if whole:
         dvc("commit", "--force", *whole)
     return missing

@@ -100,7 +100,13 @@ def image(figure: Figure, form: str) -> bytes:
     if form == "png":
         return buffer.getvalue()
     # A tenth of a point is finer than any screen, and the report holds every figure: this halves it.
-    return re.sub(rb"\s*\n\s*", b" ", re.sub(rb"\b([1-9]\d*\.\d)\d+", rb"\1", buffer.getvalue()))
+    paths = re.sub(rb' (d|x|y|transform)="[^"]*"', lambda part: re.sub(rb"\d+\.\d{2,}", _tenths, part[0]), buffer.getvalue())
+    return re.sub(rb"\s*\n\s*", b" ", paths)
+
+
+def _tenths(number: re.Match[bytes]) -> bytes:
+    value = float(number[0])
+    return number[0] if value < 1 else b"%.1f" % value
 
 
 # --- results
@@ -108,8 +114,8 @@ def image(figure: Figure, form: str) -> bytes:
 
 @figure("Learning curves", lambda evidence: tables.learning_curves(evidence.cells))
 def learning_curves(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Lines are means over seeds, bands reach from the lowest to the highest seed. Where bands overlap, these seeds do not tell the
-    activations apart."""
+    """Lines are means over seeds, bands reach from the lowest to the highest seed. Which differences these seeds can
+    show is in the table above."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     validation = results.validation_label(next(iter(evidence.cells.values()))[0].metrics)
@@ -205,7 +211,7 @@ def attenuation(table: pd.DataFrame, _: Evidence) -> Figure:
 
 
 @figure("More layers", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
-def depth(table: pd.DataFrame, evidence: Evidence) -> Figure:
+def depth(table: pd.DataFrame, _: Evidence) -> Figure:
     """The network's dense block, stacked 2 to 20 high, before any update. Left: decades of dL/dz that are lost between the last block and the
     first (bands: lowest to highest seed). Right: the slope of the lines on the left, which is what one more block costs, with its 95 %
     interval. 0 means that nothing is lost, however many blocks there are."""
@@ -216,7 +222,8 @@ def depth(table: pd.DataFrame, evidence: Evidence) -> Figure:
     left.set_xlabel("blocks")
     left.set_ylabel("decades of dL/dz lost")
     left.xaxis.get_major_locator().set_params(integer=True)
-    _intervals(right, tables.depth_rates(evidence.depth), "rate")
+    rates = table.drop_duplicates("activation")[["activation", "rate", "rate_low", "rate_high"]]
+    _intervals(right, rates.rename(columns={"rate_low": "low", "rate_high": "high"}), "rate")
     right.set_xlabel("decades a block")
     right.axvline(0, color="#999999", linewidth=0.6)
     _activation_legend(figure, table)

@@ -34,9 +34,9 @@ def folder(study: str, activation: str, seed: int) -> Path:
     return Path("runs", study, f"{activation}-{seed}")
 
 
-def recipe_path(dataset: str) -> Path:
-    """Where the pipeline keeps the recipe of a dataset's study."""
-    return Path("runs", dataset, "recipe.yaml")
+def recipe_path(dataset: str, experiment: str | None = None) -> Path:
+    """Where the pipeline keeps the recipe of a dataset's study, or of one of its experiments."""
+    return Path("runs", dataset, f"recipe-{experiment}.yaml" if experiment else "recipe.yaml")
 
 
 def depth_path(dataset: str) -> Path:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 LEVEL = 0.95
 """Of every interval; 1 - LEVEL is the level of every test."""
 
 POWER = 0.8
+
+DIGITS = 6
+"""Decimals of a difference that count: what float32 leaves beyond them is no spread between seeds."""
 
 
 @dataclass(frozen=True)
@@ -48,39 +50,55 @@ def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
     Cells of one seed start with the same weights and see the same order of examples, so the difference is taken within
     seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
     two-sided), p_holm (Holm's correction over all pairs), detectable (the difference that this many seeds with this spread
-    show with a probability of POWER, before correction), and `told_apart` (p_holm below 1 - LEVEL). Pairs with fewer than
+    show with a probability of POWER, at the level of Holm's first step), and `told_apart` (p_holm below 1 - LEVEL). The
+    intervals are of each pair by itself, uncorrected. Pairs with fewer than
     two common seeds have no test, and are not told apart.
     """
     rows = []
     for first, second in itertools.combinations(values, 2):
         seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
-        differences = np.array([values[first][seed] - values[second][seed] for seed in seeds])
+        differences = np.round([values[first][seed] - values[second][seed] for seed in seeds], DIGITS)
         rows.append({"first": first, "second": second, "seeds": len(seeds), **_test(differences)})
-    table = pd.DataFrame(rows, columns=[name for name in PAIRED if name not in ("p_holm", "told_apart")])
+    table = pd.DataFrame(rows, columns=["first", "second", "seeds", "difference", "low", "high", "p", "deviation"])
     tested = table["p"].notna()
-    table["p_holm"] = np.nan
+    table["p_holm"] = table["detectable"] = np.nan
     if tested.any():
         table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p"], method="holm")[1]
+        level = (1 - LEVEL) / tested.sum()
+        table["detectable"] = table["deviation"] * [_standardized_difference(int(seeds), level) for seeds in table["seeds"]]
     table["told_apart"] = table["p_holm"] < 1 - LEVEL
     return table[list(PAIRED)]
 
 
 def _test(differences: np.ndarray) -> dict[str, float]:
     if len(differences) == 0:
-        return dict.fromkeys(("difference", "low", "high", "p", "detectable"), np.nan)
+        return dict.fromkeys(("difference", "low", "high", "p", "deviation"), np.nan)
     mean = estimate(differences)
-    row = {"difference": mean.value, "low": mean.low, "high": mean.high, "p": np.nan, "detectable": np.nan}
+    row = {"difference": mean.value, "low": mean.low, "high": mean.high, "p": np.nan, "deviation": np.nan}
     if len(differences) >= 2:
-        deviation = differences.std(ddof=1)
-        if deviation > 0:
-            row["p"] = float(stats.ttest_1samp(differences, 0).pvalue)
-            row["detectable"] = float(deviation * _standardized_difference(len(differences)))
+        deviation = float(differences.std(ddof=1))
+        if deviation > 10 ** -(DIGITS + 1):
+            row |= {"p": float(stats.ttest_1samp(differences, 0).pvalue), "deviation": deviation}
         else:  # no spread to judge by: the sign test, which needs none
             row["p"] = 1.0 if mean.value == 0 else min(1.0, 2 * 0.5 ** len(differences))
     return row
 
 
 @functools.cache
-def _standardized_difference(seeds: int) -> float:
-    """The paired difference, in its standard deviations, that a t test of this many seeds shows with probability POWER."""
-    return float(TTestPower().solve_power(nobs=seeds, alpha=1 - LEVEL, power=POWER))
+def _standardized_difference(seeds: int, level: float) -> float:
+    """The paired difference, in its standard deviations, that a t test of this many seeds shows with probability POWER; NaN for fewer than two."""
+    if seeds < 2:
+        return float("nan")
+    return float(optimize.brentq(lambda difference: power(difference, seeds, level) - POWER, 0, 1e6))
+
+
+def power(difference: float, seeds: int, level: float) -> float:
+    """Probability that a two-sided paired t test of this level shows a difference, given in its standard deviations.
+
+    Averaged over the distribution of the sample deviation, because SciPy's noncentral t (and so statsmodels' power) is NaN for
+    the large differences that so few seeds need.
+    """
+    quantiles = (np.arange(4000) + 0.5) / 4000
+    critical = stats.t.isf(level / 2, seeds - 1) * np.sqrt(stats.chi2.ppf(quantiles, seeds - 1) / (seeds - 1))
+    shift = difference * np.sqrt(seeds)
+    return float(np.mean(stats.norm.cdf(shift - critical) + stats.norm.cdf(-shift - critical)))

@@ -143,14 +143,14 @@ def geometric_mean(values: pd.Series) -> float:
 
 def signal(cells: Cells) -> pd.DataFrame:
     """One row an activation, epoch and layer, geometric means over seeds: delta_rms; `attenuation`, its ratio to the next layer's;
-    `predicted`, that ratio from the layer's derivatives and the weights (sqrt(slope_ms * backward_gain), Glorot and Bengio 2010,
+    `predicted`, that ratio from the layer's derivatives and the weights (sqrt(slope_ms * weight_gain * pooling_gain), Glorot and Bengio 2010,
     equation 6); and `derivative_factor`, the derivatives' part of it (sqrt(slope_ms))."""
     rows = []
     for name, of_activation in cells.items():
         probes = pd.concat([cell.probe.assign(following=cell.probe.groupby("epoch")["delta_rms"].shift(-1)) for cell in of_activation])
         with np.errstate(divide="ignore", invalid="ignore"):
             probes["attenuation"] = probes["delta_rms"] / probes["following"]
-        probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["backward_gain"])
+        probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["weight_gain"] * probes["pooling_gain"])
         probes["derivative_factor"] = np.sqrt(probes["slope_ms"])
         columns = ["delta_rms", "attenuation", "predicted", "derivative_factor"]
         means = probes.groupby(["epoch", "layer"], sort=False)[columns].agg(geometric_mean)
@@ -159,17 +159,22 @@ def signal(cells: Cells) -> pd.DataFrame:
 
 
 def depth(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and depth: mean, low and high (over seeds) of the decades that the signal loses from last to first block."""
+    """One row an activation and depth: mean, low and high (over seeds) of the decades that the signal loses from last to first block,
+    and the activation's depth_rates."""
     groups = measured.groupby(["activation", "depth"], sort=False)["attenuation"]
-    return groups.agg(["mean", "min", "max"]).rename(columns={"min": "low", "max": "high"}).reset_index()
+    table = groups.agg(["mean", "min", "max"]).rename(columns={"min": "low", "max": "high"}).reset_index()
+    return table.merge(depth_rates(measured).rename(columns={"low": "rate_low", "high": "rate_high"}), how="left", on="activation")
 
 
 def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
     """One row an activation: `rate`, decades that one more block costs (least squares line through the depths of a seed, mean over
-    seeds), with low and high of its interval. Depths at which nothing arrives any more are left out."""
+    seeds), with low and high of its interval. Depths at which nothing arrives any more are left out, and so is an activation through
+    which nothing arrives at any two."""
     rows = []
     for name, of_activation in measured[np.isfinite(measured["attenuation"])].groupby("activation", sort=False):
         slopes = [np.polyfit(one["depth"], one["attenuation"], 1)[0] for _, one in of_activation.groupby("seed") if len(one) > 1]
+        if not slopes:
+            continue
         found = estimate(slopes)
         rows.append({"activation": name, "rate": found.value, "low": found.low, "high": found.high})
     return pd.DataFrame(rows, columns=["activation", "rate", "low", "high"])
@@ -258,6 +263,18 @@ def experiments(studies: Mapping[str, Cells]) -> pd.DataFrame:
                     {"experiment": experiment, "activation": name, "seeds": len(values), "mean": found.value, "low": found.low, "high": found.high}
                 )
     return pd.DataFrame(rows, columns=["experiment", "activation", "seeds", "mean", "low", "high"])
+
+
+def worse_when_tuned(studies: Mapping[str, Cells], tuned: str) -> list[str]:
+    """Activations that reach less test accuracy in the experiment `tuned` than in the study, over the seeds that both have."""
+    cells, others = next(iter(studies.values())), studies.get(tuned, {})
+    worse = []
+    for name in (name for name in cells if name in others):
+        ours, theirs = ({cell.seed: cell.metrics["last"].get(results.TEST_ACCURACY) for cell in of[name]} for of in (cells, others))
+        both = [seed for seed in ours if None not in (ours[seed], theirs.get(seed))]
+        if both and np.mean([theirs[seed] - ours[seed] for seed in both]) < 0:
+            worse.append(name)
+    return worse
 
 
 def differences(cells: Cells, others: Cells) -> dict[str, str]:

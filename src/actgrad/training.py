@@ -163,13 +163,18 @@ def _result(config: Config, dataset: Dataset, curve: pd.DataFrame, epochs: list[
         "code_sha256": provenance.code_sha256(),
         "versions": provenance.versions(),
     }
-    test_images = dataset.images["test"]
-    measured = dict(zip(results.TEST, _evaluate(model, _in_order(test_images, dataset.labels["test"])), strict=True))
-    if len(finished) < config.recipe.epochs or not np.isfinite(list(measured.values())).all():
+    if len(finished) < config.recipe.epochs:
         metrics["status"] = "diverged"
+    elif config.test:
+        test_images = dataset.images["test"]
+        measured = dict(zip(results.TEST, _evaluate(model, _in_order(test_images, dataset.labels["test"])), strict=True))
+        if np.isfinite(list(measured.values())).all():
+            metrics["last"] = finished[-1].history | measured
+            metrics["affine"] = affine.errors(model, test_images)
+        else:
+            metrics["status"] = "diverged"
     else:
-        metrics["last"] = finished[-1].history | measured
-        metrics["affine"] = affine.errors(model, test_images)
+        metrics["last"] = finished[-1].history
     if finished:
         best = max(finished, key=lambda epoch: epoch.history[results.VAL_ACCURACY])
         metrics["best"] = {"epoch": best.number} | best.history

@@ -7,6 +7,7 @@ import pandas as pd
 import yaml
 
 from actgrad import results
+from actgrad.config import TUNED
 from actgrad.errors import UserError
 
 
@@ -28,6 +29,12 @@ def read(folder: Path) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
+
+
+def merged(before: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """New trials, and of earlier ones those of the activations that the new ones leave out."""
+    kept = before[~before["activation"].isin(table["activation"])]
+    return pd.concat([kept, table], ignore_index=True).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +60,7 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 def recipe(dataset: str, base: str, table: pd.DataFrame) -> str:
     """The text of a recipe: `base` (YAML), with the best learning rate of each activation."""
     rates = {row.activation: row.learning_rate for row in best(table).itertuples()}
-    values = yaml.safe_load(base) | {"name": f"{dataset}_tuned", "learning_rate": rates}
+    values = yaml.safe_load(base) | {"name": f"{dataset}_{TUNED}", "learning_rate": rates}
     head = (
         f"# The recipe {yaml.safe_load(base)['name']} with the learning rate that reached the highest validation accuracy, of "
         f"{table['learning_rate'].nunique()} tried for each activation\n# over {table['epochs'].max()} epochs: "

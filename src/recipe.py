@@ -1,0 +1,41 @@
+"""Write down the recipe that a dataset's cells are trained under, in its study or in an experiment.
+
+Cells depend on that file instead of all of conf/, so that an edit retrains those only whose recipe it changes. That of an
+experiment has the configurations of its activations too.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from actgrad import config, files, results
+from actgrad.console import dataset_name, run_script
+from actgrad.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", metavar="data=NAME", help="a file of conf/data")
+    parser.add_argument("recipe", metavar="recipe=NAME", help="a file of conf/recipe, or `default` for the one that the dataset names")
+    parser.add_argument("experiment", metavar="experiment=NAME", nargs="?", help="a file of conf/experiment")
+    arguments = parser.parse_args()
+    experiment = arguments.experiment.removeprefix("experiment=") if arguments.experiment else None
+    overrides = [arguments.dataset, arguments.recipe, *([arguments.experiment] if experiment else [])]
+    listed = config.experiment(experiment).activations if experiment else []
+    train = [sys.executable, str(Path(__file__).with_name("train.py"))]
+    composed = subprocess.run([*train, *overrides, "--cfg", "job", "--package", "recipe"], capture_output=True, text=True)
+    if composed.returncode:
+        raise UserError(composed.stderr.strip().removeprefix("error: "))
+    text = composed.stdout.strip() + "\n"
+    if experiment:
+        text += yaml.safe_dump({"activations": [config.activation_config(name).model_dump() for name in listed]}, sort_keys=False)
+    target = results.recipe_path(dataset_name(arguments.dataset), experiment)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(target, text.encode())
+
+
+if __name__ == "__main__":
+    run_script(main)
