@@ -1,6 +1,5 @@
 """Train one cell: python src/train.py --help"""
 
-import math
 import os
 import sys
 
@@ -12,8 +11,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad import config, datasets, files
-from actgrad.console import load_keras, run_script
+from actgrad import cells, config
+from actgrad.console import run_script
 from actgrad.errors import UserError
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
@@ -23,29 +22,11 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in 
 def train(composed: DictConfig) -> float:
     """Train, track and write one cell; returns its last validation accuracy, for sweepers."""
     try:
-        return train_cell(config.cell_config(composed))
+        return cells.train(config.cell_config(composed))
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other cells, and raises this one again when they are done
         sys.exit(f"error: {error}")  # here, because Hydra adds a line of its own to an exception
-
-
-def train_cell(cell: config.Config) -> float:
-    dataset = datasets.load(cell.data)
-    folder = files.new_folder(cell.run_dir, "run_dir")
-    load_keras()  # here, because --help and a refused value need not wait for it
-    from actgrad import training
-    from actgrad.progress import Progress
-    from actgrad.tracking import logged
-
-    steps = training.steps_per_epoch(cell, dataset) * cell.recipe.epochs
-    progress = Progress(cell, steps)
-    with logged(cell, dataset, steps) as run:
-        result, network = training.train(cell, dataset, [progress, run], progress.callbacks)
-        result.write(folder)
-        run.finished(result, folder, network)
-    print(f"{cell.key}: {result.metrics['status']}, results in {folder}")
-    return result.metrics["last"].get("val/accuracy", math.nan)
 
 
 def main() -> None:
@@ -57,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "the same command goes on after the last finished epoch")

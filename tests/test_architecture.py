@@ -12,12 +12,13 @@ from conftest import ROOT
 SRC = ROOT / "src"
 FLOORS = (
     ("errors", "files"),
-    ("config", "results", "datasets", "statistics", "provenance", "console"),
+    ("config", "results", "datasets", "statistics", "provenance", "checkpoints", "console"),
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
     ("plots", "html", "progress", "tracking", "pipeline"),
-    ("download", "train", "measure_depth", "tune", "sweep", "report"),
+    ("cells",),
+    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "report"),
 )
 OWNERS = {
     "hydra": {"train"},
@@ -90,6 +91,8 @@ def own_layers() -> set[str]:
     ("stage", "script", "without"),
     [
         ("download", "download", {"console"}),
+        ("recipe", "recipe", {"console"}),
+        ("experiment_recipe", "recipe", {"console"}),
         ("train", "train", ONLOOKERS),
         ("experiment", "train", ONLOOKERS),
         ("depth", "measure_depth", {"console"}),
@@ -99,7 +102,8 @@ def own_layers() -> set[str]:
 def test_a_stage_depends_on_the_modules_that_its_script_imports(stage, script, without):
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
     code = {dep.removeprefix("src/").removeprefix("actgrad/").removesuffix(".py") for dep in deps if dep.endswith(".py")}
-    assert code == transitive(script, without) | (set() if stage in ("download", "report") else own_layers())
+    more = own_layers() if stage in ("train", "experiment", "depth") else {"train"} if script == "recipe" else set()
+    assert code == transitive(script, without) | more
 
 
 def test_a_result_names_the_code_that_made_it():

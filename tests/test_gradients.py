@@ -132,9 +132,9 @@ def test_units_that_die_and_units_that_come_to_life_are_told_apart(cell, few_dig
     assert with_dead([0, 1, 10, 11, 12, 13]) == {"dead": 6, "died": 4, "revived": 1}
 
 
-@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize(("pooling", "kept"), [("max", 1 / 4), ("average", 1 / 16)])
 @pytest.mark.parametrize("activation", ["tanh", "maxout"])
-def test_the_gain_of_weights_and_pooling_is_that_of_the_jacobian(cell, few_digits, pooling, activation):
+def test_the_gain_of_weights_and_pooling_is_that_of_the_jacobian(cell, few_digits, pooling, kept, activation):
     """The mean square of an independent signal is multiplied by ||J||^2 / inputs."""
     network = lenet5.build(cell(f"activation={activation}", f"model.pooling={pooling}"), few_digits.images["train"], 10)
     for layer, following in zip(ACTIVATED_LAYERS, LAYERS[1:], strict=True):
@@ -145,7 +145,9 @@ def test_the_gain_of_weights_and_pooling_is_that_of_the_jacobian(cell, few_digit
             tape.watch(x)
             z = between(x)
         jacobian = tape.jacobian(z, x, experimental_use_pfor=False).numpy()
-        assert gradients.backward_gain(network, layer) == pytest.approx(np.sum(jacobian**2) / np.prod(x.shape), rel=1e-5)
+        gains = gradients.gains(network, layer)
+        assert gains["weight_gain"] * gains["pooling_gain"] == pytest.approx(np.sum(jacobian**2) / np.prod(x.shape), rel=1e-5)
+        assert gains["pooling_gain"] == (kept if layer in ("conv1", "conv2") else 1)
 
 
 def test_a_known_attenuation_is_measured_and_predicted(cell, few_digits):
@@ -156,7 +158,7 @@ def test_a_known_attenuation_is_measured_and_predicted(cell, few_digits):
     def shares() -> tuple[float, float]:
         rows = probe.measure().set_index("layer")
         return rows.loc["conv3", "delta_rms"] / rows.loc["dense1", "delta_rms"], np.sqrt(
-            rows.loc["conv3", "slope_ms"] * rows.loc["conv3", "backward_gain"]
+            rows.loc["conv3", ["slope_ms", "weight_gain", "pooling_gain"]].prod()
         )
 
     measured, predicted = shares()
@@ -174,7 +176,7 @@ def test_batch_normalisation_is_probed_as_it_trains_and_left_as_it_was(cell, few
     rows = Probe(network, few_digits.images["val"], few_digits.labels["val"]).measure().set_index("layer")
     assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
     assert rows.loc[list(ACTIVATED_LAYERS), "slope_ms"].tolist() == pytest.approx([0.5] * 4, abs=0.1)  # half of what is normalised is positive
-    assert rows["backward_gain"].isna().all()
+    assert rows["weight_gain"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_layers_are_probed_in_their_order(trained):
     assert result.probe["layer"].tolist() == list(LAYERS) * 3
     assert result.probe["epoch"].unique().tolist() == [0, 1, 2]
     measured = result.probe.set_index("layer")
-    of_activations = ["slope_ms", "backward_gain", "dead", "died", "revived", "saturated"]
+    of_activations = ["slope_ms", "weight_gain", "pooling_gain", "dead", "died", "revived", "saturated"]
     assert measured.loc["output", of_activations].isna().all(axis=None)
     assert measured.loc[list(ACTIVATED_LAYERS), of_activations].notna().all(axis=None)
     assert gradients.SATURATION == 0.05

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from actgrad import claims, html, plots, results, tables
 from actgrad.errors import UserError
@@ -26,7 +27,17 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
     for name in results.HISTORY:
         history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
     gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
-    measured = {"units": 6, "delta_rms": 0.1, "slope_ms": 0.5, "backward_gain": 0.5, "dead": 0, "died": 0, "revived": 0, "saturated": 0.0}
+    measured = {
+        "units": 6,
+        "delta_rms": 0.1,
+        "slope_ms": 0.5,
+        "weight_gain": 2.0,
+        "pooling_gain": 0.25,
+        "dead": 0,
+        "died": 0,
+        "revived": 0,
+        "saturated": 0.0,
+    }
     probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, **measured} for e in range(epochs + 1) for layer in LAYERS])
     z = np.linspace(-6, 6, 25)
     values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
@@ -148,6 +159,20 @@ def test_cells_of_different_recipes_make_no_report():
     tables.belong_together(study_cells())
 
 
+def test_every_claim_names_a_figure_that_there_is():
+    more = {"experiments": {"he": study_cells()}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    drawn = {drawing.name for drawing in plots.study_drawings(Evidence("toy", study_cells(), **more))} | {"article_curve"}
+    assert {claim.figure for claim in claims.CLAIMS} <= drawn
+
+
+def test_coordinates_of_a_figure_are_rounded_and_its_words_are_not():
+    figure = Figure(figsize=(4, 3))
+    figure.subplots().text(0.5, 0.5, "processor of 2.2567 GHz")
+    svg = plots.image(figure, "svg").decode()
+    assert "2.2567 GHz" in svg
+    assert not re.search(r' [dxy]="[^"]*\b[1-9]\d*\.\d\d', svg)
+
+
 def test_the_same_results_give_the_same_bytes():
     assert page(study_cells(), drawn=True) == page(study_cells(), drawn=True)
 
@@ -257,7 +282,14 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
 
 
 def test_the_curve_of_the_article_is_drawn_where_the_study_follows_it():
-    cells = {"relu": [dataclasses.replace(made_up("relu", 0, 0.5, epochs=10), config="recipe: {name: article}")]}
+    cells = {
+        "relu": [
+            dataclasses.replace(
+                made_up("relu", 0, 0.5, epochs=10),
+                config=json.dumps({"recipe": claims.TRAINING, "model": {"pooling": "max", "batch_normalization": False}}),
+            )
+        ]
+    }
     table = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("cifar10_jpeg", cells))}["article_curve"].data
     assert table.set_index(["split", "epoch"]).loc[("val", 10), "article"] == 0.5417
     assert table.set_index(["split", "epoch"]).loc[("val", 10), "mean"] == pytest.approx(0.5)
@@ -279,7 +311,7 @@ def test_signal_is_measured_beside_what_derivatives_and_weights_predict():
     cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0.02
     table = tables.signal({"relu": [cell]}).set_index(["epoch", "layer"])
     assert table.loc[(0, "conv1"), "attenuation"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
-    assert table.loc[(0, "conv1"), "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 0.5)
+    assert table.loc[(0, "conv1"), "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 2 * 0.25)
     assert table.loc[(0, "conv1"), "derivative_factor"] == pytest.approx(np.sqrt(0.5))
     assert np.isnan(table.loc[(0, "output"), "attenuation"])
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import tracking, training
+from actgrad import results, tracking, training
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT
@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 
 
 def track(configuration, dataset, folder) -> CellResult:
-    with tracking.logged(configuration, dataset, 20) as run:
+    with tracking.logged(configuration, dataset, 20, "f") as run:
         result, network = training.train(configuration, dataset, [run])
         result.write(folder)
         run.finished(result, folder, network)
@@ -153,8 +153,8 @@ def test_the_dataset_is_an_input_of_the_run(run, few_digits):
 
 def test_artifacts_are_the_files_and_two_figures(client, run, store):
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert names >= {*tracking.FILES, "learning_curves.png", "gradient_norms.png"}
-    for name in tracking.FILES:
+    assert names >= {*results.FILES, "learning_curves.png", "gradient_norms.png"}
+    for name in results.FILES:
         assert (store / "tanh-0" / name).read_bytes() == Path(client.download_artifacts(run.info.run_id, name)).read_bytes()
 
 
@@ -207,7 +207,7 @@ def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_
                     store.execute("DROP TABLE metrics")
 
     configuration = cell("activation=tanh")
-    with tracking.logged(configuration, few_digits, 20) as run:
+    with tracking.logged(configuration, few_digits, 20, "g") as run:
         result, network = training.train(configuration, few_digits, [Breaker(), run])
         result.write(tmp_path / "cell")
         run.finished(result, tmp_path / "cell", network)
@@ -227,7 +227,7 @@ load_keras()
 from actgrad import datasets, tracking
 with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
     cell = config.cell_config(compose("config", ["data=digits", "run_dir=x", "seed=" + sys.argv[1]]))
-with tracking.logged(cell, datasets.Dataset({{"val": [0]}}, {{}}, []), 1):
+with tracking.logged(cell, datasets.Dataset({{"val": [0]}}, {{}}, []), 1, "f"):
     pass
 """
     start = [sys.executable, "-c", code]
@@ -253,7 +253,7 @@ def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(cell, fe
 
 
 def test_a_training_that_fails_leaves_a_failed_run(client, run, cell, few_digits):
-    with pytest.raises(ZeroDivisionError), tracking.logged(cell("activation=elu"), few_digits, 20):
+    with pytest.raises(ZeroDivisionError), tracking.logged(cell("activation=elu"), few_digits, 20, "h"):
         raise ZeroDivisionError
     (failed,) = client.search_runs([run.info.experiment_id], "tags.key = 'digits/elu-0'")
     assert failed.info.status == "FAILED"

@@ -8,6 +8,9 @@ from actgrad import config, tuning
 from actgrad.errors import UserError
 from conftest import ROOT, sentence
 
+SEARCHED = {"cifar10": "cifar10_jpeg"}
+"""Whose rates are those of another dataset: CIFAR-10's, of its re-encoded copy."""
+
 
 def trials(**accuracies: dict[float, list[float | None]]) -> pd.DataFrame:
     """activation -> learning rate -> validation accuracy of each seed, None where the trial diverged."""
@@ -45,6 +48,12 @@ def test_an_activation_whose_trials_all_diverged_is_named():
         tuning.best(trials(relu={0.1: [0.5]}, elu={0.1: [None]}))
 
 
+def test_a_search_of_some_activations_leaves_the_others_as_they_were():
+    before = trials(relu={0.001: [0.5], 0.01: [0.9]}, tanh={0.001: [0.8]})
+    after = tuning.merged(before, trials(relu={0.1: [0.95]}))
+    assert after[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.1], ["tanh", 0.001]]
+
+
 def test_the_recipe_is_the_dataset_s_own_but_for_the_rates():
     base = (ROOT / "conf" / "recipe" / "digits.yaml").read_text()
     written = yaml.safe_load(tuning.recipe("digits", base, trials(relu={0.01: [0.5]}, tanh={0.01: [0.4]})))
@@ -59,6 +68,11 @@ def test_a_cell_takes_the_rate_of_its_activation(cell):
     assert cell("activation=relu", "experiment=tuned", "recipe.learning_rate=7.0").recipe.learning_rate == 7
 
 
+def test_tuned_under_a_recipe_that_is_not_is_refused(cell):
+    with pytest.raises(UserError, match="experiment=tuned takes the recipe digits_tuned, written by src/tune"):
+        cell("experiment=tuned", "recipe=article")
+
+
 def test_an_activation_without_a_tuned_rate_is_refused(cell):
     with pytest.raises(UserError, match="the recipe digits_tuned has no learning rate for snake, only for elu, "):
         cell("activation=relu", "activation.name=snake", "experiment=tuned")
@@ -67,7 +81,7 @@ def test_an_activation_without_a_tuned_rate_is_refused(cell):
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "conf" / "recipe").glob("*_tuned.yaml")])
 def test_a_tuned_recipe_comes_from_its_trials(name):
     dataset = name.removesuffix("_tuned")
-    table = pd.read_csv(ROOT / "runs" / dataset / "tuning.csv")
+    table = pd.read_csv(ROOT / "runs" / SEARCHED.get(dataset, dataset) / "tuning.csv")
     written = yaml.safe_load((ROOT / "conf" / "recipe" / f"{name}.yaml").read_text())
     assert written["learning_rate"] == dict(tuning.best(table)[["activation", "learning_rate"]].to_numpy().tolist())
     assert set(written) == set(config.Recipe.model_fields)

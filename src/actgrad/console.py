@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +11,30 @@ from pathlib import Path
 from actgrad.errors import UserError
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Run an entry script; a UserError ends it with its sentence on stderr and exit code 1, Ctrl-C with 130."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a script as Ctrl-C does."""
+
+
+def run_script(main: Callable[[], None], afterwards: str = "start it again") -> None:
+    """Run an entry script; a UserError ends it with its sentence on stderr and exit code 1, Ctrl-C with 130, SIGTERM with 143.
+
+    `afterwards` says what to do after an interruption.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except Terminated:
+        sys.stderr.write(f"terminated; {afterwards}\n")
+        sys.exit(143)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(f"interrupted; {afterwards}\n")
         sys.exit(130)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def dataset_name(argument: str) -> str:

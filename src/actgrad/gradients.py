@@ -1,5 +1,8 @@
 """The instruments: the tap reads the gradient of every step, the probe a fixed batch of images."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import pandas as pd
@@ -76,7 +79,7 @@ class Probe:
         self._dead_at_first: dict[str, np.ndarray] = {}
 
     def measure(self) -> pd.DataFrame:
-        """One row a layer: layer, units, delta_rms, slope_ms, weight_gain, pooling_gain, dead, died, revived, saturated."""
+        """One row a layer, as probe_table says."""
         kept = [variable.numpy() for variable in self._outputs.non_trainable_variables]
         with tf.GradientTape() as tape:
             tape.watch(self._images)
@@ -101,8 +104,18 @@ class Probe:
                 "revived": int((at_first & ~dead).sum()),
                 "saturated": saturated,
             }
-        columns = ["layer", "units", "delta_rms", "slope_ms", "weight_gain", "pooling_gain", "dead", "died", "revived", "saturated"]
-        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("dead", "died", "revived"), "Int64"))
+        return probe_table(rows)
+
+
+def probe_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a layer: layer, units, delta_rms, slope_ms, weight_gain, pooling_gain, dead, died, revived, saturated."""
+    columns = ["layer", "units", "delta_rms", "slope_ms", "weight_gain", "pooling_gain", "dead", "died", "revived", "saturated"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("dead", "died", "revived"), "Int64"))
+
+
+def records(probe: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows that `probe_table` made a table of, as plain values."""
+    return [{name: value for name, value in row.items() if not pd.isna(value)} for row in probe.to_dict("records")]
 
 
 def gains(model: keras.Model, layer: str) -> dict[str, float]:

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actgrad import config, files, results
+from actgrad import config, results
 from actgrad.config import CONF, Study
 from actgrad.errors import UserError
 
@@ -86,12 +87,16 @@ def _run_dir(study: str) -> str:
 
 def train(batch: Batch, jobs: int) -> list[Path]:
     """Train a batch, and commit those of its stages to DVC that have all their cells; returns the folders of cells that failed."""
-    for folder in batch.folders:
-        files.remove_folder(folder)
+    began = time.time_ns()
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}") if jobs > 1 else ()
     subprocess.run([sys.executable, str(TRAIN), "-m", *launcher, *batch.overrides], check=False)
-    missing = [folder for folder in batch.folders if not (folder / "metrics.json").is_file()]
+    missing = [folder for folder in batch.folders if not _written_since(began, folder / "metrics.json")]
     whole = [stage for stage, folders in batch.cells.items() if not set(folders) & set(missing)]
     if whole:
         dvc("commit", "--force", *whole)
     return missing
+
+
+def _written_since(moment: int, path: Path) -> bool:
+    """Whether a file was written, or confirmed, after a moment (nanoseconds); an older one is of an earlier training."""
+    return path.is_file() and path.stat().st_mtime_ns >= moment

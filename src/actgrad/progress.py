@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+from collections.abc import Sequence
 
 import keras
 from tqdm import tqdm
@@ -27,6 +28,10 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._bar.update(self._steps + batch + 1 - self._bar.n)
         self._bar.set_postfix(loss=f"{logs['loss']:.4f}", accuracy=f"{logs['accuracy']:.4f}", refresh=False)
+
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        self._steps = epochs[-1].step
+        print(f"{self._key}  goes on after epoch {epochs[-1].number}/{self._epochs}", flush=True)
 
     def epoch_finished(self, epoch: Epoch) -> None:
         if epoch.number == 0:

@@ -1,9 +1,12 @@
 """What made a result, besides its configuration and data: the code and the packages."""
 
 import hashlib
+import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 CODE = (
     "activations",
@@ -23,6 +26,12 @@ CODE = (
 """The modules that decide a cell's result."""
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas")
+
+
+def fingerprint(deciding: Mapping[str, Any], data_sha256: str) -> str:
+    """One sha256 over all that decides a result: configuration, data, code and packages."""
+    parts = {"configuration": deciding, "data": data_sha256, "code": code_sha256(), "versions": versions()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def code_sha256() -> str:

@@ -54,6 +54,10 @@ def validation_label(metrics: dict[str, Any]) -> str:
     return "validation" if metrics["validation_split"] == "val" else "test as validation"
 
 
+FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
+"""The files of a cell, in the order in which they are written."""
+
+
 @dataclass(frozen=True)
 class CellResult:
     """What one training measured. Nothing in it differs between two runs of the same cell on one machine.
@@ -83,7 +87,7 @@ class CellResult:
         return int(self.key.rpartition("-")[2])
 
     def write(self, folder: Path) -> None:
-        """Write the files of the cell, each of them whole or not at all."""
+        """Write the files of the cell, each of them whole or not at all; metrics.json last, so that it means that all are there."""
         parquet = io.BytesIO()
         self.gradients.to_parquet(parquet, index=False)
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +116,16 @@ class CellResult:
             )
         except FileNotFoundError as error:
             raise UserError(f"{error.filename} is missing; train the cell: dvc repro, or dvc pull if it was trained elsewhere") from None
+
+
+def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The metrics of a cell of this fingerprint that has been written there, whole; None if there is none."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return None
+    whole = metrics.get("fingerprint") == fingerprint and all((folder / name).is_file() for name in FILES)
+    return metrics if whole else None
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,8 +35,6 @@ GRADIENT_POINTS = 200
 BATCH = 1000
 LIVE = 2.0
 """Seconds between two writes to the store while a cell trains."""
-FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
-
 DECIDING = ("src", "conf", "requirements.lock")
 """What of the repository decides a result."""
 
@@ -44,16 +42,23 @@ DECIDING = ("src", "conf", "requirements.lock")
 class Run:
     """The run of one cell: logs each epoch as it ends, and everything else when the cell is finished.
 
-    A store that fails costs the run, never the training: the first failure is reported on stderr and ends the logging.
+    A cell whose training was interrupted, or that is trained again as it was, goes on with the run that it has: the one of its
+    fingerprint. What that run holds is not logged twice. A store that fails costs the run, never the training: the first
+    failure is reported on stderr and ends the logging.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, steps: int):
-        self._config, self._dataset = config, dataset
+    def __init__(self, config: Config, dataset: Dataset, steps: int, fingerprint: str):
+        self._config, self._dataset, self._fingerprint = config, dataset, fingerprint
+        self._logged: set[tuple[str, int]] = set()
         self._gradient_steps = set(thinned(steps))
         self._alive = config.tracking.enabled
         self._waiting: list[Metric] = []
         self._logged_at = 0.0
         self._attempt(self._start)
+
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        for epoch in epochs:
+            self.epoch_finished(epoch)
 
     def epoch_finished(self, epoch: Epoch) -> None:
         self._queue(epoch_metrics(epoch, self._gradient_steps))
@@ -63,8 +68,10 @@ class Run:
     def finished(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         self._attempt(lambda: self._finish(result, folder, network))
 
-    def failed(self) -> None:
-        self._attempt(lambda: mlflow.end_run("FAILED"))
+    def ended(self, status: str) -> None:
+        """The training did not finish: FAILED, or KILLED if it was told to stop."""
+        self._attempt(self._log)
+        self._attempt(lambda: mlflow.end_run(status))
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if not self._alive:
@@ -84,12 +91,16 @@ class Run:
         mlflow.set_tracking_uri(uri)
         with alone(uri):
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
-            mlflow.start_run(run_name=config.key, parent_run_id=_parent(experiment, config.activation.name))
+            if before := _find(experiment, f"tags.fingerprint = '{self._fingerprint}' and tags.key = '{config.key}'"):
+                mlflow.start_run(run_id=before)
+                self._logged = logged_steps(before)
+                return
+            parent = _parent(experiment, config.activation.name)
+            mlflow.start_run(run_name=config.key, parent_run_id=parent, tags={"fingerprint": self._fingerprint, "key": config.key})
         mlflow.log_params(flat(config.model_dump()))
         mlflow.set_tags(
             {
                 "kind": "cell",
-                "key": config.key,
                 "dataset": config.data.name,
                 "experiment": config.experiment,
                 "activation": config.activation.name,
@@ -115,19 +126,21 @@ class Run:
                 "weights_sha256": result.metrics["weights_sha256"],
             }
         )
-        for name in FILES:
+        for name in results.FILES:
             mlflow.log_artifact(str(folder / name))
         for name, figure in (
             ("learning_curves", plots.cell_learning_curves(result)),
             ("gradient_norms", plots.cell_gradient_norms(result)),
         ):
             mlflow.log_figure(figure, f"{name}.png")
-        log_model(network, self._dataset.images["test"][:2].astype(np.float32))
+        if not mlflow.get_run(mlflow.active_run().info.run_id).outputs.model_outputs:
+            log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
 
     def _queue(self, metrics: dict[tuple[str, int], float]) -> None:
         now = int(time.time() * 1000)
-        self._waiting += [Metric(name, value, now, step) for (name, step), value in metrics.items()]
+        self._waiting += [Metric(name, value, now, step) for (name, step), value in metrics.items() if (name, step) not in self._logged]
+        self._logged |= set(metrics)
 
     def _log(self) -> None:
         run_id = mlflow.active_run().info.run_id
@@ -137,13 +150,13 @@ class Run:
 
 
 @contextmanager
-def logged(config: Config, dataset: Dataset, steps: int) -> Iterator[Run]:
-    """A Run that is marked as failed if the training within ends in an exception."""
-    run = Run(config, dataset, steps)
+def logged(config: Config, dataset: Dataset, steps: int, fingerprint: str) -> Iterator[Run]:
+    """A Run that is marked as failed, or as killed, if the training within ends in an exception, or in an interruption."""
+    run = Run(config, dataset, steps, fingerprint)
     try:
         yield run
-    except BaseException:
-        run.failed()
+    except BaseException as error:
+        run.ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
 
 
@@ -214,12 +227,23 @@ def alone(uri: str) -> Iterator[None]:
         yield
 
 
+def _find(experiment: str, query: str) -> str | None:
+    """The id of the newest run of a query."""
+    found = mlflow.MlflowClient().search_runs([experiment], query, max_results=1)
+    return found[0].info.run_id if found else None
+
+
+def logged_steps(run_id: str) -> set[tuple[str, int]]:
+    """(metric name, step) of every value that a run has."""
+    client = mlflow.MlflowClient()
+    return {(name, one.step) for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)}
+
+
 def _parent(experiment: str, activation: str) -> str:
     """The id of the run that gathers the cells of an activation, made when it is not there yet."""
+    if found := _find(experiment, f"tags.kind = 'activation' and tags.activation = '{activation}'"):
+        return found
     client = mlflow.MlflowClient()
-    found = client.search_runs([experiment], f"tags.kind = 'activation' and tags.activation = '{activation}'", max_results=1)
-    if found:
-        return found[0].info.run_id
     run = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation})
     client.set_terminated(run.info.run_id)
     return run.info.run_id

@@ -1,6 +1,7 @@
 """The training of one cell, measured. Knows nothing of Hydra, DVC, MLflow or paths."""
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 import yaml
 
-from actgrad import activations, affine, lenet5, provenance, results, seeding
+from actgrad import activations, affine, gradients, lenet5, provenance, results, seeding
 from actgrad.config import Config
 from actgrad.datasets import Dataset, probe_batch
 from actgrad.errors import UserError
@@ -44,7 +45,18 @@ class Epoch:
 class Observer(Protocol):
     """Looks on while a cell is trained."""
 
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        """These epochs were finished before, by a training that was interrupted."""
+
     def epoch_finished(self, epoch: Epoch) -> None: ...
+
+
+class Keeper(Protocol):
+    """Keeps the state of an unfinished training."""
+
+    def load(self) -> dict[str, np.ndarray] | None: ...
+
+    def save(self, state: dict[str, np.ndarray]) -> None: ...
 
 
 def train(
@@ -52,8 +64,12 @@ def train(
     dataset: Dataset,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    keeper: Keeper | None = None,
 ) -> tuple[CellResult, keras.Model]:
     """Train one cell and measure every step of it.
+
+    With a keeper, the state after each epoch is kept, and a training whose state it has goes on from there: the result is
+    the same, byte for byte.
 
     A loss (training, validation or test) or gradient that is not finite ends it: its status is `diverged`, and what was
     measured until then is returned.
@@ -82,8 +98,14 @@ def train(
             observer.epoch_finished(epoch)
         return epoch
 
-    epochs = [observed(Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure()))]
-    for number in range(1, recipe.epochs + 1):
+    start = Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure())
+    if keeper is not None and (state := keeper.load()) is not None:
+        epochs = [start, *restore(state, model)]
+        for observer in observers:
+            observer.resumed(epochs)
+    else:
+        epochs = [observed(start)]
+    for number in range(len(epochs), recipe.epochs + 1):
         batches = _batches(*train_split, seeding.order(config.seed, number, len(images)), recipe.batch_size)
         fitted = model.fit(batches, shuffle=False, verbose=0, callbacks=list(callbacks)).history
         norms = model.grad_norms.numpy()
@@ -94,8 +116,33 @@ def train(
             rows = norms if finite.all() else norms[: finite.argmin()]
             epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
             break
-        epochs.append(observed(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure())))
+        epochs.append(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure()))
+        if keeper is not None:
+            keeper.save(state_of(model, epochs[1:]))
+        observed(epochs[-1])
     return _result(config, dataset, curve, epochs, model), network
+
+
+def state_of(model: TappedModel, epochs: Sequence[Epoch]) -> dict[str, np.ndarray]:
+    """All that a training needs to go on after these epochs: weights, optimizer, and what was measured."""
+    weights = {f"weight_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
+    optimizer = {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
+    measured = [{"number": one.number, "step": one.step, "history": one.history, "probe": gradients.records(one.probe)} for one in epochs]
+    norms = np.concatenate([one.gradients[list(LAYERS)].to_numpy() for one in epochs])
+    return weights | optimizer | {"norms": norms, "epochs": np.array(json.dumps(measured))}
+
+
+def restore(state: dict[str, np.ndarray], model: TappedModel) -> list[Epoch]:
+    """Set the model to a state, and return the epochs that it was kept after."""
+    for kind, variables in (("weight", model.variables), ("optimizer", model.optimizer.variables)):
+        for i, variable in enumerate(variables):
+            variable.assign(state[f"{kind}_{i}"])
+    epochs, first = [], 0
+    for one in json.loads(str(state["epochs"])):
+        rows = gradient_rows(state["norms"][first : one["step"]], first)
+        epochs.append(Epoch(one["number"], one["step"], one["history"], rows, gradients.probe_table(one["probe"])))
+        first = one["step"]
+    return epochs
 
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
@@ -120,6 +167,7 @@ def compiled(network: keras.Model, config: Config, steps: int) -> TappedModel:
         steps_per_execution=config.recipe.steps_per_execution,
         jit_compile=False,
     )
+    model.optimizer.build(model.trainable_variables)  # so that a kept state has somewhere to go before the first step
     return model
 
 
@@ -160,6 +208,7 @@ def _result(config: Config, dataset: Dataset, curve: pd.DataFrame, epochs: list[
         "affine": {},
         "data_sha256": dataset.sha256,
         "weights_sha256": weights_sha256(model),
+        "fingerprint": provenance.fingerprint(config.deciding(), dataset.sha256),
         "code_sha256": provenance.code_sha256(),
         "versions": provenance.versions(),
     }
