@@ -48,6 +48,15 @@ def test_the_experiments_of_the_study_are_files_that_list_cells_of_its_activatio
         assert set(listed.seeds) <= set(study.seeds)
 
 
+def test_every_experiment_composes_for_every_dataset_of_the_study(cell):
+    study = config.study(ROOT / "params.yaml")
+    for dataset in {*study.datasets, "cifar10_jpeg"}:
+        for name in study.experiments:
+            for activation in config.experiment(name).activations:
+                composed = cell(f"data={dataset}", f"experiment={name}", f"activation={activation}")
+                assert composed.key == f"{dataset}/{name}/{activation}-0"
+
+
 def test_an_experiment_that_lists_no_cells_is_refused(tmp_path):
     with pytest.raises(UserError, match="experiment=hee is not known; known: average_pooling, batch_norm, he"):
         config.experiment("hee")

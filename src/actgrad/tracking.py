@@ -92,12 +92,13 @@ class Run:
         with alone(uri):
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
             if before := _find(experiment, f"tags.fingerprint = '{self._fingerprint}' and tags.key = '{config.key}'"):
-                mlflow.start_run(run_id=before)
+                run = mlflow.start_run(run_id=before)
                 self._logged = logged_steps(before)
-                return
-            parent = _parent(experiment, config.activation.name)
-            mlflow.start_run(run_name=config.key, parent_run_id=parent, tags={"fingerprint": self._fingerprint, "key": config.key})
-        mlflow.log_params(flat(config.model_dump()))
+            else:
+                parent = _parent(experiment, config.activation.name)
+                run = mlflow.start_run(run_name=config.key, parent_run_id=parent, tags={"fingerprint": self._fingerprint, "key": config.key})
+        if not run.data.params:  # else they are those of the training that is taken up
+            mlflow.log_params(flat(config.model_dump()))
         mlflow.set_tags(
             {
                 "kind": "cell",
@@ -113,7 +114,8 @@ class Run:
             }
         )
         source = CodeDatasetSource({"source": config.data.source})
-        mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
+        if not run.inputs.dataset_inputs:
+            mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
 
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         last = result.metrics["last"]
