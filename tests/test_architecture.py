@@ -18,7 +18,7 @@ FLOORS = (
     ("training",),
     ("plots", "html", "progress", "tracking", "pipeline"),
     ("cells",),
-    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "report"),
+    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "report"),
 )
 OWNERS = {
     "hydra": {"train"},

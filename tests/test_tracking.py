@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import results, tracking, training
+from actgrad import provenance, results, tracking, training
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT
@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 
 
 def track(configuration, dataset, folder) -> CellResult:
-    with tracking.logged(configuration, dataset, 20, "f") as run:
+    with tracking.logged(configuration, dataset, 20, provenance.fingerprint(configuration.deciding(), dataset.sha256)) as run:
         result, network = training.train(configuration, dataset, [run])
         result.write(folder)
         run.finished(result, folder, network)
@@ -250,6 +250,108 @@ def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(cell, fe
     track(cell("activation=relu", "activation.name=snake", "activation.layer=my_pkg.acts.Snake", "recipe.epochs=1"), few_digits, tmp_path / "cell")
     (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/snake-0'")
     assert run.info.status == "FINISHED"
+
+
+def everything(client: mlflow.MlflowClient) -> dict:
+    """What a store says, but for times and ids: (kind, name) -> status, metrics with their steps, params, tags and files."""
+    found = {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+            values = {name: sorted((one.step, one.value) for one in history) for name, history in histories.items()}
+            tags = {name: value for name, value in run.data.tags.items() if not name.startswith(("mlflow.", "git", "device"))}
+            files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
+            key = (experiment.name, run.data.tags["kind"], run.info.run_name)
+            assert key not in found
+            found[key] = (
+                run.info.status,
+                values,
+                {n: v for n, v in run.data.params.items() if not n.startswith(("run_dir", "tracking"))},
+                tags,
+                files,
+            )
+    return found
+
+
+@pytest.fixture
+def folder_of_cells(tracked, tmp_path, monkeypatch) -> Path:
+    """A project's folder with the files of the tracked cells of tanh and relu, and no store."""
+    for (name, seed), result in tracked.items():
+        result.write(tmp_path / "runs" / "digits" / f"{name}-{seed}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def publish(folder: Path) -> int:
+    cells = {name: [(CellResult.read(path), path) for path in sorted((folder / "runs" / "digits").glob(f"{name}-*"))] for name in ("tanh", "relu")}
+    return tracking.publish(f"sqlite:///{folder}/mlflow.db", "digits", cells)
+
+
+def test_a_deleted_store_is_published_anew_and_a_second_time_changes_nothing(tracked, store, folder_of_cells):
+    live = everything(mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db"))
+    assert publish(folder_of_cells) == 3
+    after = mlflow.MlflowClient(f"sqlite:///{folder_of_cells}/mlflow.db")
+    published = everything(after)
+    for (name, seed), _ in tracked.items():
+        key = ("digits", "cell", f"digits/{name}-{seed}")
+        assert published[key][:3] == live[key][:3]
+        assert published[key][3] == live[key][3] | {"superseded": "false"}
+        assert set(published[key][4]) == set(live[key][4]) - {"model"}
+    assert publish(folder_of_cells) == 0
+    assert everything(after) == published
+
+
+def test_parents_hold_mean_and_interval_over_seeds(tracked, folder_of_cells):
+    publish(folder_of_cells)
+    found = everything(mlflow.MlflowClient(f"sqlite:///{folder_of_cells}/mlflow.db"))
+    values = [tracked[("tanh", seed)].metrics["last"]["test/accuracy"] for seed in (0, 1)]
+    metrics = found[("digits", "activation", "tanh")][1]
+    assert metrics["test/accuracy"] == [(0, pytest.approx(np.mean(values)))]
+    assert metrics["test/accuracy_low"][0][1] < min(values) < max(values) < metrics["test/accuracy_high"][0][1]
+    assert metrics["seeds"] == [(0, 2.0)]
+    assert "test/accuracy_low" not in found[("digits", "activation", "relu")][1]
+
+
+def test_doubles_half_logged_and_superseded_runs_are_put_right(folder_of_cells):
+    publish(folder_of_cells)
+    client = mlflow.MlflowClient(f"sqlite:///{folder_of_cells}/mlflow.db")
+    before = everything(client)
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    (whole,) = client.search_runs([experiment], "tags.key = 'digits/relu-0'")
+    double = client.create_run(experiment, run_name="digits/relu-0", tags={n: v for n, v in whole.data.tags.items() if not n.startswith("mlflow.")})
+    client.delete_run(whole.info.run_id)
+    client.log_metric(double.info.run_id, "train/loss", 0.5, step=10**6)
+    other = client.create_run(experiment, run_name="old", tags={"kind": "cell", "key": "digits/relu-0", "fingerprint": "of other code"})
+    again = client.create_run(
+        experiment, run_name="digits/relu-0", tags={"kind": "cell", "key": "digits/relu-0", "fingerprint": whole.data.tags["fingerprint"]}
+    )
+    assert publish(folder_of_cells) == 1
+    assert client.get_run(other.info.run_id).data.tags["superseded"] == "true"
+    left = [run.info.run_id for run in client.search_runs([experiment], "tags.key = 'digits/relu-0' and tags.superseded = 'false'")]
+    assert len(left) == 1 and left[0] in (double.info.run_id, again.info.run_id)
+    client.delete_run(other.info.run_id)
+    after = everything(client)
+    assert set(after) == set(before)
+    assert after[("digits", "cell", "digits/relu-0")][0] == "FINISHED"
+
+
+def test_two_that_publish_at_once_make_no_doubles(folder_of_cells):
+    (folder_of_cells / "params.yaml").write_text("datasets: [digits]\nactivations: [tanh, relu]\nseeds: [0, 1]\nrecipe: default\n")
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    both = [
+        subprocess.Popen([sys.executable, ROOT / "src" / "publish.py"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [one.communicate() for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert sorted(out for out, _ in said) == [f"digits: 3 of 4 cells, {changed} runs made or completed\n" for changed in (0, 3)]
+    assert len(everything(mlflow.MlflowClient(f"sqlite:///{folder_of_cells}/mlflow.db"))) == 5
+
+
+def test_the_names_of_mlflow_s_experiments_are_those_that_training_uses(cell):
+    assert tracking.experiment_name("digits") == cell("data=digits").tracking.experiment
+    for name in ("he", "tuned"):
+        assert tracking.experiment_name("digits", name) == cell("data=digits", f"experiment={name}").tracking.experiment
 
 
 def test_a_training_that_fails_leaves_a_failed_run(client, run, cell, few_digits):

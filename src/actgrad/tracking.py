@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+import yaml
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that does not answer is given up after seconds; MLflow's own defaults hold a training up for minutes.
@@ -21,20 +22,24 @@ import mlflow
 from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from omegaconf import OmegaConf
 
-from actgrad import plots, results
+from actgrad import plots, results, tables
 from actgrad.config import CONF, Config
 from actgrad.datasets import Dataset
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
+from actgrad.statistics import estimate
 from actgrad.training import Epoch
 
 GRADIENT_POINTS = 200
 BATCH = 1000
 LIVE = 2.0
 """Seconds between two writes to the store while a cell trains."""
+FIGURES = {"learning_curves.png": plots.cell_learning_curves, "gradient_norms.png": plots.cell_gradient_norms}
 DECIDING = ("src", "conf", "requirements.lock")
 """What of the repository decides a result."""
 
@@ -130,11 +135,8 @@ class Run:
         )
         for name in results.FILES:
             mlflow.log_artifact(str(folder / name))
-        for name, figure in (
-            ("learning_curves", plots.cell_learning_curves(result)),
-            ("gradient_norms", plots.cell_gradient_norms(result)),
-        ):
-            mlflow.log_figure(figure, f"{name}.png")
+        for name, draw in FIGURES.items():
+            mlflow.log_figure(draw(result), name)
         if not mlflow.get_run(mlflow.active_run().info.run_id).outputs.model_outputs:
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
@@ -249,3 +251,125 @@ def _parent(experiment: str, activation: str) -> str:
     run = client.create_run(experiment, run_name=activation, tags={"kind": "activation", "activation": activation})
     client.set_terminated(run.info.run_id)
     return run.info.run_id
+
+
+# --- bringing a store in line with runs/
+
+
+def publish(store: str, experiment_name: str, cells: Mapping[str, Sequence[tuple[CellResult, Path]]]) -> int:
+    """Bring one MLflow experiment in line with the cells of a study or of an experiment, by activation, each with its folder.
+
+    As often as you like, and several at once: what is there stays, what is missing is added, a second run of the same cell
+    is removed, a run of another configuration, data or code is tagged as superseded, and the runs of the activations get
+    mean and interval over seeds. The trained model is not among the files, and cannot be added.
+
+    Returns:
+        How many runs were made or completed.
+    """
+    mlflow.set_tracking_uri(store)
+    changed = 0
+    with alone(store):
+        experiment = mlflow.set_experiment(experiment_name).experiment_id
+        for activation, of_activation in cells.items():
+            parent = _parent(experiment, activation)
+            changed += sum([_publish_cell(experiment, parent, result, folder) for result, folder in of_activation])
+            _aggregate(parent, [result for result, _ in of_activation])
+    return changed
+
+
+def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path) -> bool:
+    client, metrics, values = mlflow.MlflowClient(), result.metrics, tables.configuration(result)
+    runs = client.search_runs([experiment], f"tags.kind = 'cell' and tags.key = '{result.key}'")
+    same = [run for run in runs if run.data.tags.get("fingerprint") == metrics["fingerprint"]]
+    for run in runs:
+        if run not in same and run.data.tags.get("superseded") != "true":
+            client.set_tag(run.info.run_id, "superseded", "true")
+    same.sort(key=lambda run: run.info.status == "FINISHED", reverse=True)  # the most complete first; else the newest
+    for double in same[1:]:
+        client.delete_run(double.info.run_id)
+    tags = {
+        "kind": "cell",
+        "key": result.key,
+        "fingerprint": metrics["fingerprint"],
+        "dataset": values["data"]["name"],
+        "experiment": values["experiment"],
+        "activation": values["activation"]["name"],
+        "seed": str(values["seed"]),
+        "recipe": values["recipe"]["name"],
+        "validation_split": metrics["validation_split"],
+        "data_sha256": metrics["data_sha256"],
+        "status": metrics["status"],
+        "config_sha256": sha256(folder / "config.yaml"),
+        "weights_sha256": metrics["weights_sha256"],
+        "superseded": "false",
+    }
+    run = same[0] if same else client.create_run(experiment, run_name=result.key, tags=tags | {MLFLOW_PARENT_RUN_ID: parent})
+    run_id, before = run.info.run_id, run.data.tags
+    for name, value in tags.items():
+        if before.get(name) != value:
+            client.set_tag(run_id, name, value)
+    missing = {at: value for at, value in cell_metrics(result).items() if at not in logged_steps(run_id)}
+    now = int(time.time() * 1000)
+    entries = [Metric(name, value, now, step) for (name, step), value in missing.items()]
+    for start in range(0, len(entries), BATCH):
+        client.log_batch(run_id, entries[start : start + BATCH])
+    if not run.data.params:
+        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in flat(values).items()])
+    present = {file.path for file in client.list_artifacts(run_id)}
+    lacking = [name for name in results.FILES if name not in present]
+    for name in lacking:
+        client.log_artifact(run_id, str(folder / name))
+    for name, draw in FIGURES.items():
+        if name not in present:
+            client.log_figure(run_id, draw(result), name)
+    status = "FINISHED" if metrics["status"] == "finished" else "FAILED"
+    if run.info.status != status:
+        client.set_terminated(run_id, status)
+    return bool(missing or lacking)
+
+
+def cell_metrics(result: CellResult) -> dict[tuple[str, int], float]:
+    """(metric name, optimizer step) -> value of all that a run of this cell holds, whether it was logged live or is published."""
+    history, metrics = result.history.set_index("epoch"), result.metrics
+    planned = metrics["steps"] if history.empty else int(history["step"].iloc[0]) * tables.configuration(result)["recipe"]["epochs"]
+    chosen, last, values = set(thinned(planned)), 0, {}
+    for number, probe in result.probe.groupby("epoch"):
+        step = int(probe["step"].iloc[0])
+        of_epoch = result.gradients[result.gradients["step"].between(last + 1, step)]
+        measured = history.loc[number, list(results.HISTORY)].to_dict() if number in history.index else {}
+        values |= epoch_metrics(Epoch(int(number), step, measured, of_epoch, probe), chosen)
+        last = step
+    rest = Epoch(0, last, {}, result.gradients[result.gradients["step"] > last], result.probe[:0])  # of an epoch that diverged
+    values |= epoch_metrics(rest, chosen)
+    return values | {(name, metrics["steps"]): metrics["last"][name] for name in results.TEST if name in metrics["last"]}
+
+
+def _aggregate(parent: str, cells: Sequence[CellResult]) -> None:
+    """Mean and interval over seeds of the last epoch, and the mean of the best, as metrics of an activation's run."""
+    client, finished = mlflow.MlflowClient(), [cell.metrics for cell in cells if cell.metrics["last"]]
+    found: dict[str, float] = {"seeds": float(len(finished))}
+    for name in (*results.HISTORY, *results.TEST):
+        if values := [metrics["last"][name] for metrics in finished if name in metrics["last"]]:
+            mean = estimate(values)
+            found |= {name: mean.value} | {f"{name}_{end}": value for end, value in (("low", mean.low), ("high", mean.high)) if value is not None}
+    if finished:
+        for name in ("epoch", results.VAL_ACCURACY):
+            found[f"best/{name}"] = float(np.mean([metrics["best"][name] for metrics in finished]))
+    before, now = client.get_run(parent).data.metrics, int(time.time() * 1000)
+    entries = [Metric(name, value, now, 0) for name, value in found.items() if before.get(name) != value]
+    if entries:
+        client.log_batch(parent, entries)
+
+
+def store() -> str:
+    """The address of the MLflow store: MLFLOW_TRACKING_URI, or what conf/tracking says."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or OmegaConf.load(CONF / "tracking" / "mlflow.yaml").uri
+
+
+def experiment_name(dataset: str, experiment: str | None = None) -> str:
+    """The MLflow experiment of a dataset's study, or of one of its experiments, as conf/ says."""
+    files = [CONF / "tracking" / "mlflow.yaml", *([CONF / "experiment" / f"{experiment}.yaml"] if experiment else [])]
+    loaded = [yaml.safe_load(file.read_text()) for file in files]
+    named = [one.get("tracking", one).get("experiment") for one in loaded]
+    values = {"data": {"name": dataset}, "name": [name for name in named if name][-1]}
+    return OmegaConf.create(values).name

@@ -1,0 +1,46 @@
+"""Bring the MLflow store in line with runs/: add what it lacks, as often as you like.
+
+For a store that was deleted, or was down while cells were trained, and for results that DVC took from its cache or from a remote
+without training them.
+"""
+
+import argparse
+from pathlib import Path
+
+from actgrad import config, results
+from actgrad.console import dataset_name, load_keras, run_script
+from actgrad.errors import UserError
+from actgrad.results import CellResult
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python src/publish.py data=digits")
+    parser.add_argument("dataset", metavar="data=NAME", nargs="?", help="a dataset of params.yaml; default: all of them")
+    argument = parser.parse_args().dataset
+    study = config.study(Path("params.yaml"))
+    names = [dataset_name(argument)] if argument else study.datasets
+    if unknown := sorted(set(names) - set(study.datasets)):
+        raise UserError(f"data={unknown[0]} is not in params.yaml, whose datasets are {', '.join(study.datasets)}")
+    listed = {None: (study.activations, study.seeds)}
+    listed |= {name: (one.activations, one.seeds) for name in study.experiments for one in [config.experiment(name)]}
+    load_keras()
+    from actgrad import tracking
+
+    for dataset in names:
+        for experiment, (activations, seeds) in listed.items():
+            of_study = f"{dataset}/{experiment}" if experiment else dataset
+            folders = {name: [results.folder(of_study, name, seed) for seed in seeds] for name in activations}
+            cells = {
+                name: [(CellResult.read(folder), folder) for folder in of if (folder / "metrics.json").is_file()] for name, of in folders.items()
+            }
+            trained, wanted = sum(map(len, cells.values())), len(activations) * len(seeds)
+            if trained:
+                target = tracking.experiment_name(dataset, experiment)
+                changed = tracking.publish(tracking.store(), target, {name: found for name, found in cells.items() if found})
+                print(f"{target}: {trained} of {wanted} cells, {changed} runs made or completed", flush=True)
+            else:
+                print(f"{of_study}: no cell has been trained", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
