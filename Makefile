@@ -7,11 +7,11 @@ SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 
-.PHONY: help demo study bench test lint lock ui clean
+.PHONY: help demo study bench test test-slow lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
@@ -38,6 +38,9 @@ ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another po
 
 test: $(READY)  ## run the tests
 	python -m pytest
+
+test-slow: $(READY)  ## run the tests that `make test` leaves out
+	python -m pytest -m slow
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

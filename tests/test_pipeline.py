@@ -131,6 +131,7 @@ def test_a_sweep_trains_what_is_missing_and_leaves_the_bytes_of_repro(project):
     assert "every cell of digits is up to date" in project.run("python", "src/sweep.py", "data=digits")
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
     project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["tanh", "relu"], "experiments": []}))
@@ -141,6 +142,7 @@ def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
     assert "train@digits-tanh-0" not in project.stale()
 
 
+@pytest.mark.slow
 def test_a_search_writes_a_recipe_that_the_pipeline_uses(project):
     arguments = ["activation=relu", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
     printed = project.run("python", "src/tune.py", "data=digits", *arguments)
@@ -167,7 +169,12 @@ def test_a_forced_repro_leaves_every_byte(project):
 @pytest.mark.parametrize(
     ("name", "old", "new", "stages"),
     [
-        ("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}", {"train@digits-relu-0", "experiment@digits-he", "depth@digits"}),
+        (
+            "conf/activation/relu.yaml",
+            "config: {}",
+            "config: {max_value: 6.0}",
+            {"train@digits-relu-0", "experiment_recipe@digits-he", "depth@digits"},
+        ),
         ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", {*CELLS, "depth@digits"}),
         (
             "conf/data/digits.yaml",
@@ -206,6 +213,7 @@ def test_the_commands_of_a_dvc_user(project):
     assert "index.html" in project.run("dvc", "plots", "show")
 
 
+@pytest.mark.slow
 def test_an_experiment_with_other_values(project):
     project.run("dvc", "exp", "run", "-S", "activations=[relu]", "-S", "conf/recipe/digits.yaml:epochs=2", "report@digits")
     history = pd.read_csv(project.folder / "runs" / "digits" / "relu-0" / "history.csv")
@@ -234,6 +242,7 @@ def test_runs_by_hand_leave_the_pipeline_alone(project):
     assert project.stale() == set()
 
 
+@pytest.mark.slow
 def test_several_cells_in_one_command(project):
     printed = project.run("python", "src/train.py", "-m", "data=digits", "activation=tanh,elu", "recipe.epochs=1")
     assert "digits/tanh-0: finished" in printed
