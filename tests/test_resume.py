@@ -12,7 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from actgrad import checkpoints, results
+from actgrad import checkpoints, provenance, results
 from actgrad.checkpoints import Checkpoint
 from actgrad.training import train
 from conftest import ROOT
@@ -90,6 +90,20 @@ def test_a_checkpoint_that_does_not_fit_is_not_used_and_says_so(tmp_path, capsys
     checkpoint.remove()
     assert checkpoint.load() is None
     assert capsys.readouterr().err == ""
+
+
+def test_a_layer_of_ones_own_is_part_of_the_fingerprint(cell, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "alone_acts.py").write_text("A = 1")
+    (tmp_path / "pkg_acts").mkdir()
+    (tmp_path / "pkg_acts" / "snakes.py").write_text("A = 1")
+    for layer, file in (("alone_acts.Snake", "alone_acts.py"), ("pkg_acts.snakes.Snake", "pkg_acts/snakes.py")):
+        configuration = cell(f"activation.layer={layer}").deciding()
+        before = provenance.fingerprint(configuration, "d")
+        assert before == provenance.fingerprint(configuration, "d")
+        (tmp_path / file).write_text("A = 2")
+        assert before != provenance.fingerprint(configuration, "d")
+    assert provenance.layer_sha256("actgrad.layers.Maxout") == provenance.layer_sha256("ReLU") == provenance.layer_sha256("no_such.Layer") == ""
 
 
 def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):

@@ -1,6 +1,7 @@
 """What made a result, besides its configuration and data: the code and the packages."""
 
 import hashlib
+import importlib.util
 import json
 import platform
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pandas")
 
 def fingerprint(deciding: Mapping[str, Any], data_sha256: str) -> str:
     """One sha256 over all that decides a result: configuration, data, code and packages."""
-    parts = {"configuration": deciding, "data": data_sha256, "code": code_sha256(), "versions": versions()}
+    layer = layer_sha256(deciding["activation"]["layer"])
+    parts = {"configuration": deciding, "data": data_sha256, "code": code_sha256(), "layer": layer, "versions": versions()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -39,6 +41,21 @@ def code_sha256() -> str:
     digest = hashlib.sha256()
     for name in CODE:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def layer_sha256(path: str) -> str:
+    """sha256 over the Python files of the package, or of the module, that an activation layer's dotted path begins with; empty for
+    a layer of Keras or of this project, and for one that is not found."""
+    top = path.partition(".")[0]
+    spec = importlib.util.find_spec(top) if "." in path and top not in ("keras", "actgrad") else None
+    if spec is None or not (spec.origin or spec.submodule_search_locations):
+        return ""
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
