@@ -58,7 +58,8 @@ def training(dataset: str, study: Study) -> list[str]:
 
 def stale(stages: Iterable[str]) -> list[str]:
     """Those that dvc repro would run."""
-    return list(json.loads(dvc("status", "--json", *stages)))
+    every = json.loads(dvc("status", "--json"))  # of all stages at once: DVC takes half a second for each that is named
+    return [stage for stage in stages if stage in every]
 
 
 def batches(dataset: str, study: Study, stages: Iterable[str]) -> Iterator[Batch]:

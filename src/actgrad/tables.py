@@ -172,7 +172,7 @@ def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
     which nothing arrives at any two."""
     rows = []
     for name, of_activation in measured[np.isfinite(measured["attenuation"])].groupby("activation", sort=False):
-        slopes = [np.polyfit(one["depth"], one["attenuation"], 1)[0] for _, one in of_activation.groupby("seed") if len(one) > 1]
+        slopes = [_slope(one["depth"], one["attenuation"]) for _, one in of_activation.groupby("seed") if len(one) > 1]
         if not slopes:
             continue
         found = estimate(slopes)
@@ -201,6 +201,12 @@ def times(measured: Mapping[str, Any], cells: Cells) -> pd.DataFrame:
         multiples = {f"{part}_{key}": row[part][key] for part in ("layers_to_relu", "step_to_relu") for key in ("value", "low", "high")}
         rows.append({"activation": name, "layers_ms": row["layers_ms"], "step_ms": row["step_ms"], **multiples})
     return pd.DataFrame(rows)
+
+
+def _slope(x: pd.Series, y: pd.Series) -> float:
+    """Of the least squares line; written out, because LAPACK's last digits are not the same in every run."""
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / (x * x).sum())
 
 
 # --- units
