@@ -29,7 +29,7 @@ def main() -> None:
     name, study = dataset_name(arguments.dataset), config.study(Path("params.yaml"))
     if name not in study.datasets:
         raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
-    pipeline.dvc("repro", "--quiet", *pipeline.preparing(name, study))
+    pipeline.dvc("repro", *pipeline.preparing(name, study))
     threads = yaml.safe_load(results.recipe_path(name).read_text())["threads"]
     jobs = max(1, (os.cpu_count() or 1) // threads) if arguments.jobs is None else arguments.jobs
     if jobs < 1:

@@ -273,6 +273,12 @@ def test_relu_is_best_only_if_it_is_told_apart_from_both(relu, verdict):
     assert found["low"] <= found["effect"] <= found["high"]
 
 
+def test_a_study_of_a_single_seed_has_a_ledger():
+    found = findings(seeds=1, sigmoid={"accuracy": 0.5}, tanh={"accuracy": 0.6}, relu={"accuracy": 0.9})["relu-performs-best"]
+    assert (found["verdict"], found["effect"], found["low"]) == (INCONCLUSIVE, pytest.approx(0.3), None)
+    assert found["sentence"].startswith("ReLU: +40.0 points against sigmoid and +30.0 points against tanh. With 1 seed, and")
+
+
 def test_the_order_of_activations_in_the_study_does_not_matter():
     kinds = {"sigmoid": {"accuracy": wobble(0.5, 0.002)}, "tanh": {"accuracy": wobble(0.6, 0.003)}, "relu": {"accuracy": wobble(0.9)}}
     there, back = findings(**kinds)["relu-performs-best"], findings(**dict(reversed(kinds.items())))["relu-performs-best"]

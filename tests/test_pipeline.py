@@ -131,6 +131,21 @@ def test_a_sweep_trains_what_is_missing_and_leaves_the_bytes_of_repro(project):
     assert "every cell of digits is up to date" in project.run("python", "src/sweep.py", "data=digits")
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"experiments": ["hee"]}, "error: experiment=hee is not known; known: average_pooling"),
+        ({"recipe": "nope"}, "error: dvc repro failed: recipe=nope is not known; known: article"),
+        ({"datasets": ["pets"]}, "error: data=digits is not in params.yaml, whose datasets are pets"),
+    ],
+)
+def test_a_sweep_of_what_is_not_known_is_refused(project, change, expected):
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | change))
+    printed = project.run("python", "src/sweep.py", "data=digits", check=False)
+    assert expected in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.slow
 def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
     project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")

@@ -339,11 +339,13 @@ def relu_performs_best(evidence: Evidence) -> Finding:
         verdict = REFUTED if any(item["told_apart"] and item["difference"] < 0 for item in rows.values()) else INCONCLUSIVE
     if any(item["seeds"] == 0 for item in rows.values()):
         return Finding(INCONCLUSIVE, "No seed of ReLU can be compared: one of the two diverged.", keys=_keys(evidence, "relu", "sigmoid", "tanh"))
-    tests = [f"{100 * item['difference']:+.1f} points against {name} (corrected p {item['p_holm']:.2g})" for name, item in rows.items()]
+    tested = {name: f" (corrected p {item['p_holm']:.2g})" if item["p_holm"] == item["p_holm"] else "" for name, item in rows.items()}
+    tests = [f"{100 * item['difference']:+.1f} points against {name}{tested[name]}" for name, item in rows.items()]
     low, high = (None, None) if row["seeds"] < 2 else (row["low"], row["high"])
     sentence = f"ReLU: {' and '.join(tests)}."
     if verdict == INCONCLUSIVE:
-        sentence += f" With {row['seeds']} seeds, and corrected over {len(evidence.pairs)} pairs, that does not tell it apart from both."
+        seeds = "1 seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
+        sentence += f" With {seeds}, and corrected over {len(evidence.pairs)} pairs, that does not tell it apart from both."
     return Finding(verdict, sentence, row["difference"], f"test accuracy over {rival}", low, high, _keys(evidence, "relu", "sigmoid", "tanh"))
 
 

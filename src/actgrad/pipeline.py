@@ -41,12 +41,19 @@ def dvc(*arguments: str) -> str:
     """
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"dvc {arguments[0]} failed: {' '.join((done.stderr or done.stdout).split())}")
+        said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.lower().startswith("error")]
+        raise UserError(f"dvc {arguments[0]} failed: {' '.join(said).removeprefix('error: ').removeprefix('ERROR: ')}")
     return done.stdout
 
 
 def preparing(dataset: str, study: Study) -> list[str]:
-    """The stages that training depends on."""
+    """The stages that training depends on.
+
+    Raises:
+        UserError: if an experiment of the study is not known, or lists no cells.
+    """
+    for name in study.experiments:
+        config.experiment(name)
     return [f"download@{dataset}", f"recipe@{dataset}", *(f"experiment_recipe@{dataset}-{name}" for name in study.experiments)]
 
 

@@ -60,6 +60,7 @@ def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
         differences = np.round([values[first][seed] - values[second][seed] for seed in seeds], DIGITS)
         rows.append({"first": first, "second": second, "seeds": len(seeds), **_test(differences)})
     table = pd.DataFrame(rows, columns=["first", "second", "seeds", "difference", "low", "high", "p", "deviation"])
+    table = table.astype(dict.fromkeys(("difference", "low", "high", "p", "deviation"), float))  # a single seed has no interval, but None
     tested = table["p"].notna()
     table["p_holm"] = table["detectable"] = np.nan
     if tested.any():
