@@ -55,14 +55,18 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     batch = min(BATCH, len(dataset.images["train"]))
-    recipe = config.Recipe(
-        name="article", input_scaling="none", kernel_initializer="glorot_uniform", optimizer="Adam", learning_rate=0.001, batch_size=batch,
-        epochs=1, precision="float32", threads=THREADS, steps_per_execution=1, probe_size=1,
-    )  # fmt: skip
+    recipe = config.recipe_config("article").model_copy(update={"batch_size": batch, "threads": THREADS})
     cell = config.Config(
-        seed=0, run_dir="", experiment="none", data=data, activation=config.activation_config("relu"), model=model, recipe=recipe,
+        seed=0,
+        run_dir="",
+        experiment=config.NO_EXPERIMENT,
+        test=False,
+        data=data,
+        activation=config.activation_config("relu"),
+        model=model,
+        recipe=recipe,
         tracking=config.Tracking(enabled=False, uri="", experiment=""),
-    )  # fmt: skip
+    )
     calls = {name: layers_and_step(cell.model_copy(update={"activation": activation}), dataset) for name, activation in activations.items()}
     times = measure(calls, arguments.rounds)
     rows = {name: summary(times[name], times["relu"]) for name in times}

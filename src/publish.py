@@ -35,9 +35,9 @@ def main() -> None:
             }
             trained, wanted = sum(map(len, cells.values())), len(activations) * len(seeds)
             if trained:
-                target = tracking.experiment_name(dataset, experiment)
-                changed = tracking.publish(tracking.store(), target, {name: found for name, found in cells.items() if found})
-                print(f"{target}: {trained} of {wanted} cells, {changed} runs made or completed", flush=True)
+                target = tracking.configured(dataset, experiment)
+                changed = tracking.publish(target, {name: found for name, found in cells.items() if found})
+                print(f"{target.experiment}: {trained} of {wanted} cells, {changed} runs made or completed", flush=True)
             else:
                 print(f"{of_study}: no cell has been trained", flush=True)
 

@@ -5,15 +5,11 @@ experiment has the configurations of its activations too.
 """
 
 import argparse
-import subprocess
-import sys
-from pathlib import Path
 
 import yaml
 
-from actgrad import config, files, results
+from actgrad import config, files, pipeline, results
 from actgrad.console import dataset_name, run_script
-from actgrad.errors import UserError
 
 
 def main() -> None:
@@ -23,13 +19,8 @@ def main() -> None:
     parser.add_argument("experiment", metavar="experiment=NAME", nargs="?", help="a file of conf/experiment")
     arguments = parser.parse_args()
     experiment = arguments.experiment.removeprefix("experiment=") if arguments.experiment else None
-    overrides = [arguments.dataset, arguments.recipe, *([arguments.experiment] if experiment else [])]
     listed = config.experiment(experiment).activations if experiment else []
-    train = [sys.executable, str(Path(__file__).with_name("train.py"))]
-    composed = subprocess.run([*train, *overrides, "--cfg", "job", "--package", "recipe"], capture_output=True, text=True)
-    if composed.returncode:
-        raise UserError(composed.stderr.strip().removeprefix("error: "))
-    text = composed.stdout.strip() + "\n"
+    text = pipeline.composed_recipe(*(argument for argument in vars(arguments).values() if argument))
     if experiment:
         text += yaml.safe_dump({"activations": [config.activation_config(name).model_dump() for name in listed]}, sort_keys=False)
     target = results.recipe_path(dataset_name(arguments.dataset), experiment)

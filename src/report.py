@@ -25,7 +25,7 @@ def main() -> None:
         "index.html": html.report(evidence, findings, drawings).encode(),
         "claims.json": results.json_bytes(findings),
         "summary.csv": results.csv_bytes(tables.summary(evidence.cells)),
-        "pairs.csv": results.csv_bytes(tables.pairs(evidence.studies)),
+        "pairs.csv": results.csv_bytes(evidence.pairs_under),
     }
     for drawing in drawings:
         content |= {f"{drawing.name}.csv": results.csv_bytes(drawing.data)}

@@ -29,11 +29,11 @@ def main() -> None:
     name, study = dataset_name(arguments.dataset), config.study(Path("params.yaml"))
     if name not in study.datasets:
         raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UserError(f"--jobs {arguments.jobs} trains nothing; choose 1 or more")
     pipeline.dvc("repro", *pipeline.preparing(name, study))
     threads = yaml.safe_load(results.recipe_path(name).read_text())["threads"]
-    jobs = max(1, (os.cpu_count() or 1) // threads) if arguments.jobs is None else arguments.jobs
-    if jobs < 1:
-        raise UserError(f"--jobs {jobs} trains nothing; choose 1 or more")
+    jobs = arguments.jobs or max(1, (os.cpu_count() or 1) // threads)
     failed, done = [], 0
     for batch in pipeline.batches(name, study, pipeline.stale(pipeline.training(name, study))):
         print(f"training {len(batch.folders)} cells, {jobs} at once: {', '.join(batch.cells)}", flush=True)

@@ -6,13 +6,13 @@ highest validation accuracy.
 """
 
 import argparse
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from actgrad import config, datasets, files, results, tuning
+from actgrad import config, datasets, files, pipeline, results, tuning
 from actgrad.console import dataset_name, run_script
 from actgrad.errors import UserError
 
@@ -22,7 +22,6 @@ examples
   python src/tune.py data=digits activation=relu,snake recipe.learning_rate=0.001,0.01,0.1
   python src/tune.py data=cifar10 recipe.epochs=2 seed=0,1,2
 """
-TRAIN = [sys.executable, str(Path(__file__).with_name("train.py"))]
 
 
 def main() -> None:
@@ -34,18 +33,15 @@ def main() -> None:
     if datasets.load(config.data_config(name, [])).validation_split == "test":
         raise UserError(f"{name} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
     folder = Path("outputs", name, "tuning")
-    files.remove_folder(folder)
-    trials = subprocess.run([*TRAIN, "-m", f"data={name}", "experiment=tuning", *arguments.overrides], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    trials = subprocess.run([*pipeline.TRAIN, "-m", f"data={name}", "experiment=tuning", *arguments.overrides], check=False)
     if trials.returncode:
         raise UserError("the trials did not finish, see above; nothing was written")
     kept, target = results.tuning_path(name), config.CONF / "recipe" / f"{name}_{config.TUNED}.yaml"
     table = tuning.read(folder)
     if kept.is_file():
         table = tuning.merged(pd.read_csv(kept), table)
-    base = subprocess.run([*TRAIN, f"data={name}", "--cfg", "job", "--package", "recipe"], capture_output=True, text=True)
-    if base.returncode:
-        raise UserError(f"the recipe of {name} cannot be read, {base.stderr.strip().removeprefix('error: ')}")
-    recipe = tuning.recipe(name, base.stdout, table)
+    recipe = tuning.recipe(name, pipeline.composed_recipe(f"data={name}"), table)
     files.new_folder(str(kept.parent), "runs")
     files.write_bytes(kept, results.csv_bytes(table))
     files.write_bytes(target, recipe.encode())

@@ -8,7 +8,7 @@ import tensorflow as tf
 from actgrad import activations, gradients, lenet5, seeding, training
 from actgrad.config import Activation
 from actgrad.datasets import probe_batch
-from actgrad.gradients import Probe, TappedModel, unit_census
+from actgrad.gradients import Probe, TappedModel
 from actgrad.results import ACTIVATED_LAYERS, LAYERS
 
 
@@ -16,6 +16,10 @@ def batches(dataset, configuration, epoch: int = 1) -> tf.data.Dataset:
     images, labels = dataset.images["train"], dataset.labels["train"]
     order = seeding.order(configuration.seed, epoch, len(images))
     return training._batches(tf.constant(images), tf.constant(labels), order, configuration.recipe.batch_size)
+
+
+def unit_census(layer: keras.layers.Layer, z: tf.Tensor) -> tuple[np.ndarray, float]:
+    return gradients.unit_census(layer, z, activations.derivative(layer, z))
 
 
 def chain(weights: list[float], biases: list[float]) -> tuple[keras.Input, keras.KerasTensor]:
@@ -217,7 +221,7 @@ def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps
     built = activations.build(Activation(name="x", layer=layer))
     z = tf.ones((2, 3, 3, 4))
     assert unit_census(built, z)[1] == 0
-    assert gradients._slopes(built, tf.constant(gradients._grid(built, z.shape))).max() == 1
+    assert gradients._slopes(built, activations.derivative(built, tf.constant(gradients._grid(built, z.shape)))).max() == 1
 
 
 def test_layers_are_probed_in_their_order(trained):

@@ -171,6 +171,14 @@ def test_a_search_writes_a_recipe_that_the_pipeline_uses(project):
     assert len(client.search_runs([client.get_experiment_by_name("digits tuning").experiment_id], "tags.kind = 'cell'")) == 2
 
 
+@pytest.mark.slow
+def test_the_benchmark_measures_every_activation(project):
+    assert "activations on digits" in project.run("python", "benchmarks/activation_time.py", "data=digits", "--rounds", "1")
+    measured = json.loads((project.folder / "benchmarks" / "activation_time.json").read_text())["activations"]
+    assert set(measured) == {path.stem for path in (ROOT / "conf" / "activation").glob("*.yaml")}
+    assert all(row["layers_ms"] > 0 and row["step_ms"] > row["layers_ms"] for row in measured.values())
+
+
 def test_a_second_repro_does_nothing(project):
     assert project.stale() == set()
     assert "Data and pipelines are up to date." in project.run("dvc", "repro")

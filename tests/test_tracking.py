@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from actgrad import provenance, results, tracking, training
+from actgrad.config import Tracking
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT
@@ -279,12 +280,13 @@ def folder_of_cells(tracked, tmp_path, monkeypatch) -> Path:
     for (name, seed), result in tracked.items():
         result.write(tmp_path / "runs" / "digits" / f"{name}-{seed}")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which set_tracking_uri has set
     return tmp_path
 
 
 def publish(folder: Path) -> int:
     cells = {name: [(CellResult.read(path), path) for path in sorted((folder / "runs" / "digits").glob(f"{name}-*"))] for name in ("tanh", "relu")}
-    return tracking.publish(f"sqlite:///{folder}/mlflow.db", "digits", cells)
+    return tracking.publish(Tracking(enabled=True, uri=f"sqlite:///{folder}/mlflow.db", experiment="digits"), cells)
 
 
 def test_a_deleted_store_is_published_anew_and_a_second_time_changes_nothing(tracked, store, folder_of_cells):
@@ -349,9 +351,9 @@ def test_two_that_publish_at_once_make_no_doubles(folder_of_cells):
 
 
 def test_the_names_of_mlflow_s_experiments_are_those_that_training_uses(cell):
-    assert tracking.experiment_name("digits") == cell("data=digits").tracking.experiment
+    assert tracking.configured("digits").experiment == cell("data=digits").tracking.experiment
     for name in ("he", "tuned"):
-        assert tracking.experiment_name("digits", name) == cell("data=digits", f"experiment={name}").tracking.experiment
+        assert tracking.configured("digits", name).experiment == cell("data=digits", f"experiment={name}").tracking.experiment
 
 
 def test_a_training_that_fails_leaves_a_failed_run(client, run, cell, few_digits):

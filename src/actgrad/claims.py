@@ -91,16 +91,10 @@ def _keys(evidence: Evidence, *activations: str) -> tuple[str, ...]:
     return tuple(cell.key for name in activations for cell in evidence.cells[name])
 
 
-def _deltas(cell: CellResult, epoch: int) -> pd.Series:
-    rows = cell.probe[cell.probe["epoch"] == epoch]
-    return rows.set_index("layer")["delta_rms"]
-
-
 def _attenuation(cell: CellResult) -> float:
     """Decades by which delta shrinks from the output layer back to conv1, before any update."""
-    deltas = _deltas(cell, 0)
-    tiny = np.finfo(np.float32).tiny
-    return float(np.log10(max(deltas[LAYERS[-1]], tiny) / max(deltas[LAYERS[0]], tiny)))
+    output, conv1 = (max(_probed(cell, 0, layer, "delta_rms"), np.finfo(np.float32).tiny) for layer in (LAYERS[-1], LAYERS[0]))
+    return float(np.log10(output / conv1))
 
 
 def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:

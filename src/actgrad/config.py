@@ -14,7 +14,7 @@ from actgrad.errors import UserError
 CONF = Path(__file__).parents[2] / "conf"
 
 NO_EXPERIMENT = "none"
-"""conf/experiment's name for the study itself."""
+"""Where there is no experiment: the study itself."""
 
 TUNED = "tuned"
 """conf/experiment's name for learning rates that were searched for, and what the recipes that hold them end in."""
@@ -243,6 +243,11 @@ def activation_config(name: str, conf: Path = CONF) -> Activation:
 def model_config(name: str, conf: Path = CONF) -> Model:
     """The checked conf/model/<name>.yaml."""
     return parse(Model, _file("model", name, conf), f"conf/model/{name}.yaml: ")
+
+
+def recipe_config(name: str, conf: Path = CONF) -> Recipe:
+    """The checked conf/recipe/<name>.yaml, of one learning rate for all activations."""
+    return parse(Recipe, _file("recipe", name, conf), f"conf/recipe/{name}.yaml: ")
 
 
 def experiment(name: str, conf: Path = CONF) -> Experiment:

@@ -46,9 +46,14 @@ class Evidence:
         return {STUDY: self.cells, **self.experiments}
 
     @functools.cached_property
+    def pairs_under(self) -> pd.DataFrame:
+        """The paired comparisons of test accuracy in the study and in its experiments, as tables.pairs gives them."""
+        return tables.pairs(self.studies)
+
+    @property
     def pairs(self) -> pd.DataFrame:
-        """The study's paired comparison of test accuracy."""
-        return tables.paired(self.cells)
+        """The study's own of them."""
+        return self.pairs_under[self.pairs_under["experiment"] == STUDY]
 
     @classmethod
     def read(cls, dataset: str, study: Study) -> "Evidence":

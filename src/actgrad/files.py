@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,12 +43,6 @@ def replace_folder(folder: Path, content: Mapping[str, bytes]) -> None:
         if folder.exists():
             folder.replace(Path(new, "old"))
         Path(new, "new").replace(folder)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def sha256(path: Path) -> str:

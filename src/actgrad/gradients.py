@@ -93,11 +93,12 @@ class Probe:
             for layer, delta in zip(LAYERS, deltas, strict=True)
         ]
         for row, activation, z in zip(rows, self._activations, pre_activations, strict=False):
-            dead, saturated = unit_census(activation, z)
+            derivative = activations.derivative(activation, z)
+            dead, saturated = unit_census(activation, z, derivative)
             at_first = self._dead_at_first.setdefault(row["layer"], dead)
             row |= {
                 "units": len(dead),
-                "slope_ms": float(np.mean(np.square(_derivative(activation, z)))),
+                "slope_ms": float(np.mean(np.square(tf.cast(derivative, tf.float32).numpy()))),
                 **gains(self._outputs, row["layer"]),
                 "dead": int(dead.sum()),
                 "died": int((dead & ~at_first).sum()),
@@ -143,15 +144,16 @@ def gains(model: keras.Model, layer: str) -> dict[str, float]:
     return {"weight_gain": float("nan") if normalised else float(squared_norm / np.prod(inputs)), "pooling_gain": float(pooling)}
 
 
-def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> tuple[np.ndarray, float]:
+def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor, derivative: tf.Tensor) -> tuple[np.ndarray, float]:
     """Which units of an activation layer are dead, bool (units,), and the share of saturated activations, on given
-    pre-activations (examples, …, channels).
+    pre-activations (examples, …, channels) and the layer's derivative there.
 
     A unit of several pieces is as steep as its steepest piece.
     """
-    slopes = _slopes(layer, pre_activations)
+    slopes = _slopes(layer, derivative)
     everywhere = tuple(range(slopes.ndim - 1))
-    steepest = _slopes(layer, tf.constant(_grid(layer, pre_activations.shape), pre_activations.dtype)).max(axis=everywhere)
+    grid = tf.constant(_grid(layer, pre_activations.shape), pre_activations.dtype)
+    steepest = _slopes(layer, activations.derivative(layer, grid)).max(axis=everywhere)
     return slopes.max(axis=everywhere) == 0, float((slopes < SATURATION * steepest).mean())
 
 
@@ -164,12 +166,8 @@ def _grid(layer: keras.layers.Layer, shape: tf.TensorShape) -> np.ndarray:
     return grid
 
 
-def _slopes(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> np.ndarray:
+def _slopes(layer: keras.layers.Layer, derivative: tf.Tensor) -> np.ndarray:
     """|phi'(z)| of each unit: (examples, …, units)."""
-    slopes = np.abs(_derivative(layer, pre_activations))
+    slopes = np.abs(tf.cast(derivative, tf.float32).numpy())
     pieces = activations.pieces(layer)
     return slopes.reshape(*slopes.shape[:-1], slopes.shape[-1] // pieces, pieces).max(axis=-1)
-
-
-def _derivative(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> np.ndarray:
-    return tf.cast(activations.derivative(layer, pre_activations), tf.float32).numpy()

@@ -63,5 +63,5 @@ def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, Mapping[
     shared = [name for name in evidence.cells if all(name in cells for cells in compared.values())]
     if len(compared) < 2:
         return {}
-    rows = tables.pairs(compared).to_dict("records")
+    rows = evidence.pairs_under.to_dict("records")
     return {pair: {row["experiment"]: row for row in rows if (row["first"], row["second"]) == pair} for pair in itertools.combinations(shared, 2)}

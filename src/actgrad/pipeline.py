@@ -1,4 +1,4 @@
-"""The pipeline's training stages, trained by Hydra's launcher instead of one by one by DVC."""
+"""train.py as other scripts run it, and the pipeline's training stages, trained by Hydra's launcher instead of one by one by DVC."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from actgrad import config, results
 from actgrad.config import CONF, Study
 from actgrad.errors import UserError
 
-TRAIN = CONF.parent / "src" / "train.py"
+TRAIN = (sys.executable, str(CONF.parent / "src" / "train.py"))
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ def dvc(*arguments: str) -> str:
         said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.lower().startswith("error")]
         raise UserError(f"dvc {arguments[0]} failed: {' '.join(said).removeprefix('error: ').removeprefix('ERROR: ')}")
     return done.stdout
+
+
+def composed_recipe(*overrides: str) -> str:
+    """The recipe that train.py composes from these overrides, as YAML text.
+
+    Raises:
+        UserError: with train.py's own sentence, if it refuses them.
+    """
+    composed = subprocess.run([*TRAIN, *overrides, "--cfg", "job", "--package", "recipe"], capture_output=True, text=True)
+    if composed.returncode:
+        raise UserError(composed.stderr.strip().removeprefix("error: "))
+    return composed.stdout.strip() + "\n"
 
 
 def preparing(dataset: str, study: Study) -> list[str]:
@@ -97,7 +109,7 @@ def train(batch: Batch, jobs: int) -> list[Path]:
     """Train a batch, and commit those of its stages to DVC that have all their cells; returns the folders of cells that failed."""
     began = time.time_ns()
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}") if jobs > 1 else ()
-    subprocess.run([sys.executable, str(TRAIN), "-m", *launcher, *batch.overrides], check=False)
+    subprocess.run([*TRAIN, "-m", *launcher, *batch.overrides], check=False)
     missing = [folder for folder in batch.folders if not _written_since(began, folder / "metrics.json")]
     whole = [stage for stage, folders in batch.cells.items() if not set(folders) & set(missing)]
     if whole:

@@ -157,8 +157,8 @@ def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
     the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's kernel and bias, as the optimizer applied
     it: geometric mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it."""
     figure, panels = _panels(table, sharex=True, sharey=True)
-    for name, axes in panels.items():
-        _gradient_lines(axes, table[table["activation"] == name])
+    for axes, rows, _ in panels:
+        _gradient_lines(axes, rows)
     _layer_legend(figure)
     figure.supxlabel("optimizer step")
     figure.supylabel("L2 norm of the layer's gradient", fontsize=10)
@@ -197,8 +197,8 @@ def attenuation(table: pd.DataFrame, _: Evidence) -> Figure:
     agree, the loss has been explained; the distance from dotted to dashed is due to weights and pooling."""
     figure, panels = _panels(table, sharex=True, sharey=True)
     lines = (("attenuation", "-", "measured"), ("predicted", "--", "predicted"), ("derivative_factor", ":", "derivatives\nalone"))
-    for (name, axes), (colour, _) in zip(panels.items(), styles(list(panels)).values(), strict=True):
-        rows = table[(table["activation"] == name) & (table["layer"] != LAYERS[-1])]
+    for axes, every, colour in panels:
+        rows = every[every["layer"] != LAYERS[-1]]
         for column, line, label in lines:
             marker = "o" if column == "attenuation" else ""
             axes.plot(rows["layer"], rows[column], color=colour, linestyle=line, marker=marker, markersize=3.5, label=label)
@@ -263,8 +263,8 @@ def learning_rates(table: pd.DataFrame, evidence: Evidence) -> Figure:
     dashed vertical line the one that the study uses. A trial that diverged counts as 0."""
     figure, panels = _panels(table, sharex=True, sharey=True)
     chosen = tuning.best(evidence.trials).set_index("activation")["learning_rate"]
-    for (name, axes), (colour, _) in zip(panels.items(), styles(list(panels)).values(), strict=True):
-        rows = table[table["activation"] == name]
+    for axes, rows, colour in panels:
+        name = rows["activation"].iloc[0]
         _band(axes, rows, "learning_rate", {"color": colour})
         best = rows[rows["learning_rate"] == chosen[name]]
         axes.plot(best["learning_rate"], best["mean"], "o", color=colour)
@@ -320,13 +320,12 @@ def activations(table: pd.DataFrame, _: Evidence) -> Figure:
     """Coloured: the function. Dashed: its derivative, by automatic differentiation of the very layer that was trained, at initialisation. The
     derivative is the factor that a gradient is multiplied by on its way back. maxout is drawn along one of its pieces, the others at 0."""
     figure, panels = _panels(table, sharex=True)
-    for (name, axes), (colour, _) in zip(panels.items(), styles(list(panels)).values(), strict=True):
-        curve = table[table["activation"] == name]
+    for axes, curve, colour in panels:
         axes.plot(curve["z"], curve["value"], color=colour, label="function")
         axes.plot(curve["z"], curve["derivative"], color="#222222", linestyle="--", linewidth=1.2, label="derivative")
         axes.axhline(0, color="#999999", linewidth=0.6)
         axes.set_ylim(-1.6, 3.1)
-    next(iter(panels.values())).legend(loc="upper left", fontsize=8)
+    panels[0][0].legend(loc="upper left", fontsize=8)
     figure.supxlabel("pre-activation z")
     return figure
 
@@ -385,18 +384,20 @@ def cell_gradient_norms(cell: CellResult) -> Figure:
 # --- parts
 
 
-def _panels(table: pd.DataFrame, **shared: bool) -> tuple[Figure, dict[str, Axes]]:
-    """One panel an activation of the table, with its name as title."""
-    names = list(dict.fromkeys(table["activation"]))
-    columns = min(5, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(max(2.2 * columns, 4), 2.4 * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
-    for axes in grid[len(names) :]:
+def _panels(table: pd.DataFrame, **shared: bool) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, str]]]:
+    """One panel an activation of the table, with its name as title: its axes, its rows and its colour."""
+    colours = styles(list(dict.fromkeys(table["activation"])))
+    columns = min(5, len(colours))
+    lines = -(-len(colours) // columns)
+    figure = Figure(figsize=(max(2.2 * columns, 4), 2.4 * lines + 0.3), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, **shared).ravel()
+    for axes in grid[len(colours) :]:
         axes.set_visible(False)
-    for name, axes in zip(names, grid, strict=False):
+    panels = []
+    for axes, (name, (colour, _)) in zip(grid, colours.items(), strict=False):
         axes.set_title(_title(name))
-    return figure, dict(zip(names, grid, strict=False))
+        panels.append((axes, table[table["activation"] == name], colour))
+    return figure, panels
 
 
 def _by_activation(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:

@@ -253,8 +253,12 @@ def pairs(studies: Mapping[str, Cells]) -> pd.DataFrame:
 
 def paired(cells: Cells) -> pd.DataFrame:
     """Every pair of activations of one study, compared on the test accuracy after the last epoch."""
-    accuracy = {name: {cell.seed: cell.metrics["last"].get(results.TEST_ACCURACY) for cell in of_activation} for name, of_activation in cells.items()}
-    return statistics.paired(accuracy)
+    return statistics.paired({name: _test_accuracy(of_activation) for name, of_activation in cells.items()})
+
+
+def _test_accuracy(cells: Sequence[CellResult]) -> dict[int, float | None]:
+    """Seed -> test accuracy after the last epoch; None for a cell that diverged."""
+    return {cell.seed: cell.metrics["last"].get(results.TEST_ACCURACY) for cell in cells}
 
 
 def experiments(studies: Mapping[str, Cells]) -> pd.DataFrame:
@@ -276,7 +280,7 @@ def worse_when_tuned(studies: Mapping[str, Cells], tuned: str) -> list[str]:
     cells, others = next(iter(studies.values())), studies.get(tuned, {})
     worse = []
     for name in (name for name in cells if name in others):
-        ours, theirs = ({cell.seed: cell.metrics["last"].get(results.TEST_ACCURACY) for cell in of[name]} for of in (cells, others))
+        ours, theirs = _test_accuracy(cells[name]), _test_accuracy(others[name])
         both = [seed for seed in ours if None not in (ours[seed], theirs.get(seed))]
         if both and np.mean([theirs[seed] - ours[seed] for seed in both]) < 0:
             worse.append(name)

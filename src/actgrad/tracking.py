@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-import yaml
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that does not answer is given up after seconds; MLflow's own defaults hold a training up for minutes.
@@ -23,12 +22,13 @@ from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
+from mlflow.entities import Run as Entity
 from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
 
 from actgrad import plots, results, tables
-from actgrad.config import CONF, Config
+from actgrad.config import CONF, Config, Tracking, parse
 from actgrad.datasets import Dataset
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
@@ -57,7 +57,7 @@ class Run:
         self._logged: set[tuple[str, int]] = set()
         self._gradient_steps = set(thinned(steps))
         self._alive = config.tracking.enabled
-        self._waiting: list[Metric] = []
+        self._waiting: dict[tuple[str, int], float] = {}
         self._logged_at = 0.0
         self._attempt(self._start)
 
@@ -92,7 +92,7 @@ class Run:
 
     def _start(self) -> None:
         config = self._config
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
+        uri = address(config.tracking)
         mlflow.set_tracking_uri(uri)
         with alone(uri):
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
@@ -123,34 +123,28 @@ class Run:
             mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
 
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
-        last = result.metrics["last"]
-        self._queue({(name, result.metrics["steps"]): last[name] for name in results.TEST if name in last})
         self._log()
-        mlflow.set_tags(
-            {
-                "status": result.metrics["status"],
-                "config_sha256": sha256(folder / "config.yaml"),
-                "weights_sha256": result.metrics["weights_sha256"],
-            }
-        )
-        for name in results.FILES:
-            mlflow.log_artifact(str(folder / name))
-        for name, draw in FIGURES.items():
-            mlflow.log_figure(draw(result), name)
-        if not mlflow.get_run(mlflow.active_run().info.run_id).outputs.model_outputs:
+        run = mlflow.get_run(mlflow.active_run().info.run_id)
+        _complete(run, result, folder, self._logged)
+        if not run.outputs or not run.outputs.model_outputs:
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
 
     def _queue(self, metrics: dict[tuple[str, int], float]) -> None:
-        now = int(time.time() * 1000)
-        self._waiting += [Metric(name, value, now, step) for (name, step), value in metrics.items() if (name, step) not in self._logged]
+        self._waiting |= {at: value for at, value in metrics.items() if at not in self._logged}
         self._logged |= set(metrics)
 
     def _log(self) -> None:
-        run_id = mlflow.active_run().info.run_id
-        for start in range(0, len(self._waiting), BATCH):
-            mlflow.MlflowClient().log_batch(run_id, self._waiting[start : start + BATCH])
-        self._waiting, self._logged_at = [], time.monotonic()
+        _log(mlflow.active_run().info.run_id, self._waiting)
+        self._waiting, self._logged_at = {}, time.monotonic()
+
+
+def _log(run_id: str, metrics: Mapping[tuple[str, int], float]) -> None:
+    """Log values by metric name and step."""
+    now = int(time.time() * 1000)
+    entries = [Metric(name, value, now, step) for (name, step), value in metrics.items()]
+    for start in range(0, len(entries), BATCH):
+        mlflow.MlflowClient().log_batch(run_id, entries[start : start + BATCH])
 
 
 @contextmanager
@@ -256,7 +250,7 @@ def _parent(experiment: str, activation: str) -> str:
 # --- bringing a store in line with runs/
 
 
-def publish(store: str, experiment_name: str, cells: Mapping[str, Sequence[tuple[CellResult, Path]]]) -> int:
+def publish(tracking: Tracking, cells: Mapping[str, Sequence[tuple[CellResult, Path]]]) -> int:
     """Bring one MLflow experiment in line with the cells of a study or of an experiment, by activation, each with its folder.
 
     As often as you like, and several at once: what is there stays, what is missing is added, a second run of the same cell
@@ -266,10 +260,10 @@ def publish(store: str, experiment_name: str, cells: Mapping[str, Sequence[tuple
     Returns:
         How many runs were made or completed.
     """
-    mlflow.set_tracking_uri(store)
-    changed = 0
-    with alone(store):
-        experiment = mlflow.set_experiment(experiment_name).experiment_id
+    uri, changed = address(tracking), 0
+    mlflow.set_tracking_uri(uri)
+    with alone(uri):
+        experiment = mlflow.set_experiment(tracking.experiment).experiment_id
         for activation, of_activation in cells.items():
             parent = _parent(experiment, activation)
             changed += sum([_publish_cell(experiment, parent, result, folder) for result, folder in of_activation])
@@ -278,16 +272,51 @@ def publish(store: str, experiment_name: str, cells: Mapping[str, Sequence[tuple
 
 
 def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path) -> bool:
-    client, metrics, values = mlflow.MlflowClient(), result.metrics, tables.configuration(result)
+    client, values = mlflow.MlflowClient(), tables.configuration(result)
     runs = client.search_runs([experiment], f"tags.kind = 'cell' and tags.key = '{result.key}'")
-    same = [run for run in runs if run.data.tags.get("fingerprint") == metrics["fingerprint"]]
+    same = [run for run in runs if run.data.tags.get("fingerprint") == result.metrics["fingerprint"]]
     for run in runs:
         if run not in same and run.data.tags.get("superseded") != "true":
             client.set_tag(run.info.run_id, "superseded", "true")
     same.sort(key=lambda run: run.info.status == "FINISHED", reverse=True)  # the most complete first; else the newest
     for double in same[1:]:
         client.delete_run(double.info.run_id)
-    tags = {
+    run = same[0] if same else client.create_run(experiment, run_name=result.key, tags={MLFLOW_PARENT_RUN_ID: parent})
+    run_id = run.info.run_id
+    changed = _complete(run, result, folder, logged_steps(run_id))
+    if run.data.tags.get("superseded") != "false":
+        client.set_tag(run_id, "superseded", "false")
+    if not run.data.params:
+        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in flat(values).items()])
+    status = "FINISHED" if result.metrics["status"] == "finished" else "FAILED"
+    if run.info.status != status:
+        client.set_terminated(run_id, status)
+    return changed
+
+
+def _complete(run: Entity, result: CellResult, folder: Path, logged: Set[tuple[str, int]]) -> bool:
+    """Give a run what it lacks of a cell's tags, metrics (but those in `logged`), files and figures; returns whether it lacked any of the
+    metrics or files."""
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
+    for name, value in cell_tags(result, folder).items():
+        if run.data.tags.get(name) != value:
+            client.set_tag(run_id, name, value)
+    missing = {at: value for at, value in cell_metrics(result).items() if at not in logged}
+    _log(run_id, missing)
+    present = {file.path for file in client.list_artifacts(run_id)}
+    lacking = [name for name in results.FILES if name not in present]
+    for name in lacking:
+        client.log_artifact(run_id, str(folder / name))
+    for name, draw in FIGURES.items():
+        if name not in present:
+            client.log_figure(run_id, draw(result), name)
+    return bool(missing or lacking)
+
+
+def cell_tags(result: CellResult, folder: Path) -> dict[str, str]:
+    """Tag -> value of all that a finished cell's files say of it."""
+    metrics, values = result.metrics, tables.configuration(result)
+    return {
         "kind": "cell",
         "key": result.key,
         "fingerprint": metrics["fingerprint"],
@@ -301,31 +330,7 @@ def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path
         "status": metrics["status"],
         "config_sha256": sha256(folder / "config.yaml"),
         "weights_sha256": metrics["weights_sha256"],
-        "superseded": "false",
     }
-    run = same[0] if same else client.create_run(experiment, run_name=result.key, tags=tags | {MLFLOW_PARENT_RUN_ID: parent})
-    run_id, before = run.info.run_id, run.data.tags
-    for name, value in tags.items():
-        if before.get(name) != value:
-            client.set_tag(run_id, name, value)
-    missing = {at: value for at, value in cell_metrics(result).items() if at not in logged_steps(run_id)}
-    now = int(time.time() * 1000)
-    entries = [Metric(name, value, now, step) for (name, step), value in missing.items()]
-    for start in range(0, len(entries), BATCH):
-        client.log_batch(run_id, entries[start : start + BATCH])
-    if not run.data.params:
-        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in flat(values).items()])
-    present = {file.path for file in client.list_artifacts(run_id)}
-    lacking = [name for name in results.FILES if name not in present]
-    for name in lacking:
-        client.log_artifact(run_id, str(folder / name))
-    for name, draw in FIGURES.items():
-        if name not in present:
-            client.log_figure(run_id, draw(result), name)
-    status = "FINISHED" if metrics["status"] == "finished" else "FAILED"
-    if run.info.status != status:
-        client.set_terminated(run_id, status)
-    return bool(missing or lacking)
 
 
 def cell_metrics(result: CellResult) -> dict[tuple[str, int], float]:
@@ -355,21 +360,19 @@ def _aggregate(parent: str, cells: Sequence[CellResult]) -> None:
     if finished:
         for name in ("epoch", results.VAL_ACCURACY):
             found[f"best/{name}"] = float(np.mean([metrics["best"][name] for metrics in finished]))
-    before, now = client.get_run(parent).data.metrics, int(time.time() * 1000)
-    entries = [Metric(name, value, now, 0) for name, value in found.items() if before.get(name) != value]
-    if entries:
-        client.log_batch(parent, entries)
+    before = client.get_run(parent).data.metrics
+    _log(parent, {(name, 0): value for name, value in found.items() if before.get(name) != value})
 
 
-def store() -> str:
-    """The address of the MLflow store: MLFLOW_TRACKING_URI, or what conf/tracking says."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or OmegaConf.load(CONF / "tracking" / "mlflow.yaml").uri
+def address(tracking: Tracking) -> str:
+    """Of the MLflow store: MLFLOW_TRACKING_URI, or what the configuration says."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
 
 
-def experiment_name(dataset: str, experiment: str | None = None) -> str:
-    """The MLflow experiment of a dataset's study, or of one of its experiments, as conf/ says."""
-    files = [CONF / "tracking" / "mlflow.yaml", *([CONF / "experiment" / f"{experiment}.yaml"] if experiment else [])]
-    loaded = [yaml.safe_load(file.read_text()) for file in files]
-    named = [one.get("tracking", one).get("experiment") for one in loaded]
-    values = {"data": {"name": dataset}, "name": [name for name in named if name][-1]}
-    return OmegaConf.create(values).name
+def configured(dataset: str, experiment: str | None = None) -> Tracking:
+    """Where conf/ has the runs of a dataset's study, or of one of its experiments, logged."""
+    values = OmegaConf.load(CONF / "tracking" / "mlflow.yaml")
+    if experiment:
+        values = OmegaConf.merge(values, OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").get("tracking", {}))
+    whole = OmegaConf.create({"data": {"name": dataset}, "tracking": values})
+    return parse(Tracking, OmegaConf.to_container(whole, resolve=True)["tracking"])

@@ -62,8 +62,7 @@ def recipe(dataset: str, base: str, table: pd.DataFrame) -> str:
     rates = {row.activation: row.learning_rate for row in best(table).itertuples()}
     values = yaml.safe_load(base) | {"name": f"{dataset}_{TUNED}", "learning_rate": rates}
     head = (
-        f"# The recipe {yaml.safe_load(base)['name']} with the learning rate that reached the highest validation accuracy, of "
-        f"{table['learning_rate'].nunique()} tried for each activation\n# over {table['epochs'].max()} epochs: "
-        f"python src/tune.py data={dataset}; its trials are in {results.tuning_path(dataset)}.\n"
+        f"# The recipe {yaml.safe_load(base)['name']} with, for each activation, the learning rate of the highest validation accuracy\n"
+        f"# among the trials in {results.tuning_path(dataset)}: python src/tune.py data={dataset}.\n"
     )
     return head + yaml.safe_dump(values, sort_keys=False)
