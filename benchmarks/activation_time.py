@@ -138,7 +138,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release().partition('.')[0]}",
-    } | {package: version for package, version in provenance.versions().items() if package in ("python", "tensorflow", "keras")}
+    } | {name: value for name, value in provenance.environment().items() if name in ("python", "tensorflow", "keras")}
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = arguments.experiment.removeprefix("experiment=") if arguments.experiment else None
     listed = config.experiment(experiment).activations if experiment else []
+    name = dataset_name(arguments.dataset)
     text = pipeline.composed_recipe(*(argument for argument in vars(arguments).values() if argument))
+    config.check_tuned(experiment, name, yaml.safe_load(text)["name"])
     if experiment:
         text += yaml.safe_dump({"activations": [config.activation_config(name).model_dump() for name in listed]}, sort_keys=False)
-    target = results.recipe_path(dataset_name(arguments.dataset), experiment)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = results.recipe_path(name, experiment)
     files.write_bytes(target, text.encode())
 
 

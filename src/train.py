@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad import cells, config
-from actgrad.console import run_script
+from actgrad.console import refused, run_script
 from actgrad.errors import UserError
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
@@ -23,10 +23,10 @@ def train(composed: DictConfig) -> float:
     """Train, track and write one cell; returns its last validation accuracy, for sweepers."""
     try:
         return cells.train(config.cell_config(composed))
-    except UserError as error:
+    except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other cells, and raises this one again when they are done
-        sys.exit(f"error: {error}")  # here, because Hydra adds a line of its own to an exception
+        sys.exit(refused(error))  # here, because Hydra adds a line of its own to an exception
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from conftest import ROOT
 SRC = ROOT / "src"
 FLOORS = (
     ("errors", "files"),
-    ("config", "results", "datasets", "statistics", "provenance", "checkpoints", "console"),
+    ("config", "results", "datasets", "statistics", "provenance", "checkpoints", "console", "repository"),
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
@@ -29,7 +29,7 @@ OWNERS = {
     "statsmodels": {"statistics"},
     "tensorflow": {"activations", "affine", "depth", "seeding", "gradients", "training", "tracking"},
 }
-ONLOOKERS = {"console", "progress", "tracking", "plots"}  # no cell depends on them
+ONLOOKERS = {"console", "progress", "tracking", "plots", "repository"}  # no cell depends on them
 
 
 def modules() -> dict[str, ast.Module]:

@@ -57,7 +57,7 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metr
             "affine": {"folding_error": 0.5, "superposition_error": 0.2},
             "data_sha256": "0" * 64,
             "code_sha256": "1" * 64,
-            "versions": {"tensorflow": "2.21.0"},
+            "environment": {"tensorflow": "2.21.0"},
         }
         | metrics,
     )

@@ -6,12 +6,13 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from actgrad.files import write_bytes
+from actgrad.files import alone, write_bytes
 
 FOLDER = Path("checkpoints")
 
@@ -33,28 +34,44 @@ class Checkpoint:
     path: Path
     fingerprint: str
 
+    def alone(self) -> AbstractContextManager[None]:
+        """No other process trains this cell meanwhile: what a killed `dvc repro` has started may still be at work."""
+        return alone(self.path.with_suffix(".lock"), "trains the same cell")
+
+    def exists(self) -> bool:
+        """Whether a state of this fingerprint is kept."""
+        return self.path.is_file() and str(self._read("fingerprint").get("fingerprint")) == self.fingerprint
+
     def load(self) -> dict[str, np.ndarray] | None:
         """The state that `save` kept; None where there is none, or none to be used, which is said on stderr."""
         if not self.path.is_file():
             return None
-        try:
-            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        arrays = self._read()
+        if not arrays:
             return self._unused("it is damaged")
         if str(arrays.pop("fingerprint", "")) != self.fingerprint:
             return self._unused("configuration, data, code or packages are not those that it was made with")
         return arrays
 
+    def _read(self, *names: str) -> dict[str, np.ndarray]:
+        """These arrays of the file, or all; none if it is damaged."""
+        try:
+            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in names or file.files}
+        except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+            return {}
+
     def _unused(self, reason: str) -> None:
         sys.stderr.write(f"checkpoint: {self.path} is not used, {reason}; the cell starts from its beginning\n")
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
-        """Keep a state instead of the one before, in one step."""
+        """Keep a state instead of the one before, in one step. One that cannot be written costs no training, and is said on stderr."""
         buffer = io.BytesIO()
         np.savez(buffer, fingerprint=np.array(self.fingerprint), **state)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.path, buffer.getvalue())
+        try:
+            write_bytes(self.path, buffer.getvalue())
+        except OSError as error:
+            sys.stderr.write(f"checkpoint: {self.path} cannot be written ({error.strerror}); the training goes on, but this epoch is not kept\n")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -178,11 +178,7 @@ def cell_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
-    if values.get("experiment") == TUNED and not str(values["recipe"].get("name")).endswith(f"_{TUNED}"):
-        raise UserError(
-            f"experiment={TUNED} takes the recipe {values['data'].get('name')}_{TUNED}, written by src/tune.py, not {values['recipe'].get('name')}; "
-            f"leave recipe= away, or take {TUNED} out of the experiments of params.yaml"
-        )
+    check_tuned(values.get("experiment"), values["data"].get("name"), str(values["recipe"].get("name")))
     if isinstance(rates, dict):
         if activation not in rates:
             raise UserError(
@@ -191,6 +187,15 @@ def cell_config(composed: DictConfig) -> Config:
             )
         values["recipe"]["learning_rate"] = rates[activation]
     return parse(Config, values)
+
+
+def check_tuned(experiment: str | None, dataset: str, recipe: str) -> None:
+    """Raise UserError if the experiment `tuned` is to have a recipe that was not searched for."""
+    if experiment == TUNED and not recipe.endswith(f"_{TUNED}"):
+        raise UserError(
+            f"experiment={TUNED} takes the recipe {dataset}_{TUNED}, written by src/tune.py, not {recipe}; "
+            f"leave recipe= away, or take {TUNED} out of the experiments of params.yaml"
+        )
 
 
 def refusal(error: Exception) -> str:
@@ -267,21 +272,21 @@ def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     if not path.is_file():
         known = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
         raise UserError(f"{group}={name} is not known; known: {known}; a new one is a file conf/{group}/{name}.yaml")
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"conf/{group}/{name}.yaml is not YAML ({' '.join(str(error).split())}); mend it") from None
+    values = _yaml(path, f"conf/{group}/{name}.yaml")
     if not isinstance(values, dict):
         raise UserError(f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
     return values
+
+
+def _yaml(path: Path, shown: str) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise UserError(f"{shown} is not YAML of keys and values ({' '.join(str(error).split())}); mend it") from None
 
 
 def study(path: Path) -> Study:
     """The checked params.yaml."""
     if not path.is_file():
         raise UserError(f"{path} is missing; it lists datasets, activations, seeds and recipe of the study")
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-    except YAMLError as error:
-        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}); mend it") from None
-    return parse(Study, values, f"{path.name}: ")
+    return parse(Study, _yaml(path, str(path)), f"{path.name}: ")

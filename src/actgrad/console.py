@@ -16,21 +16,30 @@ class Terminated(KeyboardInterrupt):
 
 
 def run_script(main: Callable[[], None], afterwards: str = "start it again") -> None:
-    """Run an entry script; a UserError ends it with its sentence on stderr and exit code 1, Ctrl-C with 130, SIGTERM with 143.
+    """Run an entry script; a UserError, or a file that cannot be used, ends it with a sentence on stderr and exit code 1.
 
-    `afterwards` says what to do after an interruption.
+    Ctrl-C ends it with 130, SIGTERM with 143; `afterwards` says what to do after an interruption.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    except (UserError, OSError) as error:
+        sys.exit(refused(error))
     except Terminated:
         sys.stderr.write(f"terminated; {afterwards}\n")
         sys.exit(143)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; {afterwards}\n")
         sys.exit(130)
+
+
+def refused(error: UserError | OSError) -> str:
+    """What to say on stderr of an error that is the user's to mend; an error of another kind is raised again."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if error.filename is None:
+        raise error
+    return f"error: {error.filename} cannot be used ({error.strerror}); make room or get permission there, and start the same command again"
 
 
 def _terminate(*_: object) -> None:

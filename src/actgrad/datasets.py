@@ -1,8 +1,11 @@
 """Datasets: fetch, verify, read, split, store and load. Nothing that was downloaded is ever executed or unpacked to disk."""
 
+import bz2
 import gzip
 import io
 import lzma
+import mmap
+import re
 import sys
 import tarfile
 import zipfile
@@ -10,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +25,12 @@ if TYPE_CHECKING:
     import requests
 
 SPLITS = ("train", "val", "test")
-SMALLEST_SIDE = 4
+SMALLEST_SIDE, LARGEST_SIDE = 4, 1024
+GIB = 2**30
+MOST_BYTES, MOST_BYTES_OF_A_FILE, MOST_FILES = 4 * GIB, GIB // 4, 2_000_000
+"""What an archive may unpack to. The images are held in memory, and a small file can claim to hold terabytes."""
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's other formats are left out because reading some of them starts programs: EPS is drawn by Ghostscript."""
 LITTER = ("Thumbs.db", "desktop.ini")  # what file managers leave in folders of images
 WAYS_OUT = "bring the archive from another machine and give it with data.archive=PATH, or use the dataset that needs no download: data=digits"
 
@@ -67,7 +75,6 @@ def prepare(data: Data, target: Path) -> Dataset:
     buffer = io.BytesIO()
     arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
     np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str), made_from=np.array(_made_from(data)))
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, buffer.getvalue())
     return dataset
 
@@ -152,7 +159,6 @@ def _local(data: Data, path: Path) -> Path:
         )
     cached = _cached(data)
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(cached, path.read_bytes())
     except OSError as error:
         sys.stderr.write(f"note: {path} is used, but could not be kept in {cached.parent} for the next time ({error.strerror})\n")
@@ -206,10 +212,12 @@ def _read_digits() -> Dataset:
 
 def _read_cifar10_binary(source: Path) -> Dataset:
     """Records of one label byte and 3,072 pixel bytes: red, green and blue planes of 32x32, row by row."""
-    files = {member.name: content for member, content in _members(source)}
+    names = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+    wanted = {"batches.meta.txt", *names["train"], *names["test"]}
+    files = {member.name: content for member, content in _members(source, lambda path: path.name in wanted)}
     try:
         meta = files["batches.meta.txt"]
-        parts = {"train": [files[f"data_batch_{i}.bin"] for i in range(1, 6)], "test": [files["test_batch.bin"]]}
+        parts = {name: [files[batch] for batch in batches] for name, batches in names.items()}
     except KeyError as error:
         raise UserError(f"{source} holds no {error.args[0]}; it is not the binary version of CIFAR-10") from None
     images, labels = {}, {}
@@ -225,9 +233,14 @@ def _read_cifar10_binary(source: Path) -> Dataset:
 def _read_image_folder(source: Path) -> Dataset:
     """`<split>/<class>/<file>` at any depth of an archive or folder; classes are numbered in the order of their names."""
     found: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {}
+    size = 0
     for path, content in _members(source, _is_image_path):
         part, label = path.parts[-3], path.parts[-2]
-        found.setdefault(part, {}).setdefault(label, []).append((str(path), _decode(source, path, content)))
+        image = _decode(source, path, content)
+        size += image.size
+        if size > MOST_BYTES:
+            raise UserError(f"{source}: its images take more than {MOST_BYTES // GIB} GiB, and all are held in memory; choose fewer or smaller ones")
+        found.setdefault(part, {}).setdefault(label, []).append((str(path), image))
     if missing := [name for name in ("train", "test") if name not in found]:
         raise UserError(f"{source} has no images under {missing[0]}/<class>/; expected are train/<class>/<file> and test/<class>/<file>")
     class_names = sorted(set().union(*found.values()))
@@ -260,13 +273,17 @@ def _decode(source: Path, path: PurePosixPath, content: bytes) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise UserError(f"{source}: {path} is {_by(image.size[::-1])}; the largest that can be used is {_by((LARGEST_SIDE,) * 2)}, resize it")
             if image.mode.startswith(("I", "F")):
                 raise UserError(f"{source}: {path} has more than 8 bits a channel; convert it to 8 bits")
             return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except UserError:
+        raise
     except UnidentifiedImageError:
-        raise UserError(f"{source}: {path} cannot be read as an image (no known format); mend or remove it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source}: {path} cannot be read as an image (none of {', '.join(IMAGE_FORMATS)}); mend or remove it") from None
+    except Exception as error:  # a decoder fails in ways of its own on what is damaged
         raise UserError(f"{source}: {path} cannot be read as an image ({error}); mend or remove it") from None
 
 
@@ -274,7 +291,7 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
     """The wanted files of a folder, tar or zip archive, one by one, read into memory.
 
     Raises:
-        UserError: for an archive that is damaged, or that holds links, devices or names that point outside it.
+        UserError: for an archive that is damaged, that holds links, devices or names that point outside it, or that is a bomb.
     """
     if source.is_dir():
         for file in sorted(source.rglob("*")):
@@ -284,25 +301,62 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
         return
     try:
         if zipfile.is_zipfile(source):
+            _bounded(source, files=_zip_entries(source))
             with zipfile.ZipFile(source) as archive:
+                _bounded(source, sum(entry.file_size for entry in archive.infolist()))
                 for entry in archive.infolist():
                     path = _inside(source, entry.filename)
+                    _bounded(source, of_a_file=entry.file_size)
                     if wanted(path) and not entry.is_dir():
                         yield path, archive.read(entry)
         else:
-            with tarfile.open(source) as archive:
-                for member in archive:
+            with _uncompressed(source) as stream, tarfile.open(fileobj=_Bounded(source, stream), mode="r:") as archive:
+                for count, member in enumerate(archive, start=1):
+                    archive.members.clear()  # which would hold all of them at the end
                     path = _inside(source, member.name)
+                    _bounded(source, archive.offset, member.size, count)
                     if not (member.isfile() or member.isdir()):
                         raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
                     if wanted(path) and member.isfile():
                         yield path, archive.extractfile(member).read()
-                archive.fileobj.seek(archive.offset)
-                if archive.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                stream.seek(archive.offset)
+                if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                     raise EOFError  # a tar file ends in blocks of zeros; tarfile takes one that is cut between two members as whole
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, RuntimeError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
         raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
+
+
+def _bounded(source: Path, size: int = 0, of_a_file: int = 0, files: int = 0) -> None:
+    if size > MOST_BYTES or of_a_file > MOST_BYTES_OF_A_FILE or files > MOST_FILES:
+        raise UserError(
+            f"{source} unpacks to more than can be used: at most {MOST_BYTES // GIB} GiB in {MOST_FILES:,} files, "
+            f"none above {MOST_BYTES_OF_A_FILE // 2**20} MiB; do not use this archive, or make one of fewer or smaller images"
+        )
+
+
+def _zip_entries(source: Path) -> int:
+    """How many entries a zip has, at most: before zipfile, which reads all of them at once."""
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return sum(1 for _ in re.finditer(re.escape(zipfile.stringCentralDir), content))
+
+
+def _uncompressed(source: Path) -> IO[bytes]:
+    with source.open("rb") as file:
+        magic = file.read(3)
+    opener = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}.get(magic, open)
+    return opener(source, "rb")
+
+
+class _Bounded:
+    """A tar's stream that gives no more at once than a file may hold: the headers of a member can claim any size."""
+
+    def __init__(self, source: Path, stream: IO[bytes]):
+        self._source, self._stream, self.seek, self.tell = source, stream, stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        _bounded(self._source, of_a_file=size)
+        return self._stream.read(size)
 
 
 def _inside(source: Path, name: str) -> PurePosixPath:
@@ -319,9 +373,13 @@ def _read_npz(source: Path) -> Dataset:
 
 def _arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(source) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_BYTES:
+            raise UserError(f"{source} unpacks to more than {MOST_BYTES // GIB} GiB, and all of it is held in memory; choose fewer or smaller images")
         with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{source} is not an .npz of plain arrays ({error}); {remedy}") from None
 
 

@@ -53,7 +53,7 @@ def report(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: 
         study=STUDY,
         drawings={drawing.name: drawing for drawing in drawings},
         provenance={name: sorted({str(cell.metrics[name]) for cell in every}) for name in ("data_sha256", "code_sha256")},
-        versions=sorted({", ".join(f"{name} {version}" for name, version in cell.metrics["versions"].items()) for cell in every}),
+        environments=sorted({", ".join(f"{name} {value}" for name, value in cell.metrics["environment"].items()) for cell in every}),
     )
 
 

@@ -1,4 +1,4 @@
-"""What made a result, besides its configuration and data: the code and the packages."""
+"""What made a result, besides its configuration and data: the code, the packages and the CPU."""
 
 import hashlib
 import importlib.util
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import archspec.cpu
 
 CODE = (
     "activations",
@@ -29,18 +31,19 @@ CODE = (
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas")
 
 
-def fingerprint(deciding: Mapping[str, Any], data_sha256: str) -> str:
-    """One sha256 over all that decides a result: configuration, data, code and packages."""
+def fingerprint(deciding: Mapping[str, Any], data_sha256: str, code: str | None = None, made_in: Mapping[str, str] | None = None) -> str:
+    """One sha256 over all that decides a result: configuration, data, code (its code_sha256) and environment; the last two of this
+    process, unless they are given."""
     layer = layer_sha256(deciding["activation"]["layer"])
-    parts = {"configuration": deciding, "data": data_sha256, "code": code_sha256(), "layer": layer, "versions": versions()}
+    parts = {"configuration": deciding, "data": data_sha256, "code": code or code_sha256(), "layer": layer, "environment": made_in or environment()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def code_sha256() -> str:
-    """sha256 over the source of CODE."""
+def code_sha256(folder: Path = Path(__file__).parent) -> str:
+    """sha256 over the source of CODE, in the folder of this package or of another version of it."""
     digest = hashlib.sha256()
     for name in CODE:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        digest.update((folder / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
 
@@ -59,6 +62,6 @@ def layer_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Python and PACKAGES, with their versions."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+def environment() -> dict[str, str]:
+    """Python and PACKAGES, with their versions, and the instruction set of this CPU, by which TensorFlow chooses how it computes."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES} | {"cpu": archspec.cpu.host().name}

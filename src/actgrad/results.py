@@ -68,7 +68,7 @@ class CellResult:
         gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
         probe: one row per epoch (0 is before any update) and layer: epoch, step, and what gradients.Probe measures.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, last and best values, how far the network is from affine, checksums, versions.
+        metrics: status, epochs, last and best values, how far the network is from affine, checksums, environment.
     """
 
     config: str
@@ -90,7 +90,6 @@ class CellResult:
         """Write the files of the cell, each of them whole or not at all; metrics.json last, so that it means that all are there."""
         parquet = io.BytesIO()
         self.gradients.to_parquet(parquet, index=False)
-        folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "config.yaml", self.config.encode())
         write_bytes(folder / "history.csv", csv_bytes(self.history))
         write_bytes(folder / "gradients.parquet", parquet.getvalue())

@@ -1,12 +1,15 @@
 """MLflow runs: one per cell, under one parent per activation, in one experiment per dataset."""
 
+import functools
+import hashlib
 import os
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import keras
 import numpy as np
@@ -18,18 +21,21 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
-from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
 from mlflow.entities import Run as Entity
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
+from sqlalchemy.exc import SQLAlchemyError
 
-from actgrad import plots, results, tables
+from actgrad import files, plots, repository, results, tables
 from actgrad.config import CONF, Config, Tracking, parse
 from actgrad.datasets import Dataset
+from actgrad.errors import UserError
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from actgrad.statistics import estimate
@@ -37,11 +43,13 @@ from actgrad.training import Epoch
 
 GRADIENT_POINTS = 200
 BATCH = 1000
-LIVE = 2.0
-"""Seconds between two writes to the store while a cell trains."""
+LIVE, LONGEST_WAIT = 2.0, 60.0
+"""Seconds: between two writes to the store while a cell trains; for another process that uses the same store."""
 FIGURES = {"learning_curves.png": plots.cell_learning_curves, "gradient_norms.png": plots.cell_gradient_norms}
-DECIDING = ("src", "conf", "requirements.lock")
-"""What of the repository decides a result."""
+PATCH = "git_diff.patch"
+"""The file of a run that holds what differed from its commit."""
+FAILURES = (MlflowException, SQLAlchemyError, OSError, UserError)
+"""What a store, or the way to it, can end in."""
 
 
 class Run:
@@ -87,8 +95,10 @@ class Run:
             self._alive = False
             with suppress(Exception):  # the next cell of this process is to start a run of its own
                 mlflow.end_run("FAILED")
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            sys.stderr.write(f"tracking: {self._config.key} is no longer logged to MLflow ({reason}); its training goes on\n")
+            sys.stderr.write(
+                f"tracking: {self._config.key} is no longer logged to MLflow ({_reason(error)}); its training goes on, "
+                "and what is missing can be added with python src/publish.py\n"
+            )
 
     def _start(self) -> None:
         config = self._config
@@ -115,17 +125,24 @@ class Run:
                 "validation_split": self._dataset.validation_split,
                 "data_sha256": self._dataset.sha256,
                 "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
-                **git_state(),
             }
         )
+        self._log_commit()
         source = CodeDatasetSource({"source": config.data.source})
         if not run.inputs.dataset_inputs:
             mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
 
+    def _log_commit(self) -> None:
+        if (commit := repository.commit()) is None or (patch := repository.difference()) is None:
+            return
+        mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})
+        if patch:
+            mlflow.log_text(patch, PATCH)
+
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
-        self._log()
         run = mlflow.get_run(mlflow.active_run().info.run_id)
-        _complete(run, result, folder, self._logged)
+        with alone(mlflow.get_tracking_uri()):  # publish.py may be completing the same run
+            _complete(run, result, folder, logged_steps(run.info.run_id))
         if not run.outputs or not run.outputs.model_outputs:
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
@@ -202,27 +219,30 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
     return items
 
 
-def git_state(project: Path = CONF.parent) -> dict[str, str]:
-    """Tags git_commit, and git_dirty: whether code or configuration differ from that commit; none outside a repository."""
-
-    def git(*command: str) -> str:
-        return subprocess.run(["git", *command], cwd=project, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *DECIDING)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
-
-
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """No other process makes tables, experiments or parents in a local store meanwhile: two that make them at once fail."""
-    if not uri.startswith("sqlite:///"):
+    """No other process of this machine makes tables, experiments, parents or doubles in the store meanwhile."""
+    local = uri.startswith("sqlite:///")
+    store = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    lock = (
+        store.with_name(f"{store.name}.lock")
+        if local
+        else Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock")
+    )
+    with files.alone(lock, "uses the MLflow store", LONGEST_WAIT):
+        if local and not store.exists():
+            _make(store)
         yield
-        return
-    with FileLock(uri.removeprefix("sqlite:///") + ".lock", timeout=60):
-        yield
+
+
+def _make(store: Path) -> None:
+    """Make a local store in one step: MLflow cannot go on with one whose making was interrupted."""
+    unfinished = store.with_name(f".{store.name}.{os.getpid()}{files.UNFINISHED}")
+    try:
+        SqlAlchemyStore(f"sqlite:///{unfinished}", "./mlruns").engine.dispose()
+        unfinished.replace(store)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _find(experiment: str, query: str) -> str | None:
@@ -261,13 +281,22 @@ def publish(tracking: Tracking, cells: Mapping[str, Sequence[tuple[CellResult, P
         How many runs were made or completed.
     """
     uri, changed = address(tracking), 0
-    mlflow.set_tracking_uri(uri)
-    with alone(uri):
-        experiment = mlflow.set_experiment(tracking.experiment).experiment_id
+    try:
+        mlflow.set_tracking_uri(uri)
+        with alone(uri):
+            experiment = mlflow.set_experiment(tracking.experiment).experiment_id
         for activation, of_activation in cells.items():
-            parent = _parent(experiment, activation)
-            changed += sum([_publish_cell(experiment, parent, result, folder) for result, folder in of_activation])
-            _aggregate(parent, [result for result, _ in of_activation])
+            with alone(uri):
+                parent = _parent(experiment, activation)
+            for result, folder in of_activation:
+                with alone(uri):  # one cell at a time, so that trainings that start meanwhile need not wait long
+                    changed += _publish_cell(experiment, parent, result, folder)
+            with alone(uri):
+                _aggregate(parent, [result for result, _ in of_activation])
+    except FAILURES as error:
+        raise UserError(
+            f"the MLflow store {_shown(uri)} cannot be used ({_reason(error)}); mend that and start the same command again, what was published stays"
+        ) from None
     return changed
 
 
@@ -286,6 +315,9 @@ def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path
     changed = _complete(run, result, folder, logged_steps(run_id))
     if run.data.tags.get("superseded") != "false":
         client.set_tag(run_id, "superseded", "false")
+    if "git_commit" not in run.data.tags and (commit := _commit_of(folder, result)):
+        client.set_tag(run_id, "git_commit", commit)
+        client.set_tag(run_id, "git_dirty", "false")
     if not run.data.params:
         client.log_batch(run_id, params=[Param(name, str(value)) for name, value in flat(values).items()])
     status = "FINISHED" if result.metrics["status"] == "finished" else "FAILED"
@@ -311,6 +343,15 @@ def _complete(run: Entity, result: CellResult, folder: Path, logged: Set[tuple[s
         if name not in present:
             client.log_figure(run_id, draw(result), name)
     return bool(missing or lacking)
+
+
+def _commit_of(folder: Path, result: CellResult) -> str | None:
+    """The commit that holds a published result, if it holds the code that made it too."""
+    held = repository.commit_of(folder / "metrics.json") or repository.commit_of(Path("dvc.lock"))
+    return held if held and _code_sha256(held) == result.metrics["code_sha256"] else None
+
+
+_code_sha256 = functools.cache(repository.code_sha256)
 
 
 def cell_tags(result: CellResult, folder: Path) -> dict[str, str]:
@@ -366,7 +407,19 @@ def _aggregate(parent: str, cells: Sequence[CellResult]) -> None:
 
 def address(tracking: Tracking) -> str:
     """Of the MLflow store: MLFLOW_TRACKING_URI, or what the configuration says."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
+    patient = uri.startswith("sqlite:///") and "?" not in uri
+    return f"{uri}?timeout={LONGEST_WAIT:g}" if patient else uri  # else SQLite gives up after 5 seconds when many write at once
+
+
+def _shown(text: str) -> str:
+    """A text without the name and password that the store's address may hold."""
+    secret, at, _ = urlsplit(mlflow.get_tracking_uri()).netloc.rpartition("@")
+    return text.replace(secret + at, "") if at else text
+
+
+def _reason(error: Exception) -> str:
+    return _shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))
 
 
 def configured(dataset: str, experiment: str | None = None) -> Tracking:

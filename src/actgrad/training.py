@@ -210,7 +210,7 @@ def _result(config: Config, dataset: Dataset, curve: pd.DataFrame, epochs: list[
         "weights_sha256": weights_sha256(model),
         "fingerprint": provenance.fingerprint(config.deciding(), dataset.sha256),
         "code_sha256": provenance.code_sha256(),
-        "versions": provenance.versions(),
+        "environment": provenance.environment(),
     }
     if len(finished) < config.recipe.epochs:
         metrics["status"] = "diverged"

@@ -1,0 +1,68 @@
+"""What git knows of this project: the commit, what differs from it, and the code of an earlier one."""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+from actgrad import provenance
+from actgrad.config import CONF
+
+PROJECT = CONF.parent
+DECIDING = ("src", "conf", "requirements.lock")
+"""What of the repository decides a result."""
+
+
+def commit(project: Path = PROJECT) -> str | None:
+    """The commit that is checked out; None outside a repository."""
+    return _line(_git(project, "rev-parse", "HEAD"))
+
+
+def difference(project: Path = PROJECT) -> str | None:
+    """What of DECIDING differs from the commit, new files included, as `git apply` takes it; empty if nothing, None outside a repository."""
+    present = [name for name in DECIDING if (project / name).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}  # the user's own stays as it is
+        if _git(project, "read-tree", "HEAD", **index) is None or (present and _git(project, "add", "--all", "--", *present, **index) is None):
+            return None
+        return _git(project, "diff", "--cached", "--binary", "HEAD", "--", *DECIDING, **index)
+
+
+def commit_of(path: Path, project: Path = PROJECT) -> str | None:
+    """The last commit that changed a file; None if the file differs from it, or is not in git."""
+    if _git(project, "diff", "--quiet", "HEAD", "--", str(path)) is None:
+        return None
+    return _line(_git(project, "log", "-1", "--format=%H", "--", str(path)))
+
+
+def code_sha256(commit: str, patch: str = "", project: Path = PROJECT) -> str | None:
+    """provenance.code_sha256 of a commit, with a patch applied to it; None if there is no such commit, or the patch does not fit it."""
+    archived = subprocess.run(["git", "archive", commit, "src/actgrad"], cwd=project, capture_output=True)
+    if archived.returncode:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=BytesIO(archived.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+        if patch:
+            Path(folder, "patch").write_text(patch)
+            if _git(Path(folder), "apply", "--include=src/actgrad/*", "patch", GIT_CEILING_DIRECTORIES=str(Path(folder).parent)) is None:
+                return None
+        try:
+            return provenance.code_sha256(Path(folder, "src", "actgrad"))
+        except FileNotFoundError:  # a commit of other modules
+            return None
+
+
+def _git(folder: Path, *command: str, **environment: str) -> str | None:
+    """What a git command prints; None if it fails, or there is no git."""
+    try:
+        done = subprocess.run(["git", *command], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout
+
+
+def _line(printed: str | None) -> str | None:
+    return (printed or "").strip() or None

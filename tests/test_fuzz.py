@@ -1,0 +1,212 @@
+"""Whatever an archive, a checkpoint or a configuration holds, it is used or refused with a sentence; nothing else happens.
+
+FUZZ in the environment is the number of inputs a reader gets; `make fuzz` gives many.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+
+from actgrad import config, datasets
+from actgrad.checkpoints import Checkpoint
+from actgrad.config import Data
+from actgrad.errors import UserError
+from conftest import NAMES, ROOT, image_set
+
+INPUTS = int(os.environ.get("FUZZ", "300"))
+many = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=INPUTS <= 300, suppress_health_check=list(HealthCheck))
+some = settings(many, max_examples=max(1, INPUTS // 10))
+
+
+def image_folder() -> dict[str, bytes]:
+    """Two classes of two images a split, each as another kind of file."""
+    found = {}
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            for kind, image in zip(("png", "jpeg"), image_set(2), strict=True):
+                buffer = io.BytesIO()
+                Image.fromarray(image).save(buffer, kind)
+                found[f"{split}/{label}/{kind}.{kind}"] = buffer.getvalue()
+    return found
+
+
+def cifar() -> dict[str, bytes]:
+    record = bytes([1]) + bytes(3072)
+    return {"batches.meta.txt": b"cat\ndog\n", **{name: record for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]}}
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(content), {"comment": "a"}
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def packed(files: dict[str, bytes], compression: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def npz(save: Callable) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, x_train=image_set(4), y_train=np.array([0, 1, 0, 1]), x_test=image_set(2), y_test=np.array([0, 1]), class_names=["cat", "dog"])
+    return buffer.getvalue()
+
+
+def same(content: bytes) -> bytes:
+    return content
+
+
+ARCHIVES = {  # format, what is spoilt, and what is done to it afterwards
+    "tar": ("image_folder", tar(image_folder()), same),
+    "tar inside gz": ("image_folder", tar(image_folder()), gzip.compress),
+    "gz": ("image_folder", gzip.compress(tar(image_folder())), same),
+    "bz2": ("image_folder", bz2.compress(tar(image_folder())), same),
+    "xz": ("image_folder", lzma.compress(tar(image_folder())), same),
+    "zip, stored": ("image_folder", packed(image_folder(), zipfile.ZIP_STORED), same),
+    "zip, deflated": ("image_folder", packed(image_folder(), zipfile.ZIP_DEFLATED), same),
+    "zip, bzip2": ("image_folder", packed(image_folder(), zipfile.ZIP_BZIP2), same),
+    "zip, lzma": ("image_folder", packed(image_folder(), zipfile.ZIP_LZMA), same),
+    "CIFAR-10": ("cifar10_binary", tar(cifar()), same),
+    "npz": ("npz", npz(np.savez), same),
+    "npz, compressed": ("npz", npz(np.savez_compressed), same),
+}
+
+
+@st.composite
+def spoilt(draw, content: bytes) -> bytes:
+    """Some bytes of these changed, cut out, doubled, or put in."""
+    new = bytearray(content)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, max(0, len(new) - 1)))
+        kind, size = draw(st.sampled_from(["flip", "number", "cut", "double", "insert", "end"])), draw(st.integers(1, 600))
+        if kind == "flip" and new:
+            new[at] ^= draw(st.integers(1, 255))
+        elif kind == "number":  # a size, a count or an offset
+            new[at : at + 4] = draw(st.sampled_from([b"\xff\xff\xff\xff", b"\0\0\0\0", b"7777", b"\xff\xff\xff\x7f", b"9999"]))
+        elif kind == "cut":
+            del new[at : at + size]
+        elif kind == "double":
+            new[at:at] = new[at : at + size]
+        elif kind == "insert":
+            new[at:at] = draw(st.binary(min_size=1, max_size=20))
+        else:
+            del new[at:]
+    return bytes(new)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_fuzz_archive(kind, tmp_path):
+    form, content, finish = ARCHIVES[kind]
+    source = tmp_path / "archive"
+    data = Data(name="pets", format=form, archive=str(source), val_size=0)
+    source.write_bytes(finish(content))
+    assert set(datasets.prepare(data, tmp_path / "out.npz").class_names) == {"cat", "dog"}
+
+    @many
+    @given(spoilt(content))
+    def read(new):
+        source.write_bytes(finish(new))
+        try:
+            dataset = datasets.prepare(data, tmp_path / "out.npz")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert dataset.images["train"].dtype == np.uint8
+
+    read()
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "out.npz"}
+
+
+@many
+@given(data=st.data())
+def test_fuzz_checkpoint(data, tmp_path_factory):
+    checkpoint = Checkpoint(tmp_path_factory.getbasetemp() / "fuzzed" / "c.npz", "f")
+    checkpoint.save({"norms": np.zeros((3, 5), np.float32), "epochs": np.array("[]")})
+    checkpoint.path.write_bytes(data.draw(spoilt(checkpoint.path.read_bytes())))
+    checkpoint.exists()
+    checkpoint.load()
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=10)
+
+
+@pytest.mark.parametrize("schema", [config.Data, config.Activation, config.Model, config.Recipe, config.Tracking, config.Study, config.Config])
+def test_fuzz_schema(schema):
+    keys = st.sampled_from(list(schema.model_fields))
+
+    @many
+    @given(st.dictionaries(keys | st.text(max_size=8), TREES) | TREES)
+    def read(values):
+        try:
+            assert isinstance(config.parse(schema, values), schema)
+        except UserError as error:
+            assert str(error)
+
+    read()
+
+
+YAML = st.text(alphabet=st.sampled_from("abc:-[]{}#&*!|>'\"%@`, \n\t012.${}"), max_size=60) | st.text(max_size=60)
+
+
+@many
+@given(YAML)
+def test_fuzz_params_yaml(text):
+    path = Path(os.environ["PYTEST_FUZZ_FOLDER"], "params.yaml")
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        config.study(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("PYTEST_FUZZ_FOLDER", str(tmp_path_factory.getbasetemp()))
+
+
+@many
+@given(st.sampled_from([f"data.{key}" for key in Data.model_fields] + ["data", "x"]), YAML)
+def test_fuzz_download_override(key, value):
+    try:
+        config.data_config("digits", [f"{key}={value}"])
+    except UserError as error:
+        assert str(error)
+
+
+KEYS = [f"{group}.{key}" for group in ("recipe", "model", "data", "activation") for key in ("name", "config", "epochs", "layer", "filters", "sha256")]
+CHOICES = [f"{group}={name}" for group in ("activation", "data", "recipe", "experiment") for name in NAMES[group]]
+
+
+@some
+@given(st.lists(st.sampled_from(CHOICES) | st.builds("{}={}".format, st.sampled_from([*KEYS, "seed", "run_dir"]), YAML), min_size=1, max_size=4))
+def test_fuzz_overrides_of_train(overrides):
+    try:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config.cell_config(compose("config", config.overrides(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:  # which train.py hands to refusal
+        assert config.refusal(error)
+    except UserError as error:
+        assert str(error)
