@@ -2,12 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 PORT ?= 5000
-DATA ?= cifar10_jpeg
 SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 
-.PHONY: help demo study bench test test-slow lint lock ui clean
+.PHONY: help demo study verify bench test test-slow faults audit lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -30,8 +29,11 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going
 
+verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
+	python src/verify.py data=$(or $(DATA),digits)
+
 bench: $(READY)  ## measure what each activation costs on this machine, on data/cifar10_jpeg.npz (another: make bench DATA=digits)
-	python benchmarks/activation_time.py data=$(DATA)
+	python benchmarks/activation_time.py data=$(or $(DATA),cifar10_jpeg)
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
@@ -41,6 +43,12 @@ test: $(READY)  ## run the tests
 
 test-slow: $(READY)  ## run the tests that `make test` leaves out
 	python -m pytest -m slow
+
+faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
+	KILLS=$(or $(KILLS),10) FUZZ=$(or $(FUZZ),3000) python -m pytest -m fault --table docs/faults.md
+
+audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks pypi.org
+	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

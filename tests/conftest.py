@@ -1,6 +1,8 @@
 """The real configuration, shrunk; the real digits; one trained cell to look at."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import numpy as np
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from actgrad import config, datasets
@@ -22,6 +25,107 @@ ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe")
 NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in (*GROUPS, "experiment")}
 SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.threads=2", "run_dir=unused"]
+
+
+PARTS = ("conf", "src", "benchmarks", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "experiments": ["he"], "recipe": "default"}
+
+
+class Project:
+    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; one experiment, of one cell."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for part in PARTS:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
+        self.edit("conf/recipe/digits.yaml", "epochs: 12", "epochs: 1")
+        self.edit("conf/experiment/he.yaml", 'activation: "linear,sigmoid,tanh,relu", seed: "0,1,2"', 'activation: relu, seed: "0"')
+        self.run("git", "init", "-q")
+        self.commit("start")
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command as a user with the environment activated would, and return all that it prints."""
+        done = self.start(*command)
+        printed, _ = done.communicate()
+        assert not check or done.returncode == 0, printed
+        return printed
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "a"), ("EMAIL", "a@b"))}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST"))} | who | {"PATH": path} | environment
+        return subprocess.Popen(
+            command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert text.count(old) == 1, (name, old)
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def stale(self) -> set[str]:
+        """The stages that `dvc repro` would run, by their own dependencies."""
+        return set(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))
+
+    def undo(self) -> None:
+        self.run("git", "checkout", "--", ".")
+        self.run("git", "clean", "-fdq")
+        self.run("dvc", "checkout", "-q")
+
+
+# --- the table of faults: what each test that is marked `fault` expects, and what it saw
+
+
+def fault(name: str, expected: str) -> pytest.MarkDecorator:
+    """Marks a test that lets a fault happen; what it saw goes into the table that --table writes."""
+    return pytest.mark.fault(name, expected)
+
+
+@pytest.fixture
+def seen(request) -> Callable[[str], None]:
+    """Notes what was seen, for the table; nothing in it may differ from run to run."""
+
+    def note(text: str, fault: str | None = None) -> None:
+        marker = request.node.get_closest_marker("fault")
+        request.node.user_properties.append(("fault", (fault or marker.args[0], marker.args[1], text)))
+
+    return note
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--table", metavar="FILE", help="write what the tests of faults expected and saw as a table, if all passed")
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    if not (target := config.getoption("table")):
+        return
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error") or terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line(f"{target} is left as it was: not all tests ran and passed")
+        return
+    rows = [value for report in terminalreporter.stats.get("passed", []) for name, value in report.user_properties if name == "fault"]
+    cells = [" | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) for row in rows]
+    Path(target).write_text(TABLE + "".join(f"| {row} |\n" for row in cells))
+    terminalreporter.write_line(f"{target}: {len(rows)} faults")
+
+
+TABLE = """\
+# Faults, and what came of them
+
+Each line is a fault that a test made happen, with the real parts: TensorFlow, DVC, MLflow, a disk that is full. `make faults` runs them and
+writes this file, if none failed.
+
+| fault | expected | seen |
+| --- | --- | --- |
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,7 +47,7 @@ def image_folder() -> dict[str, bytes]:
 
 def cifar() -> dict[str, bytes]:
     record = bytes([1]) + bytes(3072)
-    return {"batches.meta.txt": b"cat\ndog\n", **{name: record for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]}}
+    return {"batches.meta.txt": b"cat\ndog\n", **dict.fromkeys([f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"], record)}
 
 
 def tar(files: dict[str, bytes]) -> bytes:

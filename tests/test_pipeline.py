@@ -1,68 +1,17 @@
 """The pipeline through DVC, on a shrunk study, in a copy of the repository."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT
+from conftest import ROOT, STUDY, Project
 
-PARTS = ("conf", "src", "benchmarks", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
-STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "experiments": ["he"], "recipe": "default"}
 CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0", "experiment@digits-he"}
 RECIPES = {"recipe@digits", "experiment_recipe@digits-he"}
-
-
-class Project:
-    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; one experiment, of one cell."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for part in PARTS:
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(ROOT / part, folder / part)
-        (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
-        self.edit("conf/recipe/digits.yaml", "epochs: 12", "epochs: 1")
-        self.edit("conf/experiment/he.yaml", 'activation: "linear,sigmoid,tanh,relu", seed: "0,1,2"', 'activation: relu, seed: "0"')
-        self.run("git", "init", "-q")
-        self.commit("start")
-
-    def run(self, *command: str, check: bool = True) -> str:
-        """Run a command as a user with the environment activated would, and return all that it prints."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "a"), ("EMAIL", "a@b"))}
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST"))}
-        done = subprocess.run(command, cwd=self.folder, env=env | who | {"PATH": path}, capture_output=True, text=True)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        text = (self.folder / name).read_text()
-        assert text.count(old) == 1, (name, old)
-        (self.folder / name).write_text(text.replace(old, new))
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "-q", "-m", message)
-
-    def stale(self) -> set[str]:
-        """The stages that `dvc repro` would run, by their own dependencies."""
-        return set(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))
-
-    def undo(self) -> None:
-        self.run("git", "checkout", "--", ".")
-        self.run("git", "clean", "-fdq")
-        self.run("dvc", "checkout", "-q")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -108,7 +109,7 @@ class Run:
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
             if before := _find(experiment, f"tags.fingerprint = '{self._fingerprint}' and tags.key = '{config.key}'"):
                 run = mlflow.start_run(run_id=before)
-                self._logged = logged_steps(before)
+                self._logged = set(logged_values(before))
             else:
                 parent = _parent(experiment, config.activation.name)
                 run = mlflow.start_run(run_name=config.key, parent_run_id=parent, tags={"fingerprint": self._fingerprint, "key": config.key})
@@ -142,7 +143,7 @@ class Run:
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         with alone(mlflow.get_tracking_uri()):  # publish.py may be completing the same run
-            _complete(run, result, folder, logged_steps(run.info.run_id))
+            _complete(run, result, folder, set(logged_values(run.info.run_id)))
         if not run.outputs or not run.outputs.model_outputs:
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
@@ -219,18 +220,18 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
     return items
 
 
+def local(uri: str) -> Path | None:
+    """The file of a store that is one."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
     """No other process of this machine makes tables, experiments, parents or doubles in the store meanwhile."""
-    local = uri.startswith("sqlite:///")
-    store = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    lock = (
-        store.with_name(f"{store.name}.lock")
-        if local
-        else Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock")
-    )
-    with files.alone(lock, "uses the MLflow store", LONGEST_WAIT):
-        if local and not store.exists():
+    store = local(uri)
+    name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(uri.encode()).hexdigest()[:16]}")
+    with files.alone(name.with_name(f"{name.name}.lock"), "uses the MLflow store", LONGEST_WAIT):
+        if store and not store.exists():
             _make(store)
         yield
 
@@ -251,10 +252,10 @@ def _find(experiment: str, query: str) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def logged_steps(run_id: str) -> set[tuple[str, int]]:
-    """(metric name, step) of every value that a run has."""
+def logged_values(run_id: str) -> dict[tuple[str, int], float]:
+    """(metric name, step) -> value of all that a run has."""
     client = mlflow.MlflowClient()
-    return {(name, one.step) for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)}
+    return {(name, one.step): one.value for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)}
 
 
 def _parent(experiment: str, activation: str) -> str:
@@ -312,7 +313,7 @@ def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path
         client.delete_run(double.info.run_id)
     run = same[0] if same else client.create_run(experiment, run_name=result.key, tags={MLFLOW_PARENT_RUN_ID: parent})
     run_id = run.info.run_id
-    changed = _complete(run, result, folder, logged_steps(run_id))
+    changed = _complete(run, result, folder, set(logged_values(run_id)))
     if run.data.tags.get("superseded") != "false":
         client.set_tag(run_id, "superseded", "false")
     if "git_commit" not in run.data.tags and (commit := _commit_of(folder, result)):
@@ -335,7 +336,7 @@ def _complete(run: Entity, result: CellResult, folder: Path, logged: Set[tuple[s
             client.set_tag(run_id, name, value)
     missing = {at: value for at, value in cell_metrics(result).items() if at not in logged}
     _log(run_id, missing)
-    present = {file.path for file in client.list_artifacts(run_id)}
+    present = _file_names(run_id)
     lacking = [name for name in results.FILES if name not in present]
     for name in lacking:
         client.log_artifact(run_id, str(folder / name))
@@ -403,6 +404,78 @@ def _aggregate(parent: str, cells: Sequence[CellResult]) -> None:
             found[f"best/{name}"] = float(np.mean([metrics["best"][name] for metrics in finished]))
     before = client.get_run(parent).data.metrics
     _log(parent, {(name, 0): value for name, value in found.items() if before.get(name) != value})
+
+
+# --- reading a store
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an MLflow run holds of a cell.
+
+    Attributes:
+        run_id: its id.
+        tags: its tags.
+        metrics: (metric name, step) -> value.
+        files: name -> a local copy of its file.
+        model: the trained network as a .keras file; None if none was logged.
+        run_dir: where the cell's files were written; None for a run that was published.
+    """
+
+    run_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[tuple[str, int], float]
+    files: Mapping[str, Path]
+    model: Path | None
+    run_dir: Path | None
+
+
+def run_of(tracking: Tracking, key: str, fingerprint: str) -> str | None:
+    """The id of the newest run of a cell with this fingerprint; None if the store has none."""
+    store = local(address(tracking))
+    if store and not store.exists():
+        return None
+    with reading(tracking):
+        experiment = mlflow.get_experiment_by_name(tracking.experiment)
+        return experiment and _find(experiment.experiment_id, f"tags.fingerprint = '{fingerprint}' and tags.key = '{key}'")
+
+
+def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
+    """A run of a cell, its files copied into a folder.
+
+    Raises:
+        UserError: if there is no such run, or it is not one of a cell.
+    """
+    store = local(address(tracking))
+    if store and not store.exists():
+        raise UserError(f"{store} does not exist, so it has no run {run_id}; python src/publish.py makes it")
+    with reading(tracking):
+        client = mlflow.MlflowClient()
+        run = client.get_run(run_id)
+        if run.data.tags.get("kind") != "cell":
+            raise UserError(f"run {run_id} is not of a cell; give the id of one that has the tag key")
+        copies = {name: Path(client.download_artifacts(run_id, name, str(folder))) for name in _file_names(run_id) if name in (*results.FILES, PATCH)}
+        models = run.outputs.model_outputs if run.outputs else []
+        model = mlflow.artifacts.download_artifacts(f"models:/{models[0].model_id}/data/model.keras", dst_path=str(folder)) if models else None
+        run_dir = run.data.params.get("run_dir")
+        return Recorded(run_id, run.data.tags, logged_values(run_id), copies, model and Path(model), run_dir and Path(run_dir))
+
+
+@contextmanager
+def reading(tracking: Tracking) -> Iterator[None]:
+    """Raises: UserError: if the store, which is the one to read from meanwhile, cannot be used."""
+    uri = address(tracking)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    except FAILURES as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the MLflow store {_shown(uri)} cannot be read ({_reason(error)}); mend that and start the same command again") from None
+
+
+def _file_names(run_id: str) -> set[str]:
+    return {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
 
 
 def address(tracking: Tracking) -> str:

@@ -1,0 +1,59 @@
+"""Train a dataset's cells again in a copy and compare every byte with the last commit, or check where a result comes from."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from actgrad import config, reproduction
+from actgrad.console import dataset_name, load_keras, run_script
+from actgrad.errors import UserError
+
+EXAMPLES = """\
+examples
+  python src/verify.py data=digits                  all cells of the last commit, trained again: identical, within tolerance, or different
+  python src/verify.py data=digits --threads 2      the same with two threads a cell: how far do the results move?
+  python src/verify.py --cell digits/relu-0         from the cell's files to its run, commit, dvc.lock, data, configuration and weights
+  python src/verify.py --run RUN_ID                 the same, from a run of the MLflow store to the cell's files
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", metavar="data=NAME", nargs="?", help="a dataset of params.yaml, to be trained again")
+    parser.add_argument("--threads", metavar="N", type=int, help="train again with another number of threads than the recipe's")
+    parser.add_argument("--cell", metavar="KEY", nargs="+", default=[], help="cells whose origin is checked, such as digits/he/relu-0")
+    parser.add_argument("--run", metavar="RUN_ID", nargs="+", default=[], help="MLflow runs whose origin is checked")
+    arguments = parser.parse_args()
+    if bool(arguments.dataset) == bool(arguments.cell or arguments.run):
+        raise UserError("say what to verify: data=NAME to train a dataset again, or --cell KEY or --run RUN_ID to check where a result comes from")
+    if arguments.dataset:
+        train_again(dataset_name(arguments.dataset), arguments.threads)
+    else:
+        check_origins(arguments.cell, arguments.run)
+
+
+def train_again(name: str, threads: int | None) -> None:
+    study = config.study(Path("params.yaml"))
+    if name not in study.datasets:
+        raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}")
+    with tempfile.TemporaryDirectory(prefix="actgrad-verify-") as folder:
+        different = reproduction.verify(Path(folder, "copy"), name, study, threads)
+    if different:
+        raise UserError(f"{len(different)} cells are different: {', '.join(different)}")
+
+
+def check_origins(keys: list[str], runs: list[str]) -> None:
+    load_keras()
+    from actgrad import lineage
+
+    broken = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for n, (find, name) in enumerate([(lineage.of_cell, key) for key in keys] + [(lineage.of_run, run) for run in runs]):
+            print(f"{name}", flush=True)
+            broken[name] = lineage.report(find(name, Path(folder, str(n))))
+    if wrong := {name: fields for name, fields in broken.items() if fields}:
+        raise UserError("; ".join(f"{name}: {', '.join(fields)} {'does' if len(fields) == 1 else 'do'} not hold" for name, fields in wrong.items()))
+
+
+if __name__ == "__main__":
+    run_script(main)
