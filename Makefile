@@ -32,8 +32,9 @@ study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
 	python src/verify.py data=$(or $(DATA),digits)
 
-bench: $(READY)  ## measure what each activation costs on this machine, on data/cifar10_jpeg.npz (another: make bench DATA=digits)
+bench: $(READY)  ## measure what activations and determinism cost on this machine, on data/cifar10_jpeg.npz (another: make bench DATA=digits)
 	python benchmarks/activation_time.py data=$(or $(DATA),cifar10_jpeg)
+	python benchmarks/determinism.py data=$(or $(DATA),cifar10_jpeg)
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
@@ -45,7 +46,7 @@ test-slow: $(READY)  ## run the tests that `make test` leaves out
 	python -m pytest -m slow
 
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
-	KILLS=$(or $(KILLS),10) FUZZ=$(or $(FUZZ),3000) python -m pytest -m fault --table docs/faults.md
+	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md
 
 audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks pypi.org
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock

@@ -5,9 +5,6 @@ ratios to relu within a round, go to benchmarks/activation_time.json.
 """
 
 import argparse
-import os
-import platform
-import re
 import sys
 import timeit
 from collections.abc import Callable
@@ -18,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from measuring import machine, ratio, rounded
 from tqdm import tqdm
 
-from actgrad import config, datasets, files, provenance, results
+from actgrad import config, datasets, files, results
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
 
@@ -120,25 +117,8 @@ def summary(times: np.ndarray, relu: np.ndarray) -> dict[str, object]:
     """Median milliseconds of each of KINDS, and the median ratio to relu with its 95 % interval by order statistics."""
     row: dict[str, object] = {f"{kind}_ms": rounded(np.median(times[:, i])) for i, kind in enumerate(KINDS)}
     for i, kind in enumerate(KINDS):
-        ratios = times[:, i] / relu[:, i]
-        low, high = map(rounded, stats.quantile_test(ratios, p=0.5).confidence_interval(0.95))
-        row[f"{kind}_to_relu"] = {"value": rounded(np.median(ratios)), "low": low, "high": high}
+        row[f"{kind}_to_relu"] = ratio(times[:, i], relu[:, i])
     return row
-
-
-def rounded(value: float) -> float | None:
-    return None if np.isnan(value) else float(f"{value:.4g}")
-
-
-def machine() -> dict[str, object]:
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
-    return {
-        "processor": model[1] if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": f"{platform.system()} {platform.release().partition('.')[0]}",
-    } | {name: value for name, value in provenance.environment().items() if name in ("python", "tensorflow", "keras")}
 
 
 if __name__ == "__main__":

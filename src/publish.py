@@ -30,9 +30,8 @@ def main() -> None:
         for experiment, (activations, seeds) in listed.items():
             of_study = f"{dataset}/{experiment}" if experiment else dataset
             folders = {name: [results.folder(of_study, name, seed) for seed in seeds] for name in activations}
-            cells = {
-                name: [(CellResult.read(folder), folder) for folder in of if (folder / "metrics.json").is_file()] for name, of in folders.items()
-            }
+            whole = {name: [folder for folder in of if all((folder / file).is_file() for file in results.FILES)] for name, of in folders.items()}
+            cells = {name: [(CellResult.read(folder), folder) for folder in of] for name, of in whole.items()}
             trained, wanted = sum(map(len, cells.values())), len(activations) * len(seeds)
             if trained:
                 target = tracking.configured(dataset, experiment)

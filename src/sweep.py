@@ -36,7 +36,7 @@ def main() -> None:
     jobs = arguments.jobs or max(1, (os.cpu_count() or 1) // threads)
     failed, done = [], 0
     for batch in pipeline.batches(name, study, pipeline.stale(pipeline.training(name, study))):
-        print(f"training {len(batch.folders)} cells, {jobs} at once: {', '.join(batch.cells)}", flush=True)
+        print(f"cells to train: {len(batch.folders)}, {jobs} at once, of {len(batch.cells)} stages: {next(iter(batch.cells))}, …", flush=True)
         missing = pipeline.train(batch, jobs)
         failed += missing
         done += len(batch.folders) - len(missing)

@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from actgrad import config, reproduction
+from actgrad import reproduction
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
 
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--cell", metavar="KEY", nargs="+", default=[], help="cells whose origin is checked, such as digits/he/relu-0")
     parser.add_argument("--run", metavar="RUN_ID", nargs="+", default=[], help="MLflow runs whose origin is checked")
     arguments = parser.parse_args()
-    if bool(arguments.dataset) == bool(arguments.cell or arguments.run):
-        raise UserError("say what to verify: data=NAME to train a dataset again, or --cell KEY or --run RUN_ID to check where a result comes from")
+    if bool(arguments.dataset) == bool(arguments.cell or arguments.run) or (arguments.threads is not None and not arguments.dataset):
+        raise UserError("give either data=NAME, to train a dataset again (with --threads N, if you like), or --cell and --run, to check origins")
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
@@ -33,13 +33,12 @@ def main() -> None:
 
 
 def train_again(name: str, threads: int | None) -> None:
-    study = config.study(Path("params.yaml"))
-    if name not in study.datasets:
-        raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}")
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads} computes nothing; choose 1 or more")
     with tempfile.TemporaryDirectory(prefix="actgrad-verify-") as folder:
-        different = reproduction.verify(Path(folder, "copy"), name, study, threads)
+        different = reproduction.verify(Path(folder, "copy"), name, threads)
     if different:
-        raise UserError(f"{len(different)} cells are different: {', '.join(different)}")
+        raise UserError(f"different: {', '.join(different)}")
 
 
 def check_origins(keys: list[str], runs: list[str]) -> None:

@@ -48,6 +48,14 @@ class Project:
         self.run("git", "init", "-q")
         self.commit("start")
 
+    @classmethod
+    def clone(cls, project: "Project", folder: Path) -> "Project":
+        """Another machine's clone of a project."""
+        other = cls.__new__(cls)
+        other.folder = folder
+        project.run("git", "clone", "-q", ".", str(folder))
+        return other
+
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command as a user with the environment activated would, and return all that it prints."""
         done = self.start(*command)
@@ -79,7 +87,7 @@ class Project:
     def undo(self) -> None:
         self.run("git", "checkout", "--", ".")
         self.run("git", "clean", "-fdq")
-        self.run("dvc", "checkout", "-q")
+        self.run("dvc", "checkout", "-q", "--force")
 
 
 # --- the table of faults: what each test that is marked `fault` expects, and what it saw
@@ -94,34 +102,38 @@ def fault(name: str, expected: str) -> pytest.MarkDecorator:
 def seen(request) -> Callable[[str], None]:
     """Notes what was seen, for the table; nothing in it may differ from run to run."""
 
-    def note(text: str, fault: str | None = None) -> None:
+    def note(text: str, fault: str | None = None, expected: str | None = None) -> None:
         marker = request.node.get_closest_marker("fault")
-        request.node.user_properties.append(("fault", (fault or marker.args[0], marker.args[1], text)))
+        request.node.user_properties.append(("fault", (fault or marker.args[0], expected or marker.args[1], text)))
 
     return note
 
 
 def pytest_addoption(parser) -> None:
-    parser.addoption("--table", metavar="FILE", help="write what the tests of faults expected and saw as a table, if all passed")
+    parser.addoption("--table", metavar="FILE", help="put what the tests of faults expected and saw into this table")
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:
+    """Put what was seen into the table, in place of what it had of those faults; a fault whose test did not pass is taken out."""
     if not (target := config.getoption("table")):
         return
-    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error") or terminalreporter.stats.get("skipped"):
-        terminalreporter.write_line(f"{target} is left as it was: not all tests ran and passed")
-        return
-    rows = [value for report in terminalreporter.stats.get("passed", []) for name, value in report.user_properties if name == "fault"]
-    cells = [" | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) for row in rows]
-    Path(target).write_text(TABLE + "".join(f"| {row} |\n" for row in cells))
+    _, _, body = (Path(target).read_text() if Path(target).is_file() else TABLE).partition(RULE)
+    rows = {row.split(" | ")[0]: row for row in body.splitlines()}
+    for outcome in ("failed", "error", "passed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for fault, expected, text in [value for name, value in report.user_properties if name == "fault"]:
+                cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in (fault, expected, text)]
+                rows.pop(f"| {cells[0]}", None) if outcome != "passed" else rows.update({f"| {cells[0]}": f"| {' | '.join(cells)} |"})
+    Path(target).write_text(TABLE + "".join(f"{row}\n" for row in rows.values()))
     terminalreporter.write_line(f"{target}: {len(rows)} faults")
 
 
+RULE = "| --- | --- | --- |\n"
 TABLE = """\
 # Faults, and what came of them
 
 Each line is a fault that a test made happen, with the real parts: TensorFlow, DVC, MLflow, a disk that is full. `make faults` runs them and
-writes this file, if none failed.
+writes this file; a test that fails has no line.
 
 | fault | expected | seen |
 | --- | --- | --- |

@@ -1,6 +1,7 @@
 """The house: who imports whom, and that each stage of the pipeline depends on the code that it runs."""
 
 import ast
+import hashlib
 import re
 
 import pytest
@@ -16,9 +17,9 @@ FLOORS = (
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
-    ("plots", "html", "progress", "tracking", "pipeline"),
-    ("cells",),
-    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "report"),
+    ("plots", "html", "progress", "tracking", "pipeline", "reproduction"),
+    ("cells", "lineage"),
+    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "verify", "report"),
 )
 OWNERS = {
     "hydra": {"train"},
@@ -123,3 +124,13 @@ def test_entry_scripts_are_wiring(script):
 def test_no_index_address_is_committed():
     for path in (ROOT / "requirements.lock", ROOT / "pyproject.toml", ROOT / "Makefile"):
         assert not re.search(r"--(extra-)?index-url|--find-links|https?://(?!127\.0\.0\.1)", path.read_text())
+
+
+def test_the_committed_results_are_of_this_code_and_configuration():
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    deps = {
+        (dep["path"], dep["md5"]) for name, stage in stages.items() if "digits" in name for dep in stage["deps"] if (ROOT / dep["path"]).is_file()
+    }
+    other = [path for path, md5 in deps if path.startswith(("src/", "conf/")) and hashlib.md5((ROOT / path).read_bytes()).hexdigest() != md5]
+    assert other == [], "train anew, or let DVC say what is stale: dvc status"
+    assert {path for path, _ in deps} >= {"src/train.py", "src/actgrad/training.py", "src/report.py"}

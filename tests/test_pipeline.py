@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import mlflow
 import pandas as pd
@@ -220,3 +221,116 @@ def test_several_cells_in_one_command(project):
     assert "digits/tanh-0: finished" in printed
     assert "digits/elu-0: finished" in printed
     assert project.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_verify_trains_the_last_commit_again_and_compares_every_byte(project):
+    printed = project.run("python", "src/verify.py", "data=digits")
+    assert "digits/he/relu-0  identical" in printed
+    assert "3 cells: 3 identical, 0 within tolerance, 0 different" in printed
+    assert "dvc.lock: identical" in printed
+    assert "reports/digits: identical" in printed
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_verify_names_what_cannot_be_had_again_and_what_differs_in_the_environment(project):
+    metrics = project.folder / "runs" / "digits" / "relu-0" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
+    project.commit("a result that nobody can have again")
+    printed = project.run("python", "src/verify.py", "data=digits", check=False)
+    project.run("git", "reset", "-q", "--hard", "HEAD~1")
+    assert "digits/relu-0     different: weights_sha256" in printed
+    assert printed.endswith("error: different: digits/relu-0\n")
+    printed = project.run("python", "src/verify.py", "data=digits", "--threads", "2", check=False)
+    assert "threads 1 -> 2" in printed
+
+
+def test_where_a_result_comes_from(project):
+    printed = project.run("python", "src/verify.py", "--cell", "digits/relu-0", "digits/he/relu-0")
+    assert printed.count("ok    weights_sha256  ") == 2
+    assert printed.count("ok    code_sha256 ") == 2
+    assert printed.count("ok    dvc.lock ") == 2
+    assert "WRONG" not in printed
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu-0'")
+    assert (
+        project.run("python", "src/verify.py", "--run", run.info.run_id).splitlines()[1:] == printed.split("digits/he/relu-0\n")[0].splitlines()[1:]
+    )
+    assert "has no run 000" in project.run("python", "src/verify.py", "--run", "0" * 32, check=False)
+
+
+@pytest.mark.slow
+def test_a_run_by_hand_whose_files_were_changed_or_are_gone_is_not_taken_for_that_of_the_pipeline(project):
+    store = ("env", "MLFLOW_TRACKING_URI=sqlite:///hand.db", "python")
+    project.run(*store, "src/train.py", "data=digits", "activation=relu", "model=lenet5", "run_dir=outputs/hand")
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/hand.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu-0'")
+    verify = (*store, "src/verify.py", "--run", run.info.run_id)
+    assert "WRONG" not in project.run(*verify)
+    project.edit("outputs/hand/metrics.json", '"fingerprint": "', '"fingerprint": "0')
+    printed = project.run(*verify, check=False)
+    assert "WRONG run_dir " in printed
+    assert printed.splitlines()[-1] == f"error: {run.info.run_id}: run_dir does not hold"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fields"),
+    [
+        (
+            lambda p: p.edit("runs/digits/relu-0/config.yaml", "experiment: none", "experiment: none  # edited"),
+            ["dvc.lock", "config_sha256", "config.yaml"],
+        ),
+        (lambda p: p.edit("runs/digits/relu-0/metrics.json", 'weights_sha256": "', 'weights_sha256": "0'), ["weights_sha256 of the run"]),
+        (lambda p: p.edit("src/actgrad/layers.py", "import keras", "import keras  # edited"), ["dvc.lock"]),
+        (lambda p: (p.folder / "data" / "digits.npz").write_bytes(b"other"), ["data_sha256"]),
+        (lambda p: tamper(p, "UPDATE tags SET value = 'x' WHERE key = 'git_commit'"), ["code_sha256"]),
+        (lambda p: tamper(p, "UPDATE metrics SET value = 0.5 WHERE key = 'val/loss'"), ["metrics of the run"]),
+    ],
+    ids=["config", "weights", "code", "data", "commit", "metrics"],
+)
+@pytest.mark.slow
+def test_a_field_that_does_not_hold_is_named(project, spoil, fields):
+    kept = (project.folder / "mlflow.db").read_bytes()
+    spoil(project)
+    printed = project.run("python", "src/verify.py", "--cell", "digits/relu-0", check=False)
+    (project.folder / "mlflow.db").write_bytes(kept)
+    error = printed.splitlines()[-1]
+    assert error.startswith("error: digits/relu-0: ")
+    for field in fields:
+        assert f"WRONG {field} " in printed, printed
+        assert field in error
+
+
+def tamper(project: Project, command: str) -> None:
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        store.execute(command)
+
+
+@pytest.mark.slow
+def test_another_machine_pulls_publishes_verifies_and_trains_nothing(project, tmp_path):
+    project.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
+    project.run("dvc", "push")
+    other = Project.clone(project, tmp_path / "clone")
+    other.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
+    other.run("dvc", "pull")
+    assert "Running stage" not in other.run("dvc", "repro")
+    assert "digits: 2 of 2 cells, 2 runs made or completed" in other.run("python", "src/publish.py")
+    printed = other.run("python", "src/verify.py", "--cell", "digits/relu-0", "digits/he/relu-0")
+    assert printed.count("ok    code_sha256 ") == 2
+    assert printed.count("-     weights_sha256  ") == 2  # a published run has no model
+
+
+@pytest.mark.slow
+def test_publish_after_a_run_cache_hit_that_executed_nothing(project):
+    shutil.rmtree(project.folder / "runs")
+    for store in project.folder.glob("mlflow.db*"):
+        store.rename(project.folder / f"{store.name}.kept")
+    (project.folder / "dvc.lock").unlink()
+    printed = project.run("dvc", "repro")
+    assert "Stage 'train@digits-relu-0' is cached - skipping run" in printed
+    assert "digits/relu-0  epoch 1/1" not in printed
+    assert "digits: 2 of 2 cells, 2 runs made or completed" in project.run("python", "src/publish.py")
+    assert "digits: 2 of 2 cells, 0 runs made or completed" in project.run("python", "src/publish.py")
+    for store in project.folder.glob("mlflow.db*.kept"):
+        store.rename(project.folder / store.name.removesuffix(".kept"))

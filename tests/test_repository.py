@@ -38,12 +38,12 @@ def test_no_repository_is_no_error(tmp_path):
 
 
 def test_the_difference_is_that_of_code_and_configuration_with_new_files(project):
-    assert repository.difference(project) == ""
+    assert repository.difference(project) == b""
     (project / "metrics.json").write_text("")
-    assert repository.difference(project) == ""
+    assert repository.difference(project) == b""
     (project / "conf").mkdir()
     (project / "conf" / "new.yaml").write_text("a: 1\n")
-    assert "+a: 1" in repository.difference(project)
+    assert b"+a: 1" in repository.difference(project)
     staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=project, capture_output=True, text=True, check=True)
     assert staged.stdout == ""  # what the user has staged is not touched
 
@@ -51,11 +51,13 @@ def test_the_difference_is_that_of_code_and_configuration_with_new_files(project
 def test_commit_and_difference_give_the_code_back(project):
     before = repository.commit(project)
     assert repository.code_sha256(before, project=project) == provenance.code_sha256()
-    (project / "src" / "actgrad" / "layers.py").write_text("other = 'code ü'\n")
+    (project / "src" / "actgrad" / "layers.py").write_bytes("other = 'code ü'\r\n".encode("latin-1"))
+    for name, value in (("diff.noprefix", "true"), ("color.ui", "always"), ("diff.external", "true"), ("core.autocrlf", "false")):
+        git(project, "config", name, value)
     (project / "src" / "actgrad" / "picture").write_bytes(bytes(range(256)))
     changed = provenance.code_sha256(project / "src" / "actgrad")
     assert repository.code_sha256(before, repository.difference(project), project) == changed != provenance.code_sha256()
-    assert repository.code_sha256(before, "no patch", project) is None
+    assert repository.code_sha256(before, b"no patch", project) is None
     assert repository.code_sha256(commit(project), project=project) == changed
 
 

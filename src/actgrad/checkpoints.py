@@ -3,16 +3,14 @@
 import hashlib
 import io
 import sys
-import zipfile
-import zlib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from actgrad.files import alone, write_bytes
+from actgrad.files import DAMAGED, alone, write_bytes
 
 FOLDER = Path("checkpoints")
 
@@ -20,6 +18,11 @@ FOLDER = Path("checkpoints")
 def path(run_dir: Path) -> Path:
     """Where the checkpoint of the cell that is written to run_dir is kept: outside it, because DVC empties it before a training."""
     return FOLDER / f"{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]}.npz"
+
+
+def logging(fingerprint: str) -> AbstractContextManager[None]:
+    """No other process logs cells of this fingerprint, which share an MLflow run, meanwhile."""
+    return alone(FOLDER / f"run-{fingerprint[:16]}.lock", "trains or publishes the same cell")
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,11 @@ class Checkpoint:
     path: Path
     fingerprint: str
 
-    def alone(self) -> AbstractContextManager[None]:
-        """No other process trains this cell meanwhile: what a killed `dvc repro` has started may still be at work."""
-        return alone(self.path.with_suffix(".lock"), "trains the same cell")
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process trains into the same folder, or logs the same cell, meanwhile: one that a killed `dvc repro` has started, say."""
+        with alone(self.path.with_suffix(".lock"), "trains the same cell"), logging(self.fingerprint):
+            yield
 
     def exists(self) -> bool:
         """Whether a state of this fingerprint is kept."""
@@ -58,7 +63,7 @@ class Checkpoint:
         try:
             with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return {name: file[name] for name in names or file.files}
-        except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        except DAMAGED:
             return {}
 
     def _unused(self, reason: str) -> None:

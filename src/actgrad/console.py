@@ -1,5 +1,6 @@
 """How an entry script behaves at the terminal."""
 
+import errno
 import logging
 import os
 import signal
@@ -23,6 +24,9 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
+    except BrokenPipeError:  # what reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (UserError, OSError) as error:
         sys.exit(refused(error))
     except Terminated:
@@ -39,7 +43,9 @@ def refused(error: UserError | OSError) -> str:
         return f"error: {error}"
     if error.filename is None:
         raise error
-    return f"error: {error.filename} cannot be used ({error.strerror}); make room or get permission there, and start the same command again"
+    remedy = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.ENOENT: "bring or make it"}
+    do = remedy.get(error.errno, "get permission there")
+    return f"error: {error.filename} cannot be used ({error.strerror}); {do}, and start the same command again"
 
 
 def _terminate(*_: object) -> None:

@@ -9,7 +9,6 @@ import re
 import sys
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ import numpy as np
 
 from actgrad.config import Data
 from actgrad.errors import UserError
-from actgrad.files import sha256, write_bytes
+from actgrad.files import DAMAGED, sha256, write_bytes
 
 if TYPE_CHECKING:
     import requests
@@ -299,6 +298,8 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
             if wanted(path) and file.is_file():
                 yield path, file.read_bytes()
         return
+    with source.open("rb"):
+        pass  # what cannot be opened is not called damaged
     try:
         if zipfile.is_zipfile(source):
             _bounded(source, files=_zip_entries(source))
@@ -306,15 +307,15 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
                 _bounded(source, sum(entry.file_size for entry in archive.infolist()))
                 for entry in archive.infolist():
                     path = _inside(source, entry.filename)
-                    _bounded(source, of_a_file=entry.file_size)
                     if wanted(path) and not entry.is_dir():
-                        yield path, archive.read(entry)
+                        _bounded(source, of_a_file=entry.file_size)
+                        yield path, _unzipped(source, archive, entry)
         else:
             with _uncompressed(source) as stream, tarfile.open(fileobj=_Bounded(source, stream), mode="r:") as archive:
                 for count, member in enumerate(archive, start=1):
                     archive.members.clear()  # which would hold all of them at the end
                     path = _inside(source, member.name)
-                    _bounded(source, archive.offset, member.size, count)
+                    _bounded(source, archive.offset, member.size if wanted(path) else 0, count)
                     if not (member.isfile() or member.isdir()):
                         raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
                     if wanted(path) and member.isfile():
@@ -322,7 +323,7 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                     raise EOFError  # a tar file ends in blocks of zeros; tarfile takes one that is cut between two members as whole
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, RuntimeError, ValueError) as error:
+    except (*DAMAGED, tarfile.TarError, lzma.LZMAError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
         raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
 
@@ -333,6 +334,14 @@ def _bounded(source: Path, size: int = 0, of_a_file: int = 0, files: int = 0) ->
             f"{source} unpacks to more than can be used: at most {MOST_BYTES // GIB} GiB in {MOST_FILES:,} files, "
             f"none above {MOST_BYTES_OF_A_FILE // 2**20} MiB; do not use this archive, or make one of fewer or smaller images"
         )
+
+
+def _unzipped(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The content of an entry, and no more than it claims: the compressions that are refused would unpack without a bound."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f"{source}: {entry.filename} is packed in a way that is not read; make the zip with the usual compression, deflate")
+    with archive.open(entry) as file:
+        return file.read(entry.file_size + 1)  # with a size zipfile unpacks that much, without one it unpacks all, and then cuts it
 
 
 def _zip_entries(source: Path) -> int:
@@ -373,13 +382,12 @@ def _read_npz(source: Path) -> Dataset:
 
 def _arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
     try:
+        _bounded(source, files=_zip_entries(source))
         with zipfile.ZipFile(source) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
-            raise UserError(f"{source} unpacks to more than {MOST_BYTES // GIB} GiB, and all of it is held in memory; choose fewer or smaller images")
+            _bounded(source, sum(entry.file_size for entry in archive.infolist()))
         with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise UserError(f"{source} is not an .npz of plain arrays ({error}); {remedy}") from None
 
 

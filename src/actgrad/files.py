@@ -4,6 +4,8 @@ import hashlib
 import os
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from actgrad.errors import UserError
 UNFINISHED = ".part"
 """What the names of unfinished files and folders end in; git and DVC ignore those that a killed process leaves behind."""
 
+DAMAGED = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise of an .npz that is not whole, or was never one."""
 PATIENCE = 3.0
 """Seconds of waiting for another process that are not worth a word."""
 

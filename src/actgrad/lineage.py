@@ -1,22 +1,21 @@
 """Where a result comes from: everything that is recorded of it, derived again."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import yaml
 
 from actgrad import config, datasets, files, lenet5, pipeline, provenance, repository, results, tracking, training
-from actgrad.config import Config, Tracking
+from actgrad.config import Config
 from actgrad.errors import UserError
 from actgrad.results import CellResult
 from actgrad.tracking import Recorded
 
-WIDTH = len("weights_sha256 of the run")
+WIDTH = len("validation_split of the run")
+ABSENT, SAME = "none", "as in the files"
 
 
 @dataclass(frozen=True)
@@ -47,43 +46,68 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
     Args:
         folder: of the cell's files.
         run: its MLflow run; None if the store has none.
-    """
-    result = CellResult.read(folder)
-    metrics, text = result.metrics, (folder / "config.yaml").read_text()
-    values = yaml.safe_load(text)
-    tags = run.tags if run else {}
-    stage = _stage(folder, values)
 
+    Raises:
+        UserError: if a file of the cell cannot be read; what does not need it has been yielded before.
+    """
+    stage = _stage(folder)
     if stage is None:
-        yield Check("dvc.lock", None, None, "a run by hand: dvc.lock has no entry for it")
+        yield Check("dvc.lock", None, None, "not what dvc.lock lists now: a run by hand, or of an earlier configuration or code")
     else:
         changed = json.loads(pipeline.dvc("status", "--json", stage)).get(stage, [])
-        what = "; ".join(f"{kind}: {', '.join(map(str, found))}" for one in changed if isinstance(one, dict) for kind, found in one.items())
-        yield Check("dvc.lock", "unchanged", what or "unchanged", f"dvc status {stage}")
-    data = datasets.path(values["data"]["name"])
+        found = {path: state for one in changed if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
+        what = ", ".join(f"{path} ({state})" for path, state in found.items() if state != "not in cache")  # which says nothing of its bytes
+        yield Check("dvc.lock", "as listed", what or "as listed", f"dvc status {stage}")
+    for name in results.FILES if run else ():
+        here = files.sha256(folder / name) if (folder / name).is_file() else ABSENT
+        yield Check(name, files.sha256(run.files[name]) if name in run.files else ABSENT, here, f"the run's file, and {folder / name}")
+
+    result = CellResult.read(folder)
+    metrics, cell = result.metrics, _configuration(folder)
+    data = datasets.path(cell.data.name)
     data_sha256 = files.sha256(data) if data.is_file() else None
     yield Check("data_sha256", metrics["data_sha256"], data_sha256, f"{data}" if data_sha256 else f"{data} is not here: dvc pull, or src/download.py")
-    fingerprint = provenance.fingerprint(values, metrics["data_sha256"], metrics["code_sha256"], metrics["environment"])
+    fingerprint = provenance.fingerprint(cell.deciding(), metrics["data_sha256"], metrics["code_sha256"], metrics["environment"])
     yield Check("fingerprint", metrics["fingerprint"], fingerprint, "config.yaml, and data_sha256, code_sha256 and environment of metrics.json")
     if run is None:
         yield Check("run", None, None, "the store has no run of it: python src/publish.py adds one")
         return
-    patch = run.files[tracking.PATCH].read_text() if tracking.PATCH in run.files else ""
-    commit = tags.get("git_commit")
-    code = repository.code_sha256(commit, patch) if commit else None
-    source = f"git commit {commit}{' and ' + tracking.PATCH if patch else ''}" if commit else "its run names no commit"
-    yield Check("code_sha256", metrics["code_sha256"], code or (commit and "no such commit"), source)
-    yield Check("git_dirty", tags.get("git_dirty"), str(bool(patch)).lower(), f"{tracking.PATCH} of the run")
-    yield Check("config_sha256", tags.get("config_sha256"), hashlib.sha256(text.encode()).hexdigest(), f"{folder}/config.yaml")
-    for name in ("data_sha256", "fingerprint", "weights_sha256", "status", "key"):
-        yield Check(f"{name} of the run", tags.get(name), metrics[name], f"{folder}/metrics.json")
-    weights = weights_sha256(run.model, values) if run.model else None
-    yield Check("weights_sha256", metrics["weights_sha256"], weights, "the model that the run logged" if run.model else "the run has no model")
-    for name in results.FILES:
-        here = files.sha256(folder / name)
-        yield Check(name, files.sha256(run.files[name]) if name in run.files else "none", here, f"the run's file, and {folder}/{name}")
-    differing = {name for (name, step), value in tracking.cell_metrics(result).items() if run.metrics.get((name, step)) != value}
-    yield Check("metrics of the run", "as in the files", f"others: {', '.join(sorted(differing))}" if differing else "as in the files", f"{folder}")
+    yield from _code(metrics["code_sha256"], run)
+    for name, value in tracking.cell_tags(result, folder).items():
+        yield Check(f"{name} of the run", run.tags.get(name, ABSENT), value, str(folder))
+    expected = sorted((name, step, value) for (name, step), value in tracking.cell_metrics(result).items())
+    differing = {name for name, *_ in set(expected) ^ set(run.metrics)}
+    if not differing and len(run.metrics) != len(expected):
+        differing = {"some are there twice"}
+    yield Check("metrics of the run", SAME, f"others: {', '.join(sorted(differing))}" if differing else SAME, str(folder))
+    if run.model is None:
+        yield Check("weights_sha256", metrics["weights_sha256"], None, "the run has no model, as one that was published")
+    elif data_sha256 != metrics["data_sha256"]:
+        yield Check("weights_sha256", metrics["weights_sha256"], None, "the dataset, which says how large the network is, is not here")
+    else:
+        yield Check("weights_sha256", metrics["weights_sha256"], weights_sha256(run.model, cell), "the model that the run logged")
+
+
+def _code(code_sha256: str, run: Recorded) -> Iterator[Check]:
+    commit = run.tags.get("git_commit")
+    if commit is None:
+        yield Check("code_sha256", code_sha256, None, "its run names no commit: it was not trained in a git repository, or not published from one")
+        return
+    patch = run.files[tracking.PATCH].read_bytes() if tracking.PATCH in run.files else b""
+    unknown = f"no such commit here, or {tracking.PATCH} does not fit it" if patch else "no such commit here"
+    found = repository.code_sha256(commit, patch) or unknown
+    yield Check("code_sha256", code_sha256, found, f"git commit {commit}{f' and {tracking.PATCH}' * bool(patch)}")
+    yield Check("git_dirty", run.tags.get("git_dirty", ABSENT), str(bool(patch)).lower(), f"{tracking.PATCH} of the run")
+
+
+def _configuration(folder: Path) -> Config:
+    path = folder / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
+    nowhere = {"run_dir": "", "tracking": {"enabled": False, "uri": "", "experiment": ""}}
+    return config.parse(Config, values | nowhere if isinstance(values, dict) else values, f"{path}: ")
 
 
 def of_cell(key: str, folder: Path) -> Iterator[Check]:
@@ -94,29 +118,40 @@ def of_cell(key: str, folder: Path) -> Iterator[Check]:
     """
     cell = Path("runs", key)
     if not (cell / "metrics.json").is_file():
-        raise UserError(
-            f"{key} is not the key of a cell in runs/; one is <dataset>/<activation>-<seed> or <dataset>/<experiment>/<activation>-<seed>"
-        )
+        raise UserError(f"runs/{key} has no cell; a key is <dataset>/<activation>-<seed> or <dataset>/<experiment>/<activation>-<seed>")
     metrics = CellResult.read(cell).metrics
-    store = _store(key)
-    run = tracking.run_of(store, key, metrics["fingerprint"])
+    dataset, *experiment, _ = metrics["key"].split("/")
+    store = tracking.configured(dataset, *experiment)
+    run = tracking.run_of(store, metrics["key"], metrics["fingerprint"])
     yield from checks(cell, run and tracking.recorded(store, run, folder))
 
 
 def of_run(run_id: str, folder: Path) -> Iterator[Check]:
-    """The checks of a cell by its run, against the files that the run was made from, or its own copies of them if they have gone."""
+    """The checks of a cell by its run, against the files that the run was made from, or its own copies of them if they have gone.
+
+    Raises:
+        UserError: if there is no such run, or it is not whole.
+    """
     run = tracking.recorded(tracking.configured("any"), run_id, folder)
     of_pipeline = Path("runs", run.tags["key"])
-    written = [path for path in (run.run_dir, of_pipeline) if path and (path / "metrics.json").is_file()]
-    same = [path for path in written if CellResult.read(path).metrics["fingerprint"] == run.tags.get("fingerprint")]
-    if not same and set(run.files) < set(results.FILES):
+    fingerprint = run.tags.get("fingerprint", ABSENT)
+    written = [path for path in (run.run_dir, of_pipeline) if path and results.finished(path, fingerprint)]
+    if run.run_dir and run.run_dir not in written and run.tags.get("superseded") != "true":
+        there = run.run_dir.is_dir()
+        yield Check("run_dir", fingerprint, _made_as(run.run_dir) if there else None, f"{run.run_dir}{'' if there else ', which is not here'}")
+    if not written and not set(results.FILES) <= set(run.files):
         raise UserError(f"run {run_id} of {run.tags['key']} is not whole: the cell was not finished, or python src/publish.py is to complete its run")
-    yield from checks(same[0] if same else folder, run)
+    yield from checks(written[0] if written else folder, run)
 
 
-def _store(key: str) -> Tracking:
-    dataset, *experiment, _ = key.split("/")
-    return tracking.configured(dataset, *experiment)
+def _made_as(folder: Path) -> str:
+    """The fingerprint of the cell in a folder, or what keeps it from being one."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return "no metrics.json that can be read"
+    missing = [name for name in results.FILES if not (folder / name).is_file()]
+    return f"{', '.join(missing)} missing" if missing else str(metrics.get("fingerprint"))
 
 
 def report(found: Iterable[Check]) -> list[str]:
@@ -124,28 +159,31 @@ def report(found: Iterable[Check]) -> list[str]:
     wrong = []
     for check in found:
         mark = {True: "ok", False: "WRONG", None: "-"}[check.holds]
-        said = check.recorded if check.holds is not False else f"{check.recorded} is recorded, {check.derived} is found"
+        said = check.recorded if check.holds is not False else f"recorded: {check.recorded}; found: {check.derived}"
         print(f"  {mark:<5} {check.field:<{WIDTH}}  {said or ''}{' ' if said else ''}({check.source})", flush=True)
         wrong += [check.field] if check.holds is False else []
     return wrong
 
 
-def _stage(folder: Path, values: Mapping[str, Any]) -> str | None:
-    """The stage of the pipeline that makes a folder; None for a run by hand."""
-    dataset, experiment = values["data"]["name"], values["experiment"]
-    if experiment == config.NO_EXPERIMENT:
-        activation, seed = values["activation"]["name"], values["seed"]
-        return f"train@{dataset}-{activation}-{seed}" if folder == results.folder(dataset, activation, seed) else None
-    return f"experiment@{dataset}-{experiment}" if folder.parent == Path("runs", dataset, experiment) else None
+def _stage(folder: Path) -> str | None:
+    """The stage of the pipeline that makes a folder; None for one outside runs/."""
+    match folder.parts:
+        case ("runs", dataset, cell):
+            return f"train@{dataset}-{cell}"
+        case ("runs", dataset, experiment, _):
+            return f"experiment@{dataset}-{experiment}"
+    return None
 
 
-def weights_sha256(model: Path, values: Mapping[str, Any]) -> str:
+def weights_sha256(model: Path, cell: Config) -> str:
     """The checksum of a saved network's weights.
 
     They alone are read from its file: a saved model can hold code, which is not run.
     """
-    cell = Config.model_validate({**values, "run_dir": "", "tracking": {"enabled": False, "uri": "", "experiment": ""}})
     dataset = datasets.load(cell.data)
     network = lenet5.build(cell, dataset.images["train"], len(dataset.class_names))
-    network.load_weights(model)
+    try:
+        network.load_weights(model)
+    except (*files.DAMAGED, IndexError) as error:
+        return f"no weights that fit ({' '.join(str(error).split())[:80]})"
     return training.weights_sha256(keras.Model(network.input, network.get_layer("output").output))

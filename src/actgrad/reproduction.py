@@ -17,21 +17,21 @@ from actgrad import config, repository, results
 from actgrad.config import Study
 from actgrad.errors import UserError
 
-IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
+WORDS = IDENTICAL, WITHIN, DIFFERENT, UNKNOWN = "identical", "within tolerance", "different", "not compared"
 TOLERANCE = 0.05
 """How much an accuracy may differ on another CPU, with another number of threads or other packages; docs/reproducibility.md has what was measured."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a cell that was trained again compares with the committed one: IDENTICAL, WITHIN or DIFFERENT, and in what it differs."""
+    """How a cell that was trained again compares with the committed one: one of WORDS, and in what it differs."""
 
     key: str
     word: str
     differences: str = ""
 
 
-def verify(copy: Path, dataset: str, study: Study, threads: int | None) -> list[str]:
+def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     """Clone the last commit into `copy`, train a dataset's cells and make its report there with an empty DVC cache and a store of
     its own, and print how each compares with the committed one.
 
@@ -39,7 +39,7 @@ def verify(copy: Path, dataset: str, study: Study, threads: int | None) -> list[
         threads: of each cell, instead of the recipe's.
 
     Returns:
-        The keys of cells that are different.
+        What is different: keys of cells, and `dvc.lock` or the report if nothing in the environment explains it.
 
     Raises:
         UserError: if there is no commit to clone, or a cell cannot be trained.
@@ -47,11 +47,15 @@ def verify(copy: Path, dataset: str, study: Study, threads: int | None) -> list[
     commit = repository.commit()
     if commit is None:
         raise UserError("there is no commit to verify: verify.py trains the last commit of a git repository again; git init, and commit your results")
-    if repository.difference():
-        print("Your uncommitted changes are left out: what is verified is the last commit.")
-    subprocess.run(["git", "clone", "--quiet", str(repository.PROJECT), str(copy)], check=True)
+    cloned = subprocess.run(["git", "clone", "--quiet", str(repository.PROJECT), str(copy)], capture_output=True, text=True)
+    if cloned.returncode:
+        raise UserError(f"the last commit cannot be cloned ({cloned.stderr.strip()}); verify.py needs the project at the root of its repository")
+    study = config.study(copy / "params.yaml")
+    if dataset not in study.datasets:
+        raise UserError(f"data={dataset} is not in the params.yaml of the last commit, whose datasets are {', '.join(study.datasets)}")
     if not (copy / results.recipe_path(dataset)).is_file():
         raise UserError(f"the last commit has no results of {dataset}; train it with dvc repro report@{dataset}, and commit them")
+    print(f"commit {commit[:12]}, without what you have not committed, is trained again in {copy}", flush=True)
     committed = Committed(copy, dataset, study)
     if threads:
         for path in (copy / "conf" / "recipe").glob("*.yaml"):
@@ -63,10 +67,12 @@ def verify(copy: Path, dataset: str, study: Study, threads: int | None) -> list[
     for verdict in verdicts:
         print(f"  {verdict.key:<{max(len(one.key) for one in verdicts)}}  {verdict.word}{verdict.differences and ': '}{verdict.differences}")
     counts = Counter(verdict.word for verdict in verdicts)
-    print(f"\n{len(verdicts)} cells: " + ", ".join(f"{counts[word]} {word}" for word in (IDENTICAL, WITHIN, DIFFERENT)))
+    print(f"\n{len(verdicts)} cells: " + ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] or word != UNKNOWN))
+    different = [verdict.key for verdict in verdicts if verdict.word == DIFFERENT]
     for what, differing in (("dvc.lock", committed.lock_differs()), (f"reports/{dataset}", committed.report_differs())):
         print(f"{what}: {f'{len(differing)} entries differ ({differing[0]} among them)' if differing else IDENTICAL}")
-    return [verdict.key for verdict in verdicts if verdict.word == DIFFERENT]
+        different += [what] if differing and counts[IDENTICAL] == len(verdicts) else []
+    return different
 
 
 def _run(copy: Path, *command: str) -> None:
@@ -86,7 +92,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], same_bytes: boo
     if same_bytes and before == after:
         return Verdict(after["key"], IDENTICAL)
     named = [name for name in ("status", "data_sha256", "code_sha256", "weights_sha256") if before[name] != after[name]]
-    moved = {name: abs(value - after["last"].get(name, float("inf"))) for name, value in before["last"].items()}
+    moved = {name: abs(value - after["last"][name]) for name, value in before["last"].items() if name in after["last"]}
     accuracies = [difference for name, difference in moved.items() if name.endswith("accuracy")]
     largest = max(moved, key=moved.get, default=None)
     excused = environment and not {"status", "data_sha256", "code_sha256"} & set(named) and all(one <= TOLERANCE for one in accuracies)
@@ -105,64 +111,84 @@ def environment_differences(before: Mapping[str, Any], after: Mapping[str, Any],
 
 
 class Committed:
-    """What the last commit, and the files of this work tree, say of a dataset's cells; to be read before they are trained again."""
+    """What the last commit says of a dataset's cells; to be read before they are trained again in its copy."""
 
     def __init__(self, copy: Path, dataset: str, study: Study):
-        self._outs = _outs(copy)
-        self._threads = yaml.safe_load((copy / results.recipe_path(dataset)).read_text())["threads"]
-        self._study, self._dataset, self._copy = study, dataset, copy
-        self._metrics = {folder: self._read(folder) for folder in self.folders()}
+        self._copy, self._dataset, self._study = copy, dataset, study
+        self._lock, self._threads = self._stages(), self._recipe_threads()
         self._report = _md5s(copy / "reports" / dataset)
+        self._cells = {folder: self._read(folder) for folder in self._folders()}
 
-    def folders(self) -> Iterator[Path]:
+    def _folders(self) -> Iterator[Path]:
         for activation in self._study.activations:
             for seed in self._study.seeds:
                 yield results.folder(self._dataset, activation, seed)
         for name in self._study.experiments:
-            listed = config.experiment(name)
+            listed = config.experiment(name, self._copy / "conf")
             for activation in listed.activations:
                 for seed in listed.seeds:
                     yield results.folder(f"{self._dataset}/{name}", activation, seed)
 
-    def _read(self, folder: Path) -> dict[str, Any] | None:
-        """Its metrics.json: git has those of the study; those of an experiment are where its folder has been trained or pulled."""
-        for root in (self._copy, repository.PROJECT):
-            if (root / folder / "metrics.json").is_file():
-                return json.loads((root / folder / "metrics.json").read_text())
-        return None
+    def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]] | None:
+        """Its metrics.json, and the md5 of each of its files; None if the commit does not have them.
+
+        Of a cell of the study git has metrics.json, and dvc.lock the md5s. Of an experiment dvc.lock has one md5 of all its cells; its
+        files are those of this work tree, if they are the ones that were committed.
+        """
+        outs = self._outs(self._lock)
+        if (self._copy / folder / "metrics.json").is_file():
+            md5s = {name: outs.get(str(folder / name), "") for name in results.FILES}
+            return json.loads((self._copy / folder / "metrics.json").read_text()), md5s
+        here = repository.PROJECT / folder
+        if not here.parent.is_dir() or _dvc_md5(here.parent) != outs.get(str(folder.parent)):
+            return None
+        return json.loads((here / "metrics.json").read_text()), _md5s(here)
 
     def compared(self) -> Iterator[Verdict]:
         """Each cell, now that it has been trained again in the copy."""
-        outs = _outs(self._copy)
-        threads = yaml.safe_load((self._copy / results.recipe_path(self._dataset)).read_text())["threads"]
-        for folder, before in self._metrics.items():
+        before_outs, after_outs = self._outs(self._lock), self._outs(self._stages())
+        threads, elsewhere = (self._threads, self._recipe_threads()), {}
+        for folder, before in self._cells.items():
             after = json.loads((self._copy / folder / "metrics.json").read_text())
-            of_cell = [out for out in outs if Path(out) == folder.parent or Path(out).parent == folder]
-            same = all(outs[out] == self._outs.get(out) for out in of_cell)
-            if before is None:
-                there = "the folder's checksum in dvc.lock differs, and its files are not here to compare: dvc pull them, and verify again"
-                yield Verdict(after["key"], IDENTICAL) if same else Verdict(after["key"], DIFFERENT, there)
+            if before is not None:
+                environment = environment_differences(before[0], after, threads)
+                elsewhere |= environment
+                yield compare(before[0], after, _md5s(self._copy / folder) == before[1], environment)
+            elif before_outs.get(str(folder.parent)) == after_outs.get(str(folder.parent)):
+                yield Verdict(after["key"], IDENTICAL)
             else:
-                yield compare(before, after, same, environment_differences(before, after, (self._threads, threads)))
+                there = "its experiment has another checksum, and the committed files are not here: dvc pull them, and verify again"
+                yield Verdict(after["key"], UNKNOWN if elsewhere else DIFFERENT, there)
 
     def lock_differs(self) -> list[str]:
-        """Outs whose checksum in dvc.lock is not the committed one."""
-        return _differing(self._outs, _outs(self._copy))
+        """Stages of the dataset whose entry in dvc.lock is not the committed one."""
+        return _differing(self._lock, self._stages())
 
     def report_differs(self) -> list[str]:
         """Files of the report that are not the committed ones."""
         return _differing(self._report, _md5s(self._copy / "reports" / self._dataset))
 
+    def _stages(self) -> dict[str, Any]:
+        stages = yaml.safe_load((self._copy / "dvc.lock").read_text())["stages"]
+        return {name: stage for name, stage in stages.items() if name.partition("@")[2].split("-")[0] == self._dataset}
 
-def _outs(project: Path) -> dict[str, str]:
-    """Path -> md5 of every out in a project's dvc.lock."""
-    stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"].values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", ())}
+    def _recipe_threads(self) -> int:
+        return yaml.safe_load((self._copy / results.recipe_path(self._dataset)).read_text())["threads"]
+
+    @staticmethod
+    def _outs(stages: Mapping[str, Any]) -> dict[str, str]:
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
 
 
-def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
 def _md5s(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def _dvc_md5(folder: Path) -> str:
+    """The checksum that dvc.lock has of a folder: of the list of its files with their md5s, as DVC keeps it in its cache."""
+    listed = [{"md5": md5, "relpath": name} for name, md5 in sorted(_md5s(folder).items())]
+    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"

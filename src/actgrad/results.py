@@ -102,7 +102,7 @@ class CellResult:
         """Read the files that `write` wrote.
 
         Raises:
-            UserError: if one is missing.
+            UserError: if one is missing or damaged.
         """
         try:
             return cls(
@@ -115,6 +115,8 @@ class CellResult:
             )
         except FileNotFoundError as error:
             raise UserError(f"{error.filename} is missing; train the cell: dvc repro, or dvc pull if it was trained elsewhere") from None
+        except (ValueError, KeyError) as error:
+            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); remove the folder, and train the cell again") from None
 
 
 def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -10,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import keras
 import numpy as np
@@ -20,11 +21,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that does not answer is given up after seconds; MLflow's own defaults hold a training up for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param
 from mlflow.entities import Run as Entity
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
@@ -33,7 +35,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
 from sqlalchemy.exc import SQLAlchemyError
 
-from actgrad import files, plots, repository, results, tables
+from actgrad import checkpoints, files, plots, repository, results, tables
 from actgrad.config import CONF, Config, Tracking, parse
 from actgrad.datasets import Dataset
 from actgrad.errors import UserError
@@ -44,6 +46,7 @@ from actgrad.training import Epoch
 
 GRADIENT_POINTS = 200
 BATCH = 1000
+logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # else it prints the traceback of what a run says in one sentence
 LIVE, LONGEST_WAIT = 2.0, 60.0
 """Seconds: between two writes to the store while a cell trains; for another process that uses the same store."""
 FIGURES = {"learning_curves.png": plots.cell_learning_curves, "gradient_norms.png": plots.cell_gradient_norms}
@@ -109,10 +112,13 @@ class Run:
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
             if before := _find(experiment, f"tags.fingerprint = '{self._fingerprint}' and tags.key = '{config.key}'"):
                 run = mlflow.start_run(run_id=before)
-                self._logged = set(logged_values(before))
+                self._logged = logged_steps(before)
             else:
                 parent = _parent(experiment, config.activation.name)
                 run = mlflow.start_run(run_name=config.key, parent_run_id=parent, tags={"fingerprint": self._fingerprint, "key": config.key})
+            if not run.inputs or not run.inputs.dataset_inputs:
+                source = CodeDatasetSource({"source": config.data.source})
+                mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
         if not run.data.params:  # else they are those of the training that is taken up
             mlflow.log_params(flat(config.model_dump()))
         mlflow.set_tags(
@@ -128,23 +134,23 @@ class Run:
                 "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
             }
         )
-        self._log_commit()
-        source = CodeDatasetSource({"source": config.data.source})
-        if not run.inputs.dataset_inputs:
-            mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
+        if "git_commit" not in run.data.tags:  # else it began at that commit, with this very code
+            self._log_commit()
 
     def _log_commit(self) -> None:
         if (commit := repository.commit()) is None or (patch := repository.difference()) is None:
             return
-        mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})
         if patch:
-            mlflow.log_text(patch, PATCH)
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, PATCH).write_bytes(patch)
+                mlflow.log_artifact(str(Path(folder, PATCH)))
+        mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})  # last: they say that it has been logged
 
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         with alone(mlflow.get_tracking_uri()):  # publish.py may be completing the same run
-            _complete(run, result, folder, set(logged_values(run.info.run_id)))
-        if not run.outputs or not run.outputs.model_outputs:
+            _complete(run, result, folder, logged_steps(run.info.run_id))
+        if not _model(run):
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
 
@@ -229,7 +235,7 @@ def local(uri: str) -> Path | None:
 def alone(uri: str) -> Iterator[None]:
     """No other process of this machine makes tables, experiments, parents or doubles in the store meanwhile."""
     store = local(uri)
-    name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(uri.encode()).hexdigest()[:16]}")
+    name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(f'{Path.home()} {uri}'.encode()).hexdigest()[:16]}")
     with files.alone(name.with_name(f"{name.name}.lock"), "uses the MLflow store", LONGEST_WAIT):
         if store and not store.exists():
             _make(store)
@@ -238,12 +244,11 @@ def alone(uri: str) -> Iterator[None]:
 
 def _make(store: Path) -> None:
     """Make a local store in one step: MLflow cannot go on with one whose making was interrupted."""
-    unfinished = store.with_name(f".{store.name}.{os.getpid()}{files.UNFINISHED}")
-    try:
-        SqlAlchemyStore(f"sqlite:///{unfinished}", "./mlruns").engine.dispose()
-        unfinished.replace(store)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    unfinished = store.with_name(f".{store.name}{files.UNFINISHED}")
+    for leftover in store.parent.glob(f"{unfinished.name}*"):  # of a process that was killed, for no other is here
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{unfinished}", "./mlruns").engine.dispose()
+    unfinished.replace(store)
 
 
 def _find(experiment: str, query: str) -> str | None:
@@ -252,10 +257,14 @@ def _find(experiment: str, query: str) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def logged_values(run_id: str) -> dict[tuple[str, int], float]:
-    """(metric name, step) -> value of all that a run has."""
+def logged_values(run_id: str) -> list[tuple[str, int, float]]:
+    """(metric name, step, value) of all that a run has."""
     client = mlflow.MlflowClient()
-    return {(name, one.step): one.value for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)}
+    return [(name, one.step, one.value) for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)]
+
+
+def logged_steps(run_id: str) -> set[tuple[str, int]]:
+    return {(name, step) for name, step, _ in logged_values(run_id)}
 
 
 def _parent(experiment: str, activation: str) -> str:
@@ -290,7 +299,8 @@ def publish(tracking: Tracking, cells: Mapping[str, Sequence[tuple[CellResult, P
             with alone(uri):
                 parent = _parent(experiment, activation)
             for result, folder in of_activation:
-                with alone(uri):  # one cell at a time, so that trainings that start meanwhile need not wait long
+                # one cell at a time, so that trainings that start meanwhile need not wait long
+                with checkpoints.logging(result.metrics["fingerprint"]), alone(uri):
                     changed += _publish_cell(experiment, parent, result, folder)
             with alone(uri):
                 _aggregate(parent, [result for result, _ in of_activation])
@@ -313,7 +323,7 @@ def _publish_cell(experiment: str, parent: str, result: CellResult, folder: Path
         client.delete_run(double.info.run_id)
     run = same[0] if same else client.create_run(experiment, run_name=result.key, tags={MLFLOW_PARENT_RUN_ID: parent})
     run_id = run.info.run_id
-    changed = _complete(run, result, folder, set(logged_values(run_id)))
+    changed = _complete(run, result, folder, logged_steps(run_id))
     if run.data.tags.get("superseded") != "false":
         client.set_tag(run_id, "superseded", "false")
     if "git_commit" not in run.data.tags and (commit := _commit_of(folder, result)):
@@ -416,7 +426,7 @@ class Recorded:
     Attributes:
         run_id: its id.
         tags: its tags.
-        metrics: (metric name, step) -> value.
+        metrics: (metric name, step, value) of each.
         files: name -> a local copy of its file.
         model: the trained network as a .keras file; None if none was logged.
         run_dir: where the cell's files were written; None for a run that was published.
@@ -424,7 +434,7 @@ class Recorded:
 
     run_id: str
     tags: Mapping[str, str]
-    metrics: Mapping[tuple[str, int], float]
+    metrics: Sequence[tuple[str, int, float]]
     files: Mapping[str, Path]
     model: Path | None
     run_dir: Path | None
@@ -451,12 +461,17 @@ def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
         raise UserError(f"{store} does not exist, so it has no run {run_id}; python src/publish.py makes it")
     with reading(tracking):
         client = mlflow.MlflowClient()
-        run = client.get_run(run_id)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise UserError(f"{_shown(address(tracking))} has no run {run_id}; the id of a run stands on its page in MLflow") from None
         if run.data.tags.get("kind") != "cell":
-            raise UserError(f"run {run_id} is not of a cell; give the id of one that has the tag key")
+            raise UserError(f"run {run_id} is that of an activation; give the id of one below it, which is one training")
         copies = {name: Path(client.download_artifacts(run_id, name, str(folder))) for name in _file_names(run_id) if name in (*results.FILES, PATCH)}
-        models = run.outputs.model_outputs if run.outputs else []
-        model = mlflow.artifacts.download_artifacts(f"models:/{models[0].model_id}/data/model.keras", dst_path=str(folder)) if models else None
+        logged = _model(run)
+        model = logged and mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/data/model.keras", dst_path=str(folder))
         run_dir = run.data.params.get("run_dir")
         return Recorded(run_id, run.data.tags, logged_values(run_id), copies, model and Path(model), run_dir and Path(run_dir))
 
@@ -474,6 +489,12 @@ def reading(tracking: Tracking) -> Iterator[None]:
         raise UserError(f"the MLflow store {_shown(uri)} cannot be read ({_reason(error)}); mend that and start the same command again") from None
 
 
+def _model(run: Entity) -> LoggedModel | None:
+    """The model of a run, if it has been logged whole."""
+    models = [mlflow.get_logged_model(output.model_id) for output in (run.outputs.model_outputs if run.outputs else [])]
+    return next((model for model in models if model.status == LoggedModelStatus.READY), None)
+
+
 def _file_names(run_id: str) -> set[str]:
     return {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
 
@@ -486,13 +507,12 @@ def address(tracking: Tracking) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text without the name and password that the store's address may hold."""
-    secret, at, _ = urlsplit(mlflow.get_tracking_uri()).netloc.rpartition("@")
-    return text.replace(secret + at, "") if at else text
+    """A text without the name and password that an address in it may hold."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _reason(error: Exception) -> str:
-    return _shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))
+    return _shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))[:300]
 
 
 def configured(dataset: str, experiment: str | None = None) -> Tracking:

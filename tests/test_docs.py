@@ -1,0 +1,30 @@
+"""What the documents say is what was measured."""
+
+import json
+
+from conftest import ROOT
+
+
+def test_the_price_of_determinism_is_the_measured_one():
+    measured = json.loads((ROOT / "benchmarks" / "determinism.json").read_text())
+    text = (ROOT / "docs" / "reproducibility.md").read_text()
+    assert measured["command"] in text
+    for name, one in measured["datasets"].items():
+        ratio, seconds, weights, off = one["on_to_off"], one["seconds_an_epoch"], one["different_weights"], one["distance"]["off"]
+        cells = (
+            name,
+            f"{seconds['on']:.3g} s",
+            f"{seconds['off']:.3g} s",
+            f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]",
+            f"{weights['on']} of {measured['rounds']}",
+            f"{weights['off']} of {measured['rounds']}",
+            f"{off['weights']:.2g}",
+            f"{100 * off['val/accuracy']:.2g} points",
+        )
+        assert f"| {' | '.join(cells)} |" in text
+
+
+def test_the_table_of_faults_has_every_fault():
+    rows = (ROOT / "docs" / "faults.md").read_text().split("| --- | --- | --- |\n")[1].splitlines()
+    assert len(rows) > 60
+    assert all(row.count(" | ") == 2 for row in rows)
