@@ -21,18 +21,17 @@ def main() -> None:
     names = [dataset_name(argument)] if argument else study.datasets
     if unknown := sorted(set(names) - set(study.datasets)):
         raise UserError(f"data={unknown[0]} is not in params.yaml, whose datasets are {', '.join(study.datasets)}")
-    listed = {None: (study.activations, study.seeds)}
-    listed |= {name: (one.activations, one.seeds) for name in study.experiments for one in [config.experiment(name)]}
+    listed = config.cells(study)
     load_keras()
     from actgrad import tracking
 
     for dataset in names:
-        for experiment, (activations, seeds) in listed.items():
+        for experiment, of in listed.items():
             of_study = f"{dataset}/{experiment}" if experiment else dataset
-            folders = {name: [results.folder(of_study, name, seed) for seed in seeds] for name in activations}
-            whole = {name: [folder for folder in of if all((folder / file).is_file() for file in results.FILES)] for name, of in folders.items()}
-            cells = {name: [(CellResult.read(folder), folder) for folder in of] for name, of in whole.items()}
-            trained, wanted = sum(map(len, cells.values())), len(activations) * len(seeds)
+            folders = {name: [results.folder(of_study, name, seed) for seed in of.seeds] for name in of.activations}
+            whole = {name: [folder for folder in every if not results.missing(folder)] for name, every in folders.items()}
+            cells = {name: [(CellResult.read(folder), folder) for folder in every] for name, every in whole.items()}
+            trained, wanted = sum(map(len, cells.values())), len(of.activations) * len(of.seeds)
             if trained:
                 target = tracking.configured(dataset, experiment)
                 changed = tracking.publish(target, {name: found for name, found in cells.items() if found})

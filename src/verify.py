@@ -48,7 +48,7 @@ def check_origins(keys: list[str], runs: list[str]) -> None:
     broken = {}
     with tempfile.TemporaryDirectory() as folder:
         for n, (find, name) in enumerate([(lineage.of_cell, key) for key in keys] + [(lineage.of_run, run) for run in runs]):
-            print(f"{name}", flush=True)
+            print(name, flush=True)
             broken[name] = lineage.report(find(name, Path(folder, str(n))))
     if wrong := {name: fields for name, fields in broken.items() if fields}:
         raise UserError("; ".join(f"{name}: {', '.join(fields)} {'does' if len(fields) == 1 else 'do'} not hold" for name, fields in wrong.items()))

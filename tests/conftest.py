@@ -123,7 +123,10 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
         for report in terminalreporter.stats.get(outcome, []):
             for fault, expected, text in [value for name, value in report.user_properties if name == "fault"]:
                 cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in (fault, expected, text)]
-                rows.pop(f"| {cells[0]}", None) if outcome != "passed" else rows.update({f"| {cells[0]}": f"| {' | '.join(cells)} |"})
+                if outcome == "passed":
+                    rows[f"| {cells[0]}"] = f"| {' | '.join(cells)} |"
+                else:
+                    rows.pop(f"| {cells[0]}", None)
     Path(target).write_text(TABLE + "".join(f"{row}\n" for row in rows.values()))
     terminalreporter.write_line(f"{target}: {len(rows)} faults")
 

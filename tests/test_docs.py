@@ -2,6 +2,7 @@
 
 import json
 
+import test_faults
 from conftest import ROOT
 
 
@@ -27,4 +28,9 @@ def test_the_price_of_determinism_is_the_measured_one():
 def test_the_table_of_faults_has_every_fault():
     rows = (ROOT / "docs" / "faults.md").read_text().split("| --- | --- | --- |\n")[1].splitlines()
     assert len(rows) > 60
+    named = [
+        (mark.args[0], test.pytestmark) for test in vars(test_faults).values() for mark in getattr(test, "pytestmark", ()) if mark.name == "fault"
+    ]
+    alone = {name for name, marks in named if "parametrize" not in {mark.name for mark in marks}}  # the others name one fault a parameter
+    assert alone <= {row.removeprefix("| ").split(" | ")[0] for row in rows}
     assert all(row.count(" | ") == 2 for row in rows)

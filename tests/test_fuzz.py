@@ -11,7 +11,6 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,9 +170,9 @@ YAML = st.text(alphabet=st.sampled_from("abc:-[]{}#&*!|>'\"%@`, \n\t012.${}"), m
 
 
 @many
-@given(YAML)
-def test_fuzz_params_yaml(text):
-    path = Path(os.environ["PYTEST_FUZZ_FOLDER"], "params.yaml")
+@given(text=YAML)
+def test_fuzz_params_yaml(text, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "params.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))
     try:
         config.study(path)
@@ -186,11 +185,6 @@ def counted(request, seen):
     what = request.node.name.removeprefix("test_fuzz_").replace("_", " ").replace("[", ": ").rstrip("]")
     inputs = INPUTS // 10 if "train" in what else INPUTS
     seen(f"{inputs:,} inputs, nothing else", f"spoilt or random input: {what}", "used, or refused with a sentence")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("PYTEST_FUZZ_FOLDER", str(tmp_path_factory.getbasetemp()))
 
 
 @many

@@ -20,7 +20,7 @@ def path(run_dir: Path) -> Path:
     return FOLDER / f"{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]}.npz"
 
 
-def logging(fingerprint: str) -> AbstractContextManager[None]:
+def one_run(fingerprint: str) -> AbstractContextManager[None]:
     """No other process logs cells of this fingerprint, which share an MLflow run, meanwhile."""
     return alone(FOLDER / f"run-{fingerprint[:16]}.lock", "trains or publishes the same cell")
 
@@ -40,7 +40,7 @@ class Checkpoint:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """No other process trains into the same folder, or logs the same cell, meanwhile: one that a killed `dvc repro` has started, say."""
-        with alone(self.path.with_suffix(".lock"), "trains the same cell"), logging(self.fingerprint):
+        with alone(self.path.with_suffix(".lock"), "trains the same cell"), one_run(self.fingerprint):
             yield
 
     def exists(self) -> bool:

@@ -267,6 +267,12 @@ def experiment(name: str, conf: Path = CONF) -> Experiment:
     return parse(Experiment, {"activations": listed["activation"], "seeds": seeds}, f"{where}: ")
 
 
+def cells(study: Study, conf: Path = CONF) -> dict[str | None, Experiment]:
+    """Which cells the study itself (None) and each of its experiments has."""
+    own = Experiment(activations=study.activations, seeds=study.seeds)
+    return {None: own} | {name: experiment(name, conf) for name in study.experiments}
+
+
 def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     path = conf / group / f"{name}.yaml"
     if not path.is_file():

@@ -307,7 +307,7 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
                 _bounded(source, sum(entry.file_size for entry in archive.infolist()))
                 for entry in archive.infolist():
                     path = _inside(source, entry.filename)
-                    if wanted(path) and not entry.is_dir():
+                    if not entry.is_dir() and wanted(path):
                         _bounded(source, of_a_file=entry.file_size)
                         yield path, _unzipped(source, archive, entry)
         else:
@@ -315,10 +315,11 @@ def _members(source: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: T
                 for count, member in enumerate(archive, start=1):
                     archive.members.clear()  # which would hold all of them at the end
                     path = _inside(source, member.name)
-                    _bounded(source, archive.offset, member.size if wanted(path) else 0, count)
+                    _bounded(source, archive.offset, files=count)
                     if not (member.isfile() or member.isdir()):
                         raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
-                    if wanted(path) and member.isfile():
+                    if member.isfile() and wanted(path):
+                        _bounded(source, of_a_file=member.size)
                         yield path, archive.extractfile(member).read()
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:

@@ -150,7 +150,7 @@ def _made_as(folder: Path) -> str:
         metrics = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
         return "no metrics.json that can be read"
-    missing = [name for name in results.FILES if not (folder / name).is_file()]
+    missing = results.missing(folder)
     return f"{', '.join(missing)} missing" if missing else str(metrics.get("fingerprint"))
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,42 +114,38 @@ class Committed:
     """What the last commit says of a dataset's cells; to be read before they are trained again in its copy."""
 
     def __init__(self, copy: Path, dataset: str, study: Study):
-        self._copy, self._dataset, self._study = copy, dataset, study
+        self._copy, self._dataset = copy, dataset
         self._lock, self._threads = self._stages(), self._recipe_threads()
         self._report = _md5s(copy / "reports" / dataset)
-        self._cells = {folder: self._read(folder) for folder in self._folders()}
+        self._cells: dict[Path, tuple[dict[str, Any], dict[str, str]] | None] = {}
+        for experiment, cells in config.cells(study, copy / "conf").items():
+            of_study = f"{dataset}/{experiment}" if experiment else dataset
+            folders = [results.folder(of_study, activation, seed) for activation in cells.activations for seed in cells.seeds]
+            self._cells |= dict(self._of_experiment(folders) if experiment else self._of_study(folders))
 
-    def _folders(self) -> Iterator[Path]:
-        for activation in self._study.activations:
-            for seed in self._study.seeds:
-                yield results.folder(self._dataset, activation, seed)
-        for name in self._study.experiments:
-            listed = config.experiment(name, self._copy / "conf")
-            for activation in listed.activations:
-                for seed in listed.seeds:
-                    yield results.folder(f"{self._dataset}/{name}", activation, seed)
-
-    def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]] | None:
-        """Its metrics.json, and the md5 of each of its files; None if the commit does not have them.
-
-        Of a cell of the study git has metrics.json, and dvc.lock the md5s. Of an experiment dvc.lock has one md5 of all its cells; its
-        files are those of this work tree, if they are the ones that were committed.
-        """
+    def _of_study(self, folders: Sequence[Path]) -> Iterator[tuple[Path, tuple[dict[str, Any], dict[str, str]]]]:
+        """Each cell's metrics.json, which is in git, and the md5 of each of its files, which are in dvc.lock."""
         outs = self._outs(self._lock)
-        if (self._copy / folder / "metrics.json").is_file():
-            md5s = {name: outs.get(str(folder / name), "") for name in results.FILES}
-            return json.loads((self._copy / folder / "metrics.json").read_text()), md5s
-        here = repository.PROJECT / folder
-        if not here.parent.is_dir() or _dvc_md5(here.parent) != outs.get(str(folder.parent)):
-            return None
-        return json.loads((here / "metrics.json").read_text()), _md5s(here)
+        for folder in folders:
+            if not (self._copy / folder / "metrics.json").is_file():
+                raise UserError(f"the last commit has no result of {folder}; train it with dvc repro report@{self._dataset}, and commit it")
+            yield folder, (_metrics(self._copy / folder), {name: outs.get(str(folder / name), "") for name in results.FILES})
+
+    def _of_experiment(self, folders: Sequence[Path]) -> Iterator[tuple[Path, tuple[dict[str, Any], dict[str, str]] | None]]:
+        """The same of an experiment's cells, of which dvc.lock has one md5 alone: from this work tree, if its files are the committed ones."""
+        experiment = folders[0].parent
+        here = repository.PROJECT / experiment
+        committed = here.is_dir() and _dvc_md5(here) == self._outs(self._lock).get(str(experiment))
+        for folder in folders:
+            cell = repository.PROJECT / folder
+            yield folder, (_metrics(cell), _md5s(cell)) if committed else None
 
     def compared(self) -> Iterator[Verdict]:
         """Each cell, now that it has been trained again in the copy."""
         before_outs, after_outs = self._outs(self._lock), self._outs(self._stages())
         threads, elsewhere = (self._threads, self._recipe_threads()), {}
         for folder, before in self._cells.items():
-            after = json.loads((self._copy / folder / "metrics.json").read_text())
+            after = _metrics(self._copy / folder)
             if before is not None:
                 environment = environment_differences(before[0], after, threads)
                 elsewhere |= environment
@@ -178,6 +174,10 @@ class Committed:
     @staticmethod
     def _outs(stages: Mapping[str, Any]) -> dict[str, str]:
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

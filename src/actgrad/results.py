@@ -125,8 +125,12 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         metrics = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
         return None
-    whole = metrics.get("fingerprint") == fingerprint and all((folder / name).is_file() for name in FILES)
-    return metrics if whole else None
+    return metrics if metrics.get("fingerprint") == fingerprint and not missing(folder) else None
+
+
+def missing(folder: Path) -> list[str]:
+    """Those of FILES that a folder has not."""
+    return [name for name in FILES if not (folder / name).is_file()]
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,14 +47,12 @@ from actgrad.training import Epoch
 
 GRADIENT_POINTS = 200
 BATCH = 1000
-logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # else it prints the traceback of what a run says in one sentence
 LIVE, LONGEST_WAIT = 2.0, 60.0
 """Seconds: between two writes to the store while a cell trains; for another process that uses the same store."""
 FIGURES = {"learning_curves.png": plots.cell_learning_curves, "gradient_norms.png": plots.cell_gradient_norms}
 PATCH = "git_diff.patch"
 """The file of a run that holds what differed from its commit."""
-FAILURES = (MlflowException, SQLAlchemyError, OSError, UserError)
-"""What a store, or the way to it, can end in."""
+logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # else it prints the traceback of what is said here in one sentence
 
 
 class Run:
@@ -121,19 +120,8 @@ class Run:
                 mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
         if not run.data.params:  # else they are those of the training that is taken up
             mlflow.log_params(flat(config.model_dump()))
-        mlflow.set_tags(
-            {
-                "kind": "cell",
-                "dataset": config.data.name,
-                "experiment": config.experiment,
-                "activation": config.activation.name,
-                "seed": config.seed,
-                "recipe": config.recipe.name,
-                "validation_split": self._dataset.validation_split,
-                "data_sha256": self._dataset.sha256,
-                "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
-            }
-        )
+        device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        mlflow.set_tags(_beginning(config.deciding(), self._dataset.validation_split, self._dataset.sha256) | {"device": device})
         if "git_commit" not in run.data.tags:  # else it began at that commit, with this very code
             self._log_commit()
 
@@ -147,9 +135,9 @@ class Run:
         mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})  # last: they say that it has been logged
 
     def _finish(self, result: CellResult, folder: Path, network: keras.Model) -> None:
+        self._log()
         run = mlflow.get_run(mlflow.active_run().info.run_id)
-        with alone(mlflow.get_tracking_uri()):  # publish.py may be completing the same run
-            _complete(run, result, folder, logged_steps(run.info.run_id))
+        _complete(run, result, folder, self._logged)
         if not _model(run):
             log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         mlflow.end_run("FINISHED" if result.metrics["status"] == "finished" else "FAILED")
@@ -237,7 +225,7 @@ def alone(uri: str) -> Iterator[None]:
     store = local(uri)
     name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(f'{Path.home()} {uri}'.encode()).hexdigest()[:16]}")
     with files.alone(name.with_name(f"{name.name}.lock"), "uses the MLflow store", LONGEST_WAIT):
-        if store and not store.exists():
+        if _unmade(uri):
             _make(store)
         yield
 
@@ -264,6 +252,7 @@ def logged_values(run_id: str) -> list[tuple[str, int, float]]:
 
 
 def logged_steps(run_id: str) -> set[tuple[str, int]]:
+    """(metric name, step) of every value that a run has."""
     return {(name, step) for name, step, _ in logged_values(run_id)}
 
 
@@ -290,24 +279,18 @@ def publish(tracking: Tracking, cells: Mapping[str, Sequence[tuple[CellResult, P
     Returns:
         How many runs were made or completed.
     """
-    uri, changed = address(tracking), 0
-    try:
-        mlflow.set_tracking_uri(uri)
+    changed = 0
+    with using(tracking) as uri:
         with alone(uri):
             experiment = mlflow.set_experiment(tracking.experiment).experiment_id
+            parents = {activation: _parent(experiment, activation) for activation in cells}
         for activation, of_activation in cells.items():
-            with alone(uri):
-                parent = _parent(experiment, activation)
             for result, folder in of_activation:
                 # one cell at a time, so that trainings that start meanwhile need not wait long
-                with checkpoints.logging(result.metrics["fingerprint"]), alone(uri):
-                    changed += _publish_cell(experiment, parent, result, folder)
+                with checkpoints.one_run(result.metrics["fingerprint"]), alone(uri):
+                    changed += _publish_cell(experiment, parents[activation], result, folder)
             with alone(uri):
-                _aggregate(parent, [result for result, _ in of_activation])
-    except FAILURES as error:
-        raise UserError(
-            f"the MLflow store {_shown(uri)} cannot be used ({_reason(error)}); mend that and start the same command again, what was published stays"
-        ) from None
+                _aggregate(parents[activation], [result for result, _ in of_activation])
     return changed
 
 
@@ -367,21 +350,26 @@ _code_sha256 = functools.cache(repository.code_sha256)
 
 def cell_tags(result: CellResult, folder: Path) -> dict[str, str]:
     """Tag -> value of all that a finished cell's files say of it."""
-    metrics, values = result.metrics, tables.configuration(result)
-    return {
-        "kind": "cell",
+    metrics = result.metrics
+    return _beginning(tables.configuration(result), metrics["validation_split"], metrics["data_sha256"]) | {
         "key": result.key,
         "fingerprint": metrics["fingerprint"],
-        "dataset": values["data"]["name"],
-        "experiment": values["experiment"],
-        "activation": values["activation"]["name"],
-        "seed": str(values["seed"]),
-        "recipe": values["recipe"]["name"],
-        "validation_split": metrics["validation_split"],
-        "data_sha256": metrics["data_sha256"],
         "status": metrics["status"],
         "config_sha256": sha256(folder / "config.yaml"),
         "weights_sha256": metrics["weights_sha256"],
+    }
+
+
+def _beginning(configuration: Mapping[str, Any], validation_split: str, data_sha256: str) -> dict[str, str]:
+    """Those of a cell's tags that are known before it is trained."""
+    names = {group: configuration[group]["name"] for group in ("activation", "recipe")}
+    return names | {
+        "kind": "cell",
+        "dataset": configuration["data"]["name"],
+        "experiment": configuration["experiment"],
+        "seed": str(configuration["seed"]),
+        "validation_split": validation_split,
+        "data_sha256": data_sha256,
     }
 
 
@@ -424,7 +412,6 @@ class Recorded:
     """What an MLflow run holds of a cell.
 
     Attributes:
-        run_id: its id.
         tags: its tags.
         metrics: (metric name, step, value) of each.
         files: name -> a local copy of its file.
@@ -432,7 +419,6 @@ class Recorded:
         run_dir: where the cell's files were written; None for a run that was published.
     """
 
-    run_id: str
     tags: Mapping[str, str]
     metrics: Sequence[tuple[str, int, float]]
     files: Mapping[str, Path]
@@ -442,10 +428,9 @@ class Recorded:
 
 def run_of(tracking: Tracking, key: str, fingerprint: str) -> str | None:
     """The id of the newest run of a cell with this fingerprint; None if the store has none."""
-    store = local(address(tracking))
-    if store and not store.exists():
-        return None
-    with reading(tracking):
+    with using(tracking) as uri:
+        if _unmade(uri):
+            return None
         experiment = mlflow.get_experiment_by_name(tracking.experiment)
         return experiment and _find(experiment.experiment_id, f"tags.fingerprint = '{fingerprint}' and tags.key = '{key}'")
 
@@ -456,37 +441,23 @@ def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
     Raises:
         UserError: if there is no such run, or it is not one of a cell.
     """
-    store = local(address(tracking))
-    if store and not store.exists():
-        raise UserError(f"{store} does not exist, so it has no run {run_id}; python src/publish.py makes it")
-    with reading(tracking):
+    with using(tracking) as uri:
+        if _unmade(uri):
+            raise UserError(f"{local(uri)} does not exist, so it has no run {run_id}; python src/publish.py makes it")
         client = mlflow.MlflowClient()
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise UserError(f"{_shown(address(tracking))} has no run {run_id}; the id of a run stands on its page in MLflow") from None
+            raise UserError(f"{_shown(uri)} has no run {run_id}; the id of a run stands on its page in MLflow") from None
         if run.data.tags.get("kind") != "cell":
             raise UserError(f"run {run_id} is that of an activation; give the id of one below it, which is one training")
         copies = {name: Path(client.download_artifacts(run_id, name, str(folder))) for name in _file_names(run_id) if name in (*results.FILES, PATCH)}
         logged = _model(run)
         model = logged and mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/data/model.keras", dst_path=str(folder))
         run_dir = run.data.params.get("run_dir")
-        return Recorded(run_id, run.data.tags, logged_values(run_id), copies, model and Path(model), run_dir and Path(run_dir))
-
-
-@contextmanager
-def reading(tracking: Tracking) -> Iterator[None]:
-    """Raises: UserError: if the store, which is the one to read from meanwhile, cannot be used."""
-    uri = address(tracking)
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    except FAILURES as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"the MLflow store {_shown(uri)} cannot be read ({_reason(error)}); mend that and start the same command again") from None
+        return Recorded(run.data.tags, logged_values(run_id), copies, model and Path(model), run_dir and Path(run_dir))
 
 
 def _model(run: Entity) -> LoggedModel | None:
@@ -497,6 +468,29 @@ def _model(run: Entity) -> LoggedModel | None:
 
 def _file_names(run_id: str) -> set[str]:
     return {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
+
+
+@contextmanager
+def using(tracking: Tracking) -> Iterator[str]:
+    """The address of a store, which is the one that MLflow uses from now on.
+
+    Raises:
+        UserError: if it cannot be used meanwhile.
+    """
+    uri = address(tracking)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield uri
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise UserError(
+            f"the MLflow store {_shown(uri)} cannot be used ({_reason(error)}); mend that and start the same command again, what it holds stays"
+        ) from None
+
+
+def _unmade(uri: str) -> bool:
+    """Whether a local store is not there yet: MLflow would make it, to read from it."""
+    store = local(uri)
+    return store is not None and not store.exists()
 
 
 def address(tracking: Tracking) -> str:
