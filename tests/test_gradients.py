@@ -19,7 +19,8 @@ def batches(dataset, configuration, epoch: int = 1) -> tf.data.Dataset:
 
 
 def unit_census(layer: keras.layers.Layer, z: tf.Tensor) -> tuple[np.ndarray, float]:
-    return gradients.unit_census(layer, z, activations.derivative(layer, z))
+    dead, saturated = gradients.unit_census(layer, z, activations.derivative(layer, z))
+    return dead.numpy(), float(saturated)
 
 
 def chain(weights: list[float], biases: list[float]) -> tuple[keras.Input, keras.KerasTensor]:
@@ -221,7 +222,7 @@ def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps
     built = activations.build(Activation(name="x", layer=layer))
     z = tf.ones((2, 3, 3, 4))
     assert unit_census(built, z)[1] == 0
-    assert gradients._slopes(built, activations.derivative(built, tf.constant(gradients._grid(built, z.shape)))).max() == 1
+    assert gradients._slopes(built, activations.derivative(built, tf.constant(gradients._grid(built, z.shape)))).numpy().max() == 1
 
 
 def test_layers_are_probed_in_their_order(trained):

@@ -144,10 +144,10 @@ AFFINE = 1e-4
 
 @claim("linear-collapse", "Layers without a non-linearity amount to one linear layer.", ["linear"], "affine")
 def linear_collapse(evidence: Evidence) -> Finding:
-    """A network without activation and with average pooling is trained, folded into one affine map, and both are given every image of
-    the test split. Confirmed if their logits differ by at most 1e-4 of the largest logit in every such cell; else refuted. For
-    comparison, superposition in the study's own networks without activation, whose maximum pooling is not linear: how far the logits
-    of the mean of two images are from the mean of their logits."""
+    """A network without activation and with average pooling is trained, folded into one affine map, and both are given the first
+    2,000 images of the test split, or all there are. Confirmed if their logits differ by at most 1e-4 of the largest logit in every
+    such cell; else refuted. For comparison, superposition in the study's own networks without activation, whose maximum pooling is
+    not linear: how far the logits of the mean of two images are from the mean of their logits."""
     folded = [cell for cell in evidence.experiments.get("average_pooling", {}).get("linear", []) if cell.metrics["affine"]]
     pooled = [cell for cell in evidence.cells["linear"] if cell.metrics["affine"]]
     if not (folded and pooled):

@@ -76,36 +76,49 @@ class Probe:
         self._outputs = keras.Model(model.input, [*(layer.input for layer in self._activations), model.get_layer(LAYERS[-1]).output])
         self._images = tf.constant(images, tf.float32)
         self._labels = tf.constant(labels)
+        self._compute = tf.function(self._tensors)  # op by op, as Python calls them, it takes twice as long
         self._dead_at_first: dict[str, np.ndarray] = {}
 
     def measure(self) -> pd.DataFrame:
         """One row a layer, as probe_table says."""
         kept = [variable.numpy() for variable in self._outputs.non_trainable_variables]
+        delta_rms, of_activations = self._compute()
+        for variable, value in zip(self._outputs.non_trainable_variables, kept, strict=True):
+            variable.assign(value)
+        rows = [
+            {"layer": layer, "units": z.shape[-1], "delta_rms": float(rms)}
+            for layer, z, rms in zip(LAYERS, self._outputs.output, delta_rms, strict=True)
+        ]
+        for row, (slope_ms, dead, saturated) in zip(rows, of_activations, strict=False):
+            dead = dead.numpy()
+            at_first = self._dead_at_first.setdefault(row["layer"], dead)
+            row |= {
+                "units": len(dead),
+                "slope_ms": float(slope_ms),
+                **gains(self._outputs, row["layer"]),
+                "dead": int(dead.sum()),
+                "died": int((dead & ~at_first).sum()),
+                "revived": int((at_first & ~dead).sum()),
+                "saturated": float(saturated),
+            }
+        return probe_table(rows)
+
+    def _tensors(self) -> tuple[list[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        """delta_rms of each of LAYERS; slope_ms, dead units and share of saturated activations of each of ACTIVATED_LAYERS."""
         with tf.GradientTape() as tape:
             tape.watch(self._images)
             pre_activations = self._outputs(self._images, training=True)
             losses = keras.losses.sparse_categorical_crossentropy(self._labels, pre_activations[-1], from_logits=True)
         deltas = tape.gradient(losses, pre_activations)
-        for variable, value in zip(self._outputs.non_trainable_variables, kept, strict=True):
-            variable.assign(value)
-        rows = [
-            {"layer": layer, "units": delta.shape[-1], "delta_rms": float(tf.sqrt(tf.reduce_mean(tf.square(tf.cast(delta, tf.float32)))))}
-            for layer, delta in zip(LAYERS, deltas, strict=True)
-        ]
-        for row, activation, z in zip(rows, self._activations, pre_activations, strict=False):
+        of_activations = []
+        for activation, z in zip(self._activations, pre_activations, strict=False):
             derivative = activations.derivative(activation, z)
-            dead, saturated = unit_census(activation, z, derivative)
-            at_first = self._dead_at_first.setdefault(row["layer"], dead)
-            row |= {
-                "units": len(dead),
-                "slope_ms": float(np.mean(np.square(tf.cast(derivative, tf.float32).numpy()))),
-                **gains(self._outputs, row["layer"]),
-                "dead": int(dead.sum()),
-                "died": int((dead & ~at_first).sum()),
-                "revived": int((at_first & ~dead).sum()),
-                "saturated": saturated,
-            }
-        return probe_table(rows)
+            of_activations.append((_mean_square(derivative), *unit_census(activation, z, derivative)))
+        return [tf.sqrt(_mean_square(delta)) for delta in deltas], of_activations
+
+
+def _mean_square(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(tf.cast(values, tf.float32)))
 
 
 def probe_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -144,17 +157,18 @@ def gains(model: keras.Model, layer: str) -> dict[str, float]:
     return {"weight_gain": float("nan") if normalised else float(squared_norm / np.prod(inputs)), "pooling_gain": float(pooling)}
 
 
-def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor, derivative: tf.Tensor) -> tuple[np.ndarray, float]:
+def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor, derivative: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Which units of an activation layer are dead, bool (units,), and the share of saturated activations, on given
     pre-activations (examples, …, channels) and the layer's derivative there.
 
     A unit of several pieces is as steep as its steepest piece.
     """
     slopes = _slopes(layer, derivative)
-    everywhere = tuple(range(slopes.ndim - 1))
+    everywhere = list(range(slopes.shape.rank - 1))
     grid = tf.constant(_grid(layer, pre_activations.shape), pre_activations.dtype)
-    steepest = _slopes(layer, activations.derivative(layer, grid)).max(axis=everywhere)
-    return slopes.max(axis=everywhere) == 0, float((slopes < SATURATION * steepest).mean())
+    steepest = tf.reduce_max(_slopes(layer, activations.derivative(layer, grid)), everywhere)
+    saturated = tf.cast(slopes < SATURATION * steepest, tf.float32)
+    return tf.reduce_max(slopes, everywhere) == 0, tf.reduce_mean(saturated)
 
 
 def _grid(layer: keras.layers.Layer, shape: tf.TensorShape) -> np.ndarray:
@@ -166,8 +180,10 @@ def _grid(layer: keras.layers.Layer, shape: tf.TensorShape) -> np.ndarray:
     return grid
 
 
-def _slopes(layer: keras.layers.Layer, derivative: tf.Tensor) -> np.ndarray:
+def _slopes(layer: keras.layers.Layer, derivative: tf.Tensor) -> tf.Tensor:
     """|phi'(z)| of each unit: (examples, …, units)."""
-    slopes = np.abs(tf.cast(derivative, tf.float32).numpy())
+    slopes = tf.abs(tf.cast(derivative, tf.float32))
     pieces = activations.pieces(layer)
-    return slopes.reshape(*slopes.shape[:-1], slopes.shape[-1] // pieces, pieces).max(axis=-1)
+    if pieces == 1:
+        return slopes
+    return tf.reduce_max(tf.reshape(slopes, (*slopes.shape[:-1], slopes.shape[-1] // pieces, pieces)), axis=-1)
