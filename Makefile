@@ -5,8 +5,9 @@ PORT ?= 5000
 SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
+SCALE := $(VENV)/.scale
 
-.PHONY: help demo study verify bench test test-slow faults audit lint lock ui clean
+.PHONY: help demo study verify bench test test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -45,6 +46,15 @@ test: $(READY)  ## run the tests
 test-slow: $(READY)  ## run the tests that `make test` leaves out
 	python -m pytest -m slow
 
+$(SCALE): requirements-scale.lock | $(READY)
+	python -m pip install --quiet --require-hashes --requirement requirements-scale.lock
+	@touch $@
+
+setup-scale: $(SCALE)  ## add what clusters and a team's server need to .venv: Ray, SLURM, S3, PostgreSQL
+
+test-scale: $(SCALE)  ## run the tests that need those
+	python -m pytest -m scale
+
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
 	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md
 
@@ -57,6 +67,8 @@ lint: $(READY)  ## check style and formatting
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
+	cp requirements.lock requirements-scale.lock  # whose versions are kept where the other packages let them be
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra scale --output-file requirements-scale.lock pyproject.toml
 
 clean:  ## remove the environment
 	rm -rf $(VENV)

@@ -17,12 +17,13 @@ FLOORS = (
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
-    ("plots", "html", "progress", "tracking", "pipeline", "reproduction"),
-    ("cells", "lineage"),
+    ("plots", "html", "progress", "tracking", "pipeline", "reproduction", "marks"),
+    ("cells", "lineage", "sweeping"),
     ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "verify", "report"),
 )
 OWNERS = {
-    "hydra": {"train"},
+    "hydra": {"train", "marks"},
+    "rich": {"sweeping"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
     "jinja2": {"html"},
@@ -122,7 +123,7 @@ def test_entry_scripts_are_wiring(script):
 
 
 def test_no_index_address_is_committed():
-    for path in (ROOT / "requirements.lock", ROOT / "pyproject.toml", ROOT / "Makefile"):
+    for path in (*ROOT.glob("requirements*.lock"), ROOT / "pyproject.toml", ROOT / "Makefile"):
         assert not re.search(r"--(extra-)?index-url|--find-links|https?://(?!127\.0\.0\.1)", path.read_text())
 
 

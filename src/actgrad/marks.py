@@ -1,0 +1,34 @@
+"""What a job of a sweep leaves for the one who watches: a small file that says how its cell is."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from actgrad import files, results
+
+RUNNING, DONE, FAILED = "running", "done", "failed"
+
+
+class Marks(Callback):
+    """A Hydra callback, called where the job runs, whatever launched it: in another process or on another machine of the same disk."""
+
+    def __init__(self, folder: str):
+        self._folder = Path(folder)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        self._mark(config, {"state": RUNNING})
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        failed = job_return.status is not JobStatus.COMPLETED
+        self._mark(config, {"state": FAILED, "reason": str(job_return._return_value)} if failed else {"state": DONE})
+
+    def _mark(self, config: DictConfig, content: dict[str, str]) -> None:
+        files.write_bytes(path(self._folder, Path(config.run_dir)), results.json_bytes(content))
+
+
+def path(folder: Path, cell: Path) -> Path:
+    """The mark of a cell, which is written to the folder `cell`."""
+    return folder / f"{'_'.join(cell.parts)}.json"

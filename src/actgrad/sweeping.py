@@ -1,0 +1,266 @@
+"""Many cells at once: what a launcher of Hydra is told, and what it did, shown while it does it and handed to DVC."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from actgrad import config, marks, pipeline, results
+from actgrad.config import Study
+from actgrad.errors import UserError
+from actgrad.files import new_folder
+
+LOG = Path("outputs", "sweep.log")
+ATTEMPTS = 3
+"""How often a cell whose process died is begun, in all."""
+QUEUED, LOOK = "queued", 0.5
+STATES = (QUEUED, marks.RUNNING, marks.DONE, marks.FAILED)
+
+PACKAGES = {"ray": "ray", "ray_aws": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""The package that a launcher needs, of those that are not in every environment."""
+
+RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+"""Ray's settings by environment, where the user's has none: no telemetry, and every line in the log."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell that is to be trained.
+
+    Attributes:
+        stage: the stage of dvc.yaml that it belongs to, alone or with others.
+        folder: where its results go.
+        experiment: None in the study itself.
+    """
+
+    stage: str
+    folder: Path
+    experiment: str | None
+    activation: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return str(self.folder.relative_to("runs"))
+
+
+def stale(dataset: str, study: Study) -> list[Cell]:
+    """The cells of those stages that DVC says are stale.
+
+    Raises:
+        UserError: if an activation or an experiment of the study is not known.
+    """
+    stages = pipeline.stale()
+    found = []
+    for experiment, of in config.cells(study).items():
+        for activation in of.activations:
+            config.activation_config(activation)
+            for seed in of.seeds:
+                stage = f"experiment@{dataset}-{experiment}" if experiment else f"train@{dataset}-{activation}-{seed}"
+                folder = results.folder(f"{dataset}/{experiment}" if experiment else dataset, activation, seed)
+                found.append(Cell(stage, folder, experiment, activation, seed))
+    return [cell for cell in found if cell.stage in stages]
+
+
+def launcher(overrides: Sequence[str], jobs: int | None, threads: int) -> list[str]:
+    """The launcher that these overrides of Hydra name, or joblib, told how many cells of so many threads it may train at once.
+
+    Args:
+        jobs: None for as many as this machine has cores for; a cluster is then left to decide by itself.
+
+    Raises:
+        UserError: if the launcher's package is not installed.
+    """
+    given = dict(override.partition("=")[::2] for override in overrides)
+    name = given.get("hydra/launcher", "joblib")
+    if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+        raise UserError(f"hydra/launcher={name} needs packages that are not installed; install them with make setup-scale")
+    here = jobs or max(1, (os.cpu_count() or 1) // threads)
+    told: dict[str, object] = {}
+    if name == "joblib":
+        name, told = ("basic", {}) if here == 1 else (name, {"hydra.launcher.n_jobs": here})
+    elif name == "ray":
+        told = {"++hydra.launcher.ray.remote.num_cpus": threads}
+        if not any(key.lstrip("+").startswith("hydra.launcher.ray.init") for key in given):
+            told["++hydra.launcher.ray.init.num_cpus"] = here * threads
+    elif name == "submitit_local":
+        told = {"hydra.launcher.cpus_per_task": threads, "hydra.sweeper.max_batch_size": here}
+    elif name == "submitit_slurm":
+        told = {"hydra.launcher.cpus_per_task": threads} | ({"hydra.launcher.array_parallelism": jobs} if jobs else {})
+    own = [f"{key}={value}" for key, value in told.items() if key.lstrip("+") not in {other.lstrip("+") for other in given}]
+    return [f"hydra/launcher={name}", *own, *(override for override in overrides if not override.startswith("hydra/launcher="))]
+
+
+def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence[str]) -> dict[Cell, str]:
+    """Train cells, and commit those stages to DVC that have all of theirs.
+
+    A cell whose process died is begun again, and goes on from its checkpoint.
+
+    Returns:
+        The cells that failed, and why.
+
+    Raises:
+        UserError: if the launcher does not start, or DVC fails.
+    """
+    began, died = time.time_ns(), Counter()
+    new_folder(str(LOG.parent), "outputs")
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=LOG.parent) as folder, LOG.open("w") as log, Board(cells, Path(folder)) as board:
+        marking = (f"+hydra.callbacks.marks._target_={marks.__name__}.Marks", f"+hydra.callbacks.marks.folder={Path(folder).resolve()}")
+        while todo := [cell for cell in cells if board.state(cell) == QUEUED]:
+            for fixed, of_multirun in _multiruns(dataset, study, todo):
+                _run([*pipeline.TRAIN, "-m", *launching, *marking, *fixed], log, board)
+                if all(board.state(cell) == QUEUED for cell in of_multirun):
+                    raise UserError(f"the launcher did not start a single cell: {_last_error()}; its output is in {LOG}")
+                _commit(cells, [cell for cell in cells if board.state(cell) == marks.DONE and _written_since(began, cell)])
+            for cell in [cell for cell in todo if board.state(cell) == marks.RUNNING]:
+                died[cell] += 1
+                board.died(cell, again=died[cell] < ATTEMPTS)
+        return {cell: board.reason(cell) for cell in cells if board.state(cell) == marks.FAILED}
+
+
+def _multiruns(dataset: str, study: Study, cells: Iterable[Cell]) -> Iterator[tuple[list[str], list[Cell]]]:
+    """Overrides of train.py and the cells that they span: one for all activations that lack the same seeds."""
+    of_activation = defaultdict(list)
+    for cell in cells:
+        of_activation[cell.experiment, cell.activation].append(cell)
+    together = defaultdict(list)
+    for (experiment, _), lacking in of_activation.items():
+        together[experiment, tuple(cell.seed for cell in lacking)] += lacking
+    for (experiment, seeds), chosen in together.items():
+        activations = ",".join(dict.fromkeys(cell.activation for cell in chosen))
+        of_experiment = [f"experiment={experiment}"] if experiment else []
+        run_dir = f"run_dir=runs/{dataset}/{f'{experiment}/' if experiment else ''}${{activation.name}}-${{seed}}"
+        fixed = [f"data={dataset}", f"recipe={study.recipe}", "model=lenet5", *of_experiment]
+        yield [*fixed, f"activation={activations}", f"seed={','.join(map(str, seeds))}", run_dir], chosen
+
+
+def _run(command: Sequence[str], log, board: "Board") -> None:
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
+    try:
+        while process.poll() is None:
+            time.sleep(LOOK)
+            board.look()
+    finally:
+        process.terminate()  # where this one is interrupted; a process that has ended does not mind
+        process.wait()
+    board.look()
+
+
+def _environment() -> dict[str, str]:
+    """This process' environment, in which the processes of every launcher find this project, and Ray has its settings."""
+    path = [str(config.CONF.parent / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return RAY | os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def _commit(cells: Iterable[Cell], trained: Iterable[Cell]) -> None:
+    lacking = set(cells) - set(trained)
+    of_stages = {cell.stage for cell in trained} - {cell.stage for cell in lacking}
+    if of_stages:
+        pipeline.dvc("commit", "--force", *sorted(of_stages))
+
+
+def _written_since(moment: int, cell: Cell) -> bool:
+    """Whether a cell was written, or confirmed, after a moment (nanoseconds); an older result is of an earlier training."""
+    path = cell.folder / "metrics.json"
+    return path.is_file() and path.stat().st_mtime_ns >= moment
+
+
+def _last_error() -> str:
+    lines = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("error: ")] or lines or ["it printed nothing"]
+    return said[-1].removeprefix("error: ")
+
+
+class Board:
+    """How the cells of a sweep are: a table that follows them at a terminal, a line for each that ends in a log."""
+
+    def __init__(self, cells: Sequence[Cell], folder: Path):
+        self._cells, self._folder, self._began = cells, folder, time.monotonic()
+        self._marks: dict[Cell, dict[str, str]] = {}
+        console = Console()
+        self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> "Board":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def state(self, cell: Cell) -> str:
+        return self._marks.get(cell, {}).get("state", QUEUED)
+
+    def reason(self, cell: Cell) -> str:
+        return self._marks[cell]["reason"]
+
+    def died(self, cell: Cell, again: bool) -> None:
+        """The process of a running cell is no more: it is queued again, or has failed."""
+        marks.path(self._folder, cell.folder).unlink()
+        self._marks.pop(cell)
+        if not again:
+            self._marks[cell] = {"state": marks.FAILED, "reason": f"its process died {ATTEMPTS} times; what it printed is in {LOG}"}
+        self._say(f"{cell.key}  its process died; {'it goes on where it was' if again else 'given up'}")
+
+    def _say(self, sentence: str) -> None:
+        if self._live:
+            self._live.console.print(sentence, highlight=False)
+        else:
+            print(sentence, flush=True)
+
+    def look(self) -> None:
+        """Read the marks anew, and show what has changed."""
+        for cell in self._cells:
+            path = marks.path(self._folder, cell.folder)
+            before = self.state(cell)
+            if path.is_file():
+                self._marks[cell] = json.loads(path.read_text())
+            now = self.state(cell)
+            if now != before and now in (marks.DONE, marks.FAILED) and not self._live:
+                self._say(f"{cell.key}  {now}  ({self._summary()})")
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+
+    def _summary(self) -> str:
+        count = Counter(map(self.state, self._cells))
+        return f"{', '.join(f'{count[state]} {state}' for state in STATES)}; {self._time_left(count)} left"
+
+    def _time_left(self, count: Counter) -> str:
+        ended = count[marks.DONE] + count[marks.FAILED]
+        if not ended:
+            return "?"
+        return _clock((time.monotonic() - self._began) / ended * (len(self._cells) - ended))
+
+    def _table(self) -> Table:
+        count = Counter(map(self.state, self._cells))
+        running = [cell.key for cell in self._cells if self.state(cell) == marks.RUNNING]
+        table = Table(caption=f"training now: {', '.join(running)}" if running else None, caption_justify="left")
+        table.add_column("cells of")
+        for state in STATES:
+            table.add_column(state, justify="right")
+        table.add_column("time", justify="right")
+        table.add_column("left", justify="right")
+        of_experiments = defaultdict(Counter)
+        for cell in self._cells:
+            of_experiments[cell.experiment or "the study"][self.state(cell)] += 1
+        for name, of_experiment in of_experiments.items():
+            table.add_row(name, *(str(of_experiment[state]) for state in STATES), "", "")
+        table.add_section()
+        table.add_row("all", *(str(count[state]) for state in STATES), _clock(time.monotonic() - self._began), self._time_left(count), style="bold")
+        return table
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
