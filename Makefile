@@ -33,9 +33,13 @@ study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
 	python src/verify.py data=$(or $(DATA),digits)
 
-bench: $(READY)  ## measure what activations and determinism cost on this machine, on data/cifar10_jpeg.npz (another: make bench DATA=digits)
+bench: $(READY)  ## measure on this machine what a cell, a study and a growing number of cells cost: an hour (another dataset: make bench DATA=digits)
+	python benchmarks/training_time.py data=$(or $(DATA),cifar10_jpeg) $(if $(TORCH),--torch $(TORCH))
 	python benchmarks/activation_time.py data=$(or $(DATA),cifar10_jpeg)
 	python benchmarks/determinism.py data=$(or $(DATA),cifar10_jpeg)
+	python benchmarks/study_time.py
+	python benchmarks/growth.py
+	python benchmarks/tables.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)

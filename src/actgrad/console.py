@@ -1,6 +1,8 @@
 """How an entry script behaves at the terminal."""
 
+import atexit
 import errno
+import gc
 import logging
 import os
 import signal
@@ -22,6 +24,7 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
     Ctrl-C ends it with 130, SIGTERM with 143; `afterwards` says what to do after an interruption.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    atexit.register(gc.freeze)  # else Python, as it ends, looks for garbage among all that TensorFlow has made: two seconds
     try:
         main()
     except BrokenPipeError:  # what reads the output, such as head, has seen enough

@@ -1,0 +1,107 @@
+"""Write benchmarks/README.md: what the benchmarks have measured, as tables."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from actgrad import files
+
+HERE = Path(__file__).resolve().parent
+FLOP_AN_IMAGE = 28.8e6
+"""Of LeNet-5 on 32x32x3 images, forward and backward: three times 2 operations for each of 4.8 million multiplications."""
+
+
+def main() -> None:
+    training, study = (json.loads((HERE / f"{name}.json").read_text()) for name in ("training_time", "study_time"))
+    files.write_bytes(HERE / "README.md", text(training, study).encode())
+    print("benchmarks/README.md")
+
+
+def text(training: dict, study: dict) -> str:
+    ways, bfloat16 = training["ways"], training["bfloat16_accuracy"]
+    own, plain = ways["actgrad"], ways["plain Keras"]
+    gflops = {way: FLOP_AN_IMAGE * training["examples"] / ways[way]["epoch_s"] / 1e9 for way in ("actgrad", "actgrad, bfloat16")}
+    shares = [
+        (precision, gflops[way], training["matrix_product_gflops"][precision])
+        for precision, way in (("float32", "actgrad"), ("bfloat16", "actgrad, bfloat16"))
+    ]
+    epochs, rounds = training["epochs"], training["rounds"]
+    return f"""\
+# What it costs
+
+Written by `python benchmarks/tables.py` from what `make bench` measured. Everything is compared with the plain thing that a user would write:
+[plain_keras.py](plain_keras.py) (`compile` and `fit`) and [plain_torch.py](plain_torch.py).
+
+## One cell
+
+`{training["command"]}`, {machine(training["machine"])}. LeNet-5 with ReLU on {training["dataset"]}, {training["examples"]:,} images, batches of
+{training["batch_size"]}, {training["threads"]} threads, {epochs} epochs; every training in a process of its own, {rounds} rounds, interleaved.
+Medians; ratios to plain Keras within a round, with their 95 % intervals.
+
+| | an epoch | to plain | outside the epochs | to plain | memory at its peak | to plain |
+| --- | --- | --- | --- | --- | --- | --- |
+{table_of_ways(ways)}
+
+*actgrad* is `train.py` with all that it does: the gradient norm of every layer at every step, the probe, a checkpoint an epoch, and live
+logging to MLflow. *The tap alone* is plain Keras with the norms ([tapped_keras.py](tapped_keras.py)). An epoch has its validation; the first
+one, which compiles, counts as an epoch of median length, and the rest of it as outside.
+
+Where the {own["outside_s"]:.1f} s outside the epochs of actgrad go (plain Keras: {plain["outside_s"]:.1f} s):
+
+| part | seconds |
+| --- | --- |
+{chr(10).join(f"| {part} | {seconds:.2f} |" for part, seconds in training["outside_s"].items())}
+| compiling, in the first epoch | {max(0.0, own["outside_s"] - sum(training["outside_s"].values())):.2f} |
+
+**Precision.** `recipe.precision=mixed_bfloat16`: {own["epoch_s"] / ways["actgrad, bfloat16"]["epoch_s"]:.2f} times as fast; validation
+accuracy after {epochs} epochs differs by
+{100 * bfloat16["value"]:+.1f} points [{100 * bfloat16["low"]:+.1f}, {100 * bfloat16["high"]:+.1f}] ({rounds} seeds, paired).
+
+**How far from the processor's limit.** An image takes 28.8 MFLOP forward and backward.
+
+| | this network | a product of 2048x2048 matrices | share |
+| --- | --- | --- | --- |
+{chr(10).join(f"| {precision} | {mine:.0f} GFLOP/s | {most:.0f} GFLOP/s | {100 * mine / most:.0f} % |" for precision, mine, most in shares)}
+
+## A study
+
+`{study["command"]}`: {study["cells"]} cells of digits of {study["epochs"]} epochs, from nothing, with dataset, depth and report.
+
+| | seconds |
+| --- | --- |
+{chr(10).join(f"| {way} | {seconds:.0f} |" for way, seconds in study["seconds"].items())}
+| dvc repro with nothing to do | {study["no_op_repro_s"]:.1f} |
+
+dvc repro takes {study["repro_to_plain"]:.2f} times as long as the loop, whose scripts keep nothing of what they did.
+
+What activations cost is in [activation_time.json](activation_time.json) and in each report, the price of determinism in
+[reproducibility.md](../docs/reproducibility.md), and how cost grows with the number of cells in [scale.md](../docs/scale.md).
+"""
+
+
+def table_of_ways(ways: dict) -> str:
+    rows = []
+    for way, row in ways.items():
+        cells = [way]
+        for value, shown in (
+            ("epoch", f"{row['epoch_s']:.2f} s"),
+            ("outside", f"{row['outside_s']:.1f} s"),
+            ("memory", f"{row['memory_mib']:.0f} MiB"),
+        ):
+            cells += [shown, ratio(row[f"{value}_to_plain"])]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def ratio(found: dict) -> str:
+    return f"{found['value']:.2f}" + (f" [{found['low']:.2f}, {found['high']:.2f}]" if found["low"] is not None else "")
+
+
+def machine(of: dict) -> str:
+    return f"{of['processor']}, {of['cores']} cores, {of['memory_gib']} GiB, TensorFlow {of['tensorflow']}, Keras {of['keras']}"
+
+
+if __name__ == "__main__":
+    main()
