@@ -14,6 +14,7 @@ import yaml
 
 from actgrad import provenance, results, tracking, training
 from actgrad.config import Tracking
+from actgrad.errors import UserError
 from actgrad.files import sha256
 from actgrad.results import LAYERS, CellResult
 from conftest import ROOT
@@ -202,6 +203,33 @@ def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_
     assert result.metrics == trained[1].metrics
     assert capsys.readouterr().err.count("digits/tanh-0 is no longer logged to MLflow") == 1
     assert mlflow.active_run() is None
+
+
+def test_a_password_in_the_address_is_not_among_the_params(cell):
+    logged = tracking.params(cell("tracking.uri='https://alice:hush@host:5000/mlflow'"))
+    assert logged["tracking.uri"] == "https://host:5000/mlflow"
+    assert "hush" not in str(logged)
+
+
+def test_a_password_in_the_address_reaches_mlflow_by_the_environment_and_is_not_printed(monkeypatch):
+    for name in ("URI", "USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")  # so that it is as before when the test is over
+    with tracking.using(Tracking(enabled=True, uri="http://alice:hu%40sh%2F@host:5000/mlflow", experiment="e")) as uri:
+        assert uri == mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://host:5000/mlflow"
+        assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("alice", "hu@sh/")
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://alice:hush@host", "http://alice:@hu/sh@host", "postgresql://alice:hu/sh@host/db", "postgresql://host/db?password=hush"]
+)
+def test_no_error_message_has_the_password_of_an_address(monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(UserError) as refused, tracking.using(Tracking(enabled=True, uri="", experiment="e")):
+        raise OSError(f"no way to {address}/api")
+    mlflow.set_tracking_uri(None)
+    assert "host" in str(refused.value)
+    assert not any(part in str(refused.value) for part in ("hush", "hu/", "sh@"))
 
 
 def test_cells_that_start_together_in_a_new_store_share_it_and_their_parent(tmp_path):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import keras
 import numpy as np
@@ -105,9 +106,7 @@ class Run:
 
     def _start(self) -> None:
         config = self._config
-        uri = address(config.tracking)
-        mlflow.set_tracking_uri(uri)
-        with alone(uri):
+        with alone(_use(config.tracking)):
             experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
             if before := _find(experiment, f"tags.fingerprint = '{self._fingerprint}' and tags.key = '{config.key}'"):
                 run = mlflow.start_run(run_id=before)
@@ -119,7 +118,7 @@ class Run:
                 source = CodeDatasetSource({"source": config.data.source})
                 mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
         if not run.data.params:  # else they are those of the training that is taken up
-            mlflow.log_params(flat(config.model_dump()))
+            mlflow.log_params(params(config))
         device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         mlflow.set_tags(_beginning(config.deciding(), self._dataset.validation_split, self._dataset.sha256) | {"device": device})
         if "git_commit" not in run.data.tags:  # else it began at that commit, with this very code
@@ -212,6 +211,11 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
     for key, value in values.items():
         items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return items
+
+
+def params(config: Config) -> dict[str, object]:
+    """Dotted key -> value of a whole configuration, as its run holds it: without the password that an address in it may hold."""
+    return {name: _shown(value) if name == "tracking.uri" else value for name, value in flat(config.model_dump()).items()}
 
 
 def local(uri: str) -> Path | None:
@@ -477,14 +481,27 @@ def using(tracking: Tracking) -> Iterator[str]:
     Raises:
         UserError: if it cannot be used meanwhile.
     """
-    uri = address(tracking)
-    mlflow.set_tracking_uri(uri)
+    uri = _use(tracking)
     try:
         yield uri
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(
             f"the MLflow store {_shown(uri)} cannot be used ({_reason(error)}); mend that and start the same command again, what it holds stays"
         ) from None
+
+
+def _use(tracking: Tracking) -> str:
+    """Have MLflow use a store from now on, and return its address.
+
+    The name and password that a server's address may hold reach MLflow by the environment instead, because MLflow prints the address.
+    """
+    uri = address(tracking)
+    if held := re.match("(https?://)([^/?#]*)@", uri):
+        name, _, password = held[2].partition(":")
+        os.environ |= {"MLFLOW_TRACKING_USERNAME": unquote(name), "MLFLOW_TRACKING_PASSWORD": unquote(password)}
+        uri = held[1] + uri[held.end() :]
+    mlflow.set_tracking_uri(uri)
+    return uri
 
 
 def _unmade(uri: str) -> bool:
@@ -501,8 +518,8 @@ def address(tracking: Tracking) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text without the name and password that an address in it may hold."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    """A text without the name and password that an address in it may hold; a password may hold a slash, or another @."""
+    return re.sub(r"(//)\S*@|(password=)[^&\s]*", r"\1\2", text)
 
 
 def _reason(error: Exception) -> str:
