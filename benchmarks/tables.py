@@ -9,8 +9,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from actgrad import files
 
 HERE = Path(__file__).resolve().parent
-FLOP_AN_IMAGE = 28.8e6
-"""Of LeNet-5 on 32x32x3 images, forward and backward: three times 2 operations for each of 4.8 million multiplications."""
 
 
 def main() -> None:
@@ -22,7 +20,9 @@ def main() -> None:
 def text(training: dict, study: dict) -> str:
     ways, bfloat16 = training["ways"], training["bfloat16_accuracy"]
     own, plain = ways["actgrad"], ways["plain Keras"]
-    gflops = {way: FLOP_AN_IMAGE * training["examples"] / ways[way]["epoch_s"] / 1e9 for way in ("actgrad", "actgrad, bfloat16")}
+    forward = 2 * multiplications(*training["image_shape"])
+    epoch = (3 * training["images"]["train"] + training["images"]["val"]) * forward
+    gflops = {way: epoch / ways[way]["epoch_s"] / 1e9 for way in ("actgrad", "actgrad, bfloat16")}
     shares = [
         (precision, gflops[way], training["matrix_product_gflops"][precision])
         for precision, way in (("float32", "actgrad"), ("bfloat16", "actgrad, bfloat16"))
@@ -36,8 +36,8 @@ Written by `python benchmarks/tables.py` from what `make bench` measured. Everyt
 
 ## One cell
 
-`{training["command"]}`, {machine(training["machine"])}. LeNet-5 with ReLU on {training["dataset"]}, {training["examples"]:,} images, batches of
-{training["batch_size"]}, {training["threads"]} threads, {epochs} epochs; every training in a process of its own, {rounds} rounds, interleaved.
+`{training["command"]}`, {machine(training["machine"])}. LeNet-5 with ReLU on {training["dataset"]}, {training["images"]["train"]:,} images,
+batches of {training["batch_size"]}, {training["threads"]} threads, {epochs} epochs; every training in a process of its own, {rounds} rounds, interleaved.
 Medians; ratios to plain Keras within a round, with their 95 % intervals.
 
 | | an epoch | to plain | outside the epochs | to plain | memory at its peak | to plain |
@@ -57,9 +57,10 @@ Where the {own["outside_s"]:.1f} s outside the epochs of actgrad go (plain Keras
 
 **Precision.** `recipe.precision=mixed_bfloat16`: {own["epoch_s"] / ways["actgrad, bfloat16"]["epoch_s"]:.2f} times as fast; validation
 accuracy after {epochs} epochs differs by
-{100 * bfloat16["value"]:+.1f} points [{100 * bfloat16["low"]:+.1f}, {100 * bfloat16["high"]:+.1f}] ({rounds} seeds, paired).
+{interval(bfloat16, "+.1f", 100)} points ({rounds} seeds, paired).
 
-**How far from the processor's limit.** An image takes 28.8 MFLOP forward and backward.
+**How far from the processor's limit.** An image takes {3 * forward / 1e6:.1f} MFLOP forward and backward, a third of it in validation. An epoch
+has the probe, the checkpoint and the logging too.
 
 | | this network | a product of 2048x2048 matrices | share |
 | --- | --- | --- | --- |
@@ -67,7 +68,8 @@ accuracy after {epochs} epochs differs by
 
 ## A study
 
-`{study["command"]}`: {study["cells"]} cells of digits of {study["epochs"]} epochs, from nothing, with dataset, depth and report.
+`{study["command"]}`: {study["cells"]} cells of digits of {study["epochs"]} epochs, from nothing, with dataset, depth and report;
+each measured once.
 
 | | seconds |
 | --- | --- |
@@ -90,13 +92,20 @@ def table_of_ways(ways: dict) -> str:
             ("outside", f"{row['outside_s']:.1f} s"),
             ("memory", f"{row['memory_mib']:.0f} MiB"),
         ):
-            cells += [shown, ratio(row[f"{value}_to_plain"])]
+            cells += [shown, interval(row[f"{value}_to_plain"])]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def ratio(found: dict) -> str:
-    return f"{found['value']:.2f}" + (f" [{found['low']:.2f}, {found['high']:.2f}]" if found["low"] is not None else "")
+def interval(found: dict, spec: str = ".2f", factor: float = 1) -> str:
+    value, *ends = (None if found[name] is None else format(factor * found[name], spec) for name in ("value", "low", "high"))
+    return value if None in ends else f"{value} [{', '.join(ends)}]"
+
+
+def multiplications(height: int, width: int, channels: int) -> int:
+    """Of one image in LeNet-5 with 5x5 kernels."""
+    halved, quartered = (height // 2) * (width // 2), (height // 4) * (width // 4)
+    return 25 * (height * width * channels * 6 + halved * 6 * 16 + quartered * 16 * 120) + quartered * 120 * 84 + 84 * 10
 
 
 def machine(of: dict) -> str:

@@ -16,14 +16,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
+import yaml
 from measuring import machine, ratio, rounded
 from tqdm import tqdm
 
-from actgrad import config, datasets, files, results
+from actgrad import config, datasets, files, pipeline, results
 from actgrad.console import dataset_name, run_script
 from actgrad.errors import UserError
 from actgrad.statistics import estimate
@@ -62,8 +64,8 @@ def main() -> None:
     if arguments.rounds < 1 or arguments.epochs < 2:
         raise UserError(f"--rounds {arguments.rounds} --epochs {arguments.epochs} measures nothing; choose at least 1 and 2")
     name = dataset_name(arguments.dataset)
-    examples = len(datasets.load(config.data_config(name, [])).images["train"])
-    recipe = config.recipe_config("digits" if name == "digits" else "article")
+    dataset = datasets.load(config.data_config(name, []))
+    recipe = yaml.safe_load(pipeline.composed_recipe(f"data={name}"))
     timed = measure(name, recipe, arguments)
     plain = timed[PLAIN]
     rows = {way: summary(processes, plain) for way, processes in timed.items()}
@@ -71,16 +73,17 @@ def main() -> None:
         "command": f"python benchmarks/training_time.py data={name} --rounds {arguments.rounds} --epochs {arguments.epochs}"
         + (" --torch PYTHON" if arguments.torch else ""),
         "dataset": name,
-        "examples": examples,
-        "batch_size": recipe.batch_size,
-        "threads": recipe.threads,
+        "images": {part: len(dataset.images[part]) for part in ("train", "val")},
+        "image_shape": list(dataset.images["train"].shape[1:]),
+        "batch_size": recipe["batch_size"],
+        "threads": recipe["threads"],
         "rounds": arguments.rounds,
         "epochs": arguments.epochs,
         "machine": machine(),
         "ways": rows,
         "outside_s": {part: rounded(np.median([one.parts[part] for one in timed[ACTGRAD]])) for part in timed[ACTGRAD][0].parts if part != "epochs"},
         "bfloat16_accuracy": accuracy_difference(timed[BFLOAT16], timed[ACTGRAD]),
-        "matrix_product_gflops": {precision: rounded(matrix_product(recipe.threads, precision)) for precision in PRECISIONS},
+        "matrix_product_gflops": {precision: rounded(matrix_product(recipe["threads"], precision)) for precision in PRECISIONS},
     }
     files.write_bytes(Path(__file__).with_suffix(".json"), results.json_bytes(report))
     for way, row in rows.items():
@@ -88,9 +91,9 @@ def main() -> None:
     print(f"benchmarks/training_time.json: {len(rows)} ways on {name}, {arguments.rounds} rounds")
 
 
-def measure(name: str, recipe: config.Recipe, arguments: argparse.Namespace) -> dict[str, list[Timed]]:
+def measure(name: str, recipe: dict[str, Any], arguments: argparse.Namespace) -> dict[str, list[Timed]]:
     epochs, found = arguments.epochs, defaultdict(list)
-    own = [str(datasets.path(name)), str(epochs), str(recipe.batch_size)]
+    own = [str(datasets.path(name)), str(epochs), str(recipe["batch_size"])]
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(arguments.rounds), desc=name, unit="round", disable=not sys.stderr.isatty()):
             cell = [str(HERE / "timed_cell.py"), f"data={name}", "activation=relu", f"seed={number}", f"recipe.epochs={epochs}"]
@@ -102,19 +105,19 @@ def measure(name: str, recipe: config.Recipe, arguments: argparse.Namespace) -> 
                 BFLOAT16: [sys.executable, *cell, f"run_dir={folder}/bfloat16-{number}", "recipe.precision=mixed_bfloat16"],
             }
             if arguments.torch:
-                torch = [arguments.torch, str(HERE / "plain_torch.py"), *own, str(recipe.threads)]
+                torch = [arguments.torch, str(HERE / "plain_torch.py"), *own, str(recipe["threads"])]
                 ways |= {"plain PyTorch": torch, "PyTorch with norms": [*torch, "norms"]}
             first = number % len(ways)
             for way in [*ways][first:] + [*ways][:first]:
-                found[way].append(timed(ways[way], epochs))
+                found[way].append(timed(ways[way], epochs, recipe["threads"]))
     return {way: found[way] for way in ways}
 
 
-def timed(command: Sequence[str], epochs: int) -> Timed:
+def timed(command: Sequence[str], epochs: int, threads: int) -> Timed:
     """Run a script that prints a line an epoch."""
     began = time.perf_counter()
-    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet)
+    alike = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=alike)
     ends, accuracy, parts = [], float("nan"), {}
     for line in process.stdout:
         if re.search(r"\bepoch \d+/", line):

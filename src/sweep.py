@@ -6,6 +6,7 @@ dies is begun again where it was; one that fails stops no other.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -35,10 +36,8 @@ def main() -> None:
     name, study = dataset_name(arguments.dataset), config.study(Path("params.yaml"))
     if name not in study.datasets:
         raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
-    if wrong := [one for one in arguments.overrides if not one.lstrip("+").startswith(("hydra/launcher=", "hydra.launcher."))]:
+    if wrong := [one for one in arguments.overrides if not re.match(r"hydra/launcher=|\+{0,2}hydra\.launcher\.", one)]:
         raise UserError(f"{wrong[0]!r} would train other cells than dvc repro does; a sweep takes hydra/launcher=NAME and hydra.launcher.KEY=VALUE")
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise UserError(f"--jobs {arguments.jobs} trains nothing; choose 1 or more")
     pipeline.dvc("repro", *pipeline.preparing(name, study))
     threads = yaml.safe_load(results.recipe_path(name).read_text())["threads"]
     launching = sweeping.launcher(arguments.overrides, arguments.jobs, threads)
@@ -46,12 +45,13 @@ def main() -> None:
     if not cells:
         print(f"every cell of {name} is up to date")
         return
-    print(f"{len(cells)} cells of {name} by {launching[0]}, {threads} threads each; what they print goes to {sweeping.LOG}", flush=True)
+    print(f"{len(cells)} cells of {name} by {launching[0]}, {threads} threads each; what they print goes to {sweeping.log(name)}", flush=True)
     failed = sweeping.train(name, study, cells, launching)
     for cell, reason in failed.items():
         sys.stderr.write(f"failed: {cell.key}: {reason}\n")
     if failed:
-        raise UserError(f"{len(cells) - len(failed)} cells trained, {len(failed)} failed, see above; mend the cause and sweep again")
+        counts = f"{len(cells) - len(failed)} cells trained, {len(failed)} failed"
+        raise UserError(f"{counts}, see above and {sweeping.log(name)}; mend the cause and sweep again")
     print(f"{len(cells)} cells trained; python -m dvc repro report@{name} makes the report")
 
 

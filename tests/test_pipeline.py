@@ -101,7 +101,7 @@ def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
     project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["tanh", "relu"], "experiments": []}))
     printed = project.run("python", "src/sweep.py", "data=digits", check=False)
-    assert "error: 1 cells trained, 1 failed, see above; mend the cause and sweep again" in printed
+    assert "error: 1 cells trained, 1 failed, see above and outputs/sweep-digits.log; mend the cause and sweep again" in printed
     assert "failed: digits/relu-0: activation.layer=Brocken is not a Keras layer" in printed
     assert "train@digits-relu-0" in project.stale()  # its old result is still there, and is not taken for the new one
     assert "train@digits-tanh-0" not in project.stale()

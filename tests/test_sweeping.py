@@ -2,17 +2,21 @@
 
 import contextlib
 import importlib.util
+import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 
 import psutil
 import pytest
 import yaml
 
-from actgrad import sweeping
+from actgrad import config, marks, results, sweeping
 from actgrad.errors import UserError
 from conftest import STUDY, Project
 
@@ -25,6 +29,7 @@ ALL = ["digits/relu-0", "digits/relu-1"]
         ([], 3, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]),
         ([], 1, ["hydra/launcher=basic"]),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=5"], 3, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=5"]),
+        (["hydra.launcher.n_jobs=2"], None, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
         (["hydra.launcher.verbose=1"], 2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=1"]),
     ],
 )
@@ -52,6 +57,30 @@ def test_a_ray_cluster_that_is_there_keeps_its_cores(monkeypatch):
     assert sweeping.launcher(["hydra/launcher=ray", address], 3, 1) == ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=1", address]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "jobs", "expected"),
+    [
+        (["hydra/launcher=rocket"], None, "hydra/launcher=rocket is not known; known: basic, joblib, ray, submitit_local, submitit_slurm"),
+        (["hydra/launcher=basic"], 4, "trains one cell after the other, not 4 at once"),
+    ],
+)
+def test_a_launcher_that_cannot_do_it_is_refused(overrides, jobs, expected):
+    with pytest.raises(UserError, match=expected):
+        sweeping.launcher(overrides, jobs, 1)
+
+
+def test_a_cell_that_has_died_is_begun_again_by_itself():
+    """Its process may have been ended for the fault of another that was trained beside it."""
+    cells = [sweeping.Cell(f"train@digits-relu-{seed}", results.folder("digits", "relu", seed), None, "relu", seed) for seed in range(3)]
+    study = config.Study(**STUDY)
+    spanned = [chosen for _, chosen in sweeping._multiruns("digits", study, cells, Counter({cells[1]: 1}))]
+    assert spanned == [[cells[0], cells[2]], [cells[1]]]
+
+
+def test_cells_whose_names_run_together_have_marks_of_their_own(tmp_path):
+    assert marks.path(tmp_path, results.folder("digits/leaky", "relu", 0)) != marks.path(tmp_path, results.folder("digits", "leaky_relu", 0))
+
+
 def test_a_launcher_whose_packages_are_missing_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="hydra/launcher=ray needs packages that are not installed; install them with make setup-scale"):
@@ -61,7 +90,7 @@ def test_a_launcher_whose_packages_are_missing_is_refused(monkeypatch):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """Two cells of six epochs, trained by dvc repro and committed."""
-    project = Project(tmp_path_factory.mktemp("sweep"))
+    project = Project(tmp_path_factory.mktemp("swéép (1), a=b"))
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "seeds": [0, 1], "experiments": []}))
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
     project.run("dvc", "repro", "report@digits")
@@ -83,8 +112,14 @@ def kill_a_worker(project: Project, killed: list[str], ended: threading.Event) -
                     return
 
 
-@pytest.mark.scale
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("joblib", marks=pytest.mark.slow),
+        pytest.param("submitit_local", marks=pytest.mark.scale),
+        pytest.param("ray", marks=pytest.mark.scale),
+    ],
+)
 def test_a_killed_worker_costs_nothing_and_the_bytes_are_those_of_repro(project, launcher):
     for key in ALL:
         shutil.rmtree(project.folder / "runs" / key)
@@ -102,9 +137,28 @@ def test_a_killed_worker_costs_nothing_and_the_bytes_are_those_of_repro(project,
     assert project.stale() == set()
     assert project.run("git", "status", "--porcelain") == ""  # metrics.json has the weights' sha256, dvc.lock that of every file
     if launcher == "ray":
-        log = (project.folder / sweeping.LOG).read_text()
+        log = (project.folder / sweeping.log("digits")).read_text()
         assert len(set(re.findall(r"\(_run_job pid=(\d+)\)", log))) >= 2
         assert "goes on after epoch" in log
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_told_to_stop_leaves_no_process_and_goes_on(project):
+    for key in ALL:
+        shutil.rmtree(project.folder / "runs" / key)
+    sweep = project.start("python", "src/sweep.py", "data=digits", "--jobs", "2")
+    while not any((project.folder / "checkpoints").glob("*.npz")):
+        time.sleep(0.05)
+    sweep.terminate()
+    printed, _ = sweep.communicate()
+    assert (sweep.returncode, "terminated; start it again" in printed) == (143, True)
+    here = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            here += [process.cmdline()] if process.cwd() == str(project.folder) else []
+    assert here == []
+    assert "2 cells trained" in project.run("python", "src/sweep.py", "data=digits", "--jobs", "2")
+    assert project.run("git", "status", "--porcelain") == ""
 
 
 def test_a_terminal_gets_a_table_that_follows_the_cells(tmp_path):
@@ -121,11 +175,16 @@ with sweeping.Board(cells, folder) as board:
     board.look()
 """
     (tmp_path / "program.py").write_text(program)
-    command = f"{sys.executable} {tmp_path / 'program.py'} {tmp_path}"
-    shown = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, check=True, env={"PYTHONPATH": "src", "TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, tmp_path / "program.py", tmp_path], stdout=theirs, check=True, env=os.environ | {"PYTHONPATH": "src", "TERM": "xterm"}
     )
-    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.stdout)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of what was written there shows
+        while read := os.read(ours, 10_000):
+            shown += read
+    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     (row,) = [line for line in table.splitlines()[-6:] if line.strip("│ ").startswith("all")]
     assert row.replace("│", " ").split()[:5] == ["all", "1", "1", "1", "1"]
     assert "training now: digits/relu-2" in table

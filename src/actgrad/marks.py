@@ -8,12 +8,16 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from actgrad import files, results
+from actgrad.errors import UserError
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
 
 
 class Marks(Callback):
-    """A Hydra callback, called where the job runs, whatever launched it: in another process or on another machine of the same disk."""
+    """A Hydra callback, called where the job runs, whatever launched it: in another process, or on another machine with this folder.
+
+    A mark that cannot be written is a warning of Hydra's and no more: the cell then counts as one whose process died.
+    """
 
     def __init__(self, folder: str):
         self._folder = Path(folder)
@@ -22,8 +26,12 @@ class Marks(Callback):
         self._mark(config, {"state": RUNNING})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        failed = job_return.status is not JobStatus.COMPLETED
-        self._mark(config, {"state": FAILED, "reason": str(job_return._return_value)} if failed else {"state": DONE})
+        if job_return.status is JobStatus.COMPLETED:
+            self._mark(config, {"state": DONE})
+        else:
+            error = job_return._return_value
+            kind = "" if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: "
+            self._mark(config, {"state": FAILED, "reason": f"{kind}{error}"})
 
     def _mark(self, config: DictConfig, content: dict[str, str]) -> None:
         files.write_bytes(path(self._folder, Path(config.run_dir)), results.json_bytes(content))
@@ -31,4 +39,4 @@ class Marks(Callback):
 
 def path(folder: Path, cell: Path) -> Path:
     """The mark of a cell, which is written to the folder `cell`."""
-    return folder / f"{'_'.join(cell.parts)}.json"
+    return folder / cell / "mark.json"

@@ -3,31 +3,35 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from actgrad import config, marks, pipeline, results
+from actgrad import checkpoints, config, marks, pipeline, results
 from actgrad.config import Study
 from actgrad.errors import UserError
 from actgrad.files import new_folder
 
-LOG = Path("outputs", "sweep.log")
+OUTPUTS = Path("outputs")
 ATTEMPTS = 3
 """How often a cell whose process died is begun, in all."""
 QUEUED, LOOK = "queued", 0.5
-STATES = (QUEUED, marks.RUNNING, marks.DONE, marks.FAILED)
+ENDED = (marks.DONE, marks.FAILED)
+STATES = (QUEUED, marks.RUNNING, *ENDED)
 
-PACKAGES = {"ray": "ray", "ray_aws": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
-"""The package that a launcher needs, of those that are not in every environment."""
+LAUNCHERS = {"basic": "hydra", "joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""The package that a launcher needs."""
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 """Ray's settings by environment, where the user's has none: no telemetry, and every line in the log."""
@@ -72,6 +76,11 @@ def stale(dataset: str, study: Study) -> list[Cell]:
     return [cell for cell in found if cell.stage in stages]
 
 
+def log(dataset: str) -> Path:
+    """What the processes of a sweep print."""
+    return OUTPUTS / f"sweep-{dataset}.log"
+
+
 def launcher(overrides: Sequence[str], jobs: int | None, threads: int) -> list[str]:
     """The launcher that these overrides of Hydra name, or joblib, told how many cells of so many threads it may train at once.
 
@@ -79,64 +88,91 @@ def launcher(overrides: Sequence[str], jobs: int | None, threads: int) -> list[s
         jobs: None for as many as this machine has cores for; a cluster is then left to decide by itself.
 
     Raises:
-        UserError: if the launcher's package is not installed.
+        UserError: if there is no such launcher, its package is not installed, or it cannot train so many.
     """
-    given = dict(override.partition("=")[::2] for override in overrides)
-    name = given.get("hydra/launcher", "joblib")
-    if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+    given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    here = max(1, (os.cpu_count() or 1) // threads) if jobs is None else jobs
+    name = given.get("hydra/launcher", "joblib" if given or here > 1 else "basic")
+    if here < 1:
+        raise UserError(f"--jobs {jobs} trains nothing; choose 1 or more")
+    if name not in LAUNCHERS:
+        raise UserError(f"hydra/launcher={name} is not known; known: {', '.join(LAUNCHERS)}")
+    if importlib.util.find_spec(LAUNCHERS[name]) is None:
         raise UserError(f"hydra/launcher={name} needs packages that are not installed; install them with make setup-scale")
-    here = jobs or max(1, (os.cpu_count() or 1) // threads)
     told: dict[str, object] = {}
+    if name == "basic" and (jobs or 1) > 1:
+        raise UserError(f"hydra/launcher=basic trains one cell after the other, not {jobs} at once; leave --jobs away, or name another launcher")
     if name == "joblib":
-        name, told = ("basic", {}) if here == 1 else (name, {"hydra.launcher.n_jobs": here})
+        told = {"hydra.launcher.n_jobs": here}
     elif name == "ray":
         told = {"++hydra.launcher.ray.remote.num_cpus": threads}
-        if not any(key.lstrip("+").startswith("hydra.launcher.ray.init") for key in given):
+        if not any(key.startswith("hydra.launcher.ray.init") for key in given):
             told["++hydra.launcher.ray.init.num_cpus"] = here * threads
     elif name == "submitit_local":
         told = {"hydra.launcher.cpus_per_task": threads, "hydra.sweeper.max_batch_size": here}
     elif name == "submitit_slurm":
         told = {"hydra.launcher.cpus_per_task": threads} | ({"hydra.launcher.array_parallelism": jobs} if jobs else {})
-    own = [f"{key}={value}" for key, value in told.items() if key.lstrip("+") not in {other.lstrip("+") for other in given}]
+    own = [f"{key}={value}" for key, value in told.items() if key.lstrip("+") not in given]
     return [f"hydra/launcher={name}", *own, *(override for override in overrides if not override.startswith("hydra/launcher="))]
 
 
 def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence[str]) -> dict[Cell, str]:
     """Train cells, and commit those stages to DVC that have all of theirs.
 
-    A cell whose process died is begun again, and goes on from its checkpoint.
+    A cell whose process died is begun again, and goes on from its checkpoint; by itself, because its process may have been
+    ended for another's fault.
 
     Returns:
         The cells that failed, and why.
 
     Raises:
-        UserError: if the launcher does not start, or DVC fails.
+        UserError: if DVC fails.
     """
-    began, died = time.time_ns(), Counter()
-    new_folder(str(LOG.parent), "outputs")
-    with tempfile.TemporaryDirectory(prefix="sweep-", dir=LOG.parent) as folder, LOG.open("w") as log, Board(cells, Path(folder)) as board:
-        marking = (f"+hydra.callbacks.marks._target_={marks.__name__}.Marks", f"+hydra.callbacks.marks.folder={Path(folder).resolve()}")
+    died, committed = Counter(), set()
+    new_folder(str(OUTPUTS), "outputs")
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=OUTPUTS) as folder, log(dataset).open("wb") as output, Board(cells, Path(folder)) as board:
+        marking = (f"+hydra.callbacks.marks._target_={marks.__name__}.Marks", f"+hydra.callbacks.marks.folder={folder}")
         while todo := [cell for cell in cells if board.state(cell) == QUEUED]:
-            for fixed, of_multirun in _multiruns(dataset, study, todo):
-                _run([*pipeline.TRAIN, "-m", *launching, *marking, *fixed], log, board)
+            for fixed, of_multirun in _multiruns(dataset, study, todo, died):
+                before = output.tell()
+                _run([*pipeline.TRAIN, "-m", *launching, *marking, *fixed], output, board)
                 if all(board.state(cell) == QUEUED for cell in of_multirun):
-                    raise UserError(f"the launcher did not start a single cell: {_last_error()}; its output is in {LOG}")
-                _commit(cells, [cell for cell in cells if board.state(cell) == marks.DONE and _written_since(began, cell)])
-            for cell in [cell for cell in todo if board.state(cell) == marks.RUNNING]:
-                died[cell] += 1
-                board.died(cell, again=died[cell] < ATTEMPTS)
-        return {cell: board.reason(cell) for cell in cells if board.state(cell) == marks.FAILED}
+                    board.failed(of_multirun, f"the launcher started no cell: {_last_line(log(dataset), before)}")
+                whole = {cell.stage for cell in cells} - {cell.stage for cell in cells if board.state(cell) != marks.DONE} - committed
+                if whole:
+                    pipeline.dvc("commit", "--force", *sorted(whole))
+                    committed |= whole
+            while left := [cell for cell in todo if board.state(cell) == marks.RUNNING]:
+                for cell in left:
+                    if not _held(cell):
+                        died[cell] += 1
+                        board.died(cell, again=died[cell] < ATTEMPTS)
+                time.sleep(LOOK)  # others of the launcher's may live on without it
+                board.look()
+        return {cell: board.reason(cell) for cell in cells if board.state(cell) != marks.DONE}
 
 
-def _multiruns(dataset: str, study: Study, cells: Iterable[Cell]) -> Iterator[tuple[list[str], list[Cell]]]:
-    """Overrides of train.py and the cells that they span: one for all activations that lack the same seeds."""
+def _held(cell: Cell) -> bool:
+    """Whether a process trains this cell."""
+    path = checkpoints.path(cell.folder).with_suffix(".lock")
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _multiruns(dataset: str, study: Study, cells: Iterable[Cell], died: Mapping[Cell, int]) -> Iterator[tuple[list[str], list[Cell]]]:
+    """Overrides of train.py and the cells that they span: all activations that lack the same seeds, or one cell that has died."""
     of_activation = defaultdict(list)
     for cell in cells:
-        of_activation[cell.experiment, cell.activation].append(cell)
+        of_activation[cell.experiment, cell.activation, cell if died[cell] else None].append(cell)
     together = defaultdict(list)
-    for (experiment, _), lacking in of_activation.items():
-        together[experiment, tuple(cell.seed for cell in lacking)] += lacking
-    for (experiment, seeds), chosen in together.items():
+    for (experiment, _, alone), lacking in of_activation.items():
+        together[experiment, tuple(cell.seed for cell in lacking), alone] += lacking
+    for (experiment, seeds, _), chosen in together.items():
         activations = ",".join(dict.fromkeys(cell.activation for cell in chosen))
         of_experiment = [f"experiment={experiment}"] if experiment else []
         run_dir = f"run_dir=runs/{dataset}/{f'{experiment}/' if experiment else ''}${{activation.name}}-${{seed}}"
@@ -144,15 +180,16 @@ def _multiruns(dataset: str, study: Study, cells: Iterable[Cell]) -> Iterator[tu
         yield [*fixed, f"activation={activations}", f"seed={','.join(map(str, seeds))}", run_dir], chosen
 
 
-def _run(command: Sequence[str], log, board: "Board") -> None:
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
+def _run(command: Sequence[str], output: BinaryIO, board: "Board") -> None:
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True)
     try:
         while process.poll() is None:
             time.sleep(LOOK)
             board.look()
     finally:
-        process.terminate()  # where this one is interrupted; a process that has ended does not mind
-        process.wait()
+        if process.poll() is None:  # this process is interrupted
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
     board.look()
 
 
@@ -162,21 +199,9 @@ def _environment() -> dict[str, str]:
     return RAY | os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
-def _commit(cells: Iterable[Cell], trained: Iterable[Cell]) -> None:
-    lacking = set(cells) - set(trained)
-    of_stages = {cell.stage for cell in trained} - {cell.stage for cell in lacking}
-    if of_stages:
-        pipeline.dvc("commit", "--force", *sorted(of_stages))
-
-
-def _written_since(moment: int, cell: Cell) -> bool:
-    """Whether a cell was written, or confirmed, after a moment (nanoseconds); an older result is of an earlier training."""
-    path = cell.folder / "metrics.json"
-    return path.is_file() and path.stat().st_mtime_ns >= moment
-
-
-def _last_error() -> str:
-    lines = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
+def _last_line(path: Path, start: int) -> str:
+    """The last that was printed into a file since it had `start` bytes: an error of train.py's, if there is one."""
+    lines = [line.strip() for line in path.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")] or lines or ["it printed nothing"]
     return said[-1].removeprefix("error: ")
 
@@ -205,12 +230,15 @@ class Board:
     def reason(self, cell: Cell) -> str:
         return self._marks[cell]["reason"]
 
+    def failed(self, cells: Iterable[Cell], reason: str) -> None:
+        self._marks |= {cell: {"state": marks.FAILED, "reason": reason} for cell in cells}
+
     def died(self, cell: Cell, again: bool) -> None:
         """The process of a running cell is no more: it is queued again, or has failed."""
         marks.path(self._folder, cell.folder).unlink()
         self._marks.pop(cell)
         if not again:
-            self._marks[cell] = {"state": marks.FAILED, "reason": f"its process died {ATTEMPTS} times; what it printed is in {LOG}"}
+            self.failed([cell], f"its process died {ATTEMPTS} times")
         self._say(f"{cell.key}  its process died; {'it goes on where it was' if again else 'given up'}")
 
     def _say(self, sentence: str) -> None:
@@ -223,12 +251,11 @@ class Board:
         """Read the marks anew, and show what has changed."""
         for cell in self._cells:
             path = marks.path(self._folder, cell.folder)
-            before = self.state(cell)
-            if path.is_file():
-                self._marks[cell] = json.loads(path.read_text())
-            now = self.state(cell)
-            if now != before and now in (marks.DONE, marks.FAILED) and not self._live:
-                self._say(f"{cell.key}  {now}  ({self._summary()})")
+            if self.state(cell) in ENDED or not path.is_file():
+                continue
+            self._marks[cell] = json.loads(path.read_text())
+            if self.state(cell) in ENDED and not self._live:
+                self._say(f"{cell.key}  {self.state(cell)}  ({self._summary()})")
         if self._live:
             self._live.update(self._table(), refresh=True)
 
@@ -237,7 +264,7 @@ class Board:
         return f"{', '.join(f'{count[state]} {state}' for state in STATES)}; {self._time_left(count)} left"
 
     def _time_left(self, count: Counter) -> str:
-        ended = count[marks.DONE] + count[marks.FAILED]
+        ended = sum(count[state] for state in ENDED)
         if not ended:
             return "?"
         return _clock((time.monotonic() - self._began) / ended * (len(self._cells) - ended))
