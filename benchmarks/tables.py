@@ -37,8 +37,8 @@ Written by `python benchmarks/tables.py` from what `make bench` measured. Everyt
 ## One cell
 
 `{training["command"]}`, {machine(training["machine"])}. LeNet-5 with ReLU on {training["dataset"]}, {training["images"]["train"]:,} images,
-batches of {training["batch_size"]}, {training["threads"]} threads, {epochs} epochs; every training in a process of its own, {rounds} rounds, interleaved.
-Medians; ratios to plain Keras within a round, with their 95 % intervals.
+batches of {training["batch_size"]}, {training["threads"]} threads, {epochs} epochs; every training in a process of its own,
+{rounds} rounds, interleaved. Medians; ratios to plain Keras within a round, with their 95 % intervals.
 
 | | an epoch | to plain | outside the epochs | to plain | memory at its peak | to plain |
 | --- | --- | --- | --- | --- | --- | --- |
