@@ -39,7 +39,7 @@ bench: $(READY)  ## measure on this machine what a cell, a study and a growing n
 	python benchmarks/determinism.py data=$(or $(DATA),cifar10_jpeg)
 	python benchmarks/study_time.py
 	python benchmarks/growth.py
-	python benchmarks/tables.py
+	python benchmarks/overview.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)

@@ -1,6 +1,9 @@
 """What the documents say is what was measured."""
 
 import json
+import re
+
+import pytest
 
 import test_faults
 from conftest import ROOT
@@ -34,3 +37,15 @@ def test_the_table_of_faults_has_every_fault():
     alone = {name for name, marks in named if "parametrize" not in {mark.name for mark in marks}}  # the others name one fault a parameter
     assert alone <= {row.removeprefix("| ").split(" | ")[0] for row in rows}
     assert all(row.count(" | ") == 2 for row in rows)
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")], ids=lambda page: page.stem)
+def test_every_file_that_a_page_links_to_is_there(page):
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    assert [link for link in links if link and "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_script_of_the_makefile_is_there():
+    named = re.findall(r"python ((?:src|benchmarks)/\S+\.py)", (ROOT / "Makefile").read_text())
+    assert len(named) >= 6
+    assert [name for name in named if not (ROOT / name).is_file()] == []

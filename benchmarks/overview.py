@@ -31,7 +31,7 @@ def text(training: dict, study: dict) -> str:
     return f"""\
 # What it costs
 
-Written by `python benchmarks/tables.py` from what `make bench` measured. Everything is compared with the plain thing that a user would write:
+Written by `python benchmarks/overview.py` from what `make bench` measured. Everything is compared with the plain thing that a user would write:
 [plain_keras.py](plain_keras.py) (`compile` and `fit`) and [plain_torch.py](plain_torch.py).
 
 ## One cell

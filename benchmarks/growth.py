@@ -1,0 +1,193 @@
+"""Measure how cost grows with the number of cells: DVC, publish.py, the report and MLflow's list of runs, on studies of synthetic cells.
+
+A synthetic cell is a trained cell of digits under another seed, its accuracies shifted a little. Every number of cells is laid out twice:
+with a stage for each cell, as params.yaml does, and with one stage for all but ten, as an experiment does. Seconds, memory and
+sizes go to benchmarks/growth.json; what takes longer than the limit is recorded as that.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import numpy as np
+import requests
+import yaml
+from measuring import machine, rounded
+from tqdm import tqdm
+
+from actgrad import config, files, repository, results
+from actgrad.console import run_script
+from actgrad.errors import UserError
+
+CELLS, LIMIT, LISTS = (10, 100, 1000, 5000), 600, 7
+WIDE = "wide"
+LAYOUTS = ("a stage a cell", "a stage an experiment")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python benchmarks/growth.py --cells 10 100")
+    parser.add_argument("--cells", metavar="N", type=int, nargs="+", default=CELLS, help="multiples of 10; default: 10 100 1000 5000")
+    parser.add_argument("--limit", metavar="SECONDS", type=int, default=LIMIT, help="for each measurement; default: %(default)s")
+    arguments = parser.parse_args()
+    if wrong := [number for number in arguments.cells if number < 10 or number % 10]:
+        raise UserError(f"--cells {wrong[0]} is no multiple of 10, for there are ten activations")
+    rows = []
+    studies = list(itertools.product(arguments.cells, LAYOUTS))
+    for number, layout in tqdm(studies, desc="growth", unit="study", disable=not sys.stderr.isatty()):
+        if number == 10 and layout == LAYOUTS[1]:
+            continue  # has no cells but the study's own
+        with tempfile.TemporaryDirectory() as folder:
+            study = Synthetic(Path(folder, "study"), number, layout == LAYOUTS[1], arguments.limit)
+            rows.append({"cells": number, "layout": layout, **study.measured()})
+        print(json.dumps(rows[-1]), flush=True)
+    command = f"python benchmarks/growth.py --cells {' '.join(map(str, arguments.cells))} --limit {arguments.limit}"
+    report = {"command": command, "limit_s": arguments.limit, "machine": machine(), "studies": rows}
+    files.write_bytes(Path(__file__).with_suffix(".json"), results.json_bytes(report))
+    print(f"benchmarks/growth.json: {len(rows)} studies")
+
+
+class Synthetic:
+    """A repository with the results of a study that was never trained."""
+
+    def __init__(self, folder: Path, cells: int, grouped: bool, limit: int):
+        self._folder, self._limit, self._grouped = folder, limit, grouped
+        subprocess.run(["git", "clone", "--quiet", str(repository.PROJECT), str(folder)], check=True)
+        own = config.study(repository.PROJECT / "params.yaml")
+        self._trained, self._activations = own.seeds, own.activations
+        seeds = list(range(cells // len(own.activations)))
+        apart, together = (seeds[:1], seeds[1:]) if grouped else (seeds, [])
+        params = {"datasets": ["digits"], "activations": own.activations, "seeds": apart, "experiments": [WIDE] if grouped else []}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params | {"recipe": own.recipe}))
+        shutil.rmtree(folder / "runs" / "digits")
+        lock = yaml.safe_load((repository.PROJECT / "dvc.lock").read_text())
+        stages = {name: stage for name, stage in lock["stages"].items() if name.endswith("@digits")}
+        for name in ("recipe.yaml", "depth.csv", "tuning.csv"):
+            self._copy(Path("runs", "digits", name))
+        self._copy(Path("data", "digits.npz"))
+        for activation, seed in itertools.product(own.activations, apart):
+            trained = lock["stages"][f"train@digits-{activation}-{self._like(seed)}"]
+            stages[f"train@digits-{activation}-{seed}"] = self._entry(trained, activation, seed)
+        for activation, seed in itertools.product(own.activations, together):
+            self._cell(results.folder(f"digits/{WIDE}", activation, seed), activation, seed)
+        (folder / "dvc.lock").write_text(yaml.dump(lock | {"stages": stages}, Dumper=yaml.CSafeDumper, sort_keys=False))
+        if grouped:
+            listed = {"activation": ",".join(own.activations), "seed": ",".join(map(str, together))}
+            text = yaml.safe_dump({"experiment": WIDE, "hydra": {"sweeper": {"params": listed}}})
+            (folder / "conf" / "experiment" / f"{WIDE}.yaml").write_text(f"# @package _global_\\n{text}")
+            self._run(["dvc", "repro", "--quiet", f"experiment_recipe@digits-{WIDE}"], limit=None)
+
+    def measured(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        found["report_s"], found["report_mib"] = self._run(["python", "src/report.py", "data=digits"])
+        stages = ["report@digits", *([f"experiment@digits-{WIDE}"] if self._grouped else [])]
+        found["commit_s"], _ = self._run(["dvc", "commit", "--force", *stages], limit=None)
+        self._run(["dvc", "status"], limit=None)  # which remembers the files that it has hashed
+        found["status_s"], _ = self._run(["dvc", "status"])
+        found["repro_s"], _ = self._run(["dvc", "repro"])
+        found["publish_s"], _ = self._run(["python", "src/publish.py", "data=digits"])
+        found["publish_again_s"], _ = self._run(["python", "src/publish.py", "data=digits"])
+        found |= self._run_list()
+        for name, path in (("lock", "dvc.lock"), ("store", "mlflow.db"), ("page", "reports/digits/index.html")):
+            found[f"{name}_mb"] = rounded((self._folder / path).stat().st_size / 1e6)
+        return found
+
+    def _like(self, seed: int) -> int:
+        return self._trained[seed % len(self._trained)]
+
+    def _copy(self, path: Path) -> None:
+        (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository.PROJECT / path, self._folder / path)
+
+    def _cell(self, folder: Path, activation: str, seed: int) -> None:
+        """The files of a trained cell under another seed."""
+        trained, target = repository.PROJECT / results.folder("digits", activation, self._like(seed)), self._folder / folder
+        shutil.copytree(trained, target, dirs_exist_ok=True)
+        cell = yaml.safe_load((trained / "config.yaml").read_text()) | {"seed": seed}
+        (target / "config.yaml").write_text(yaml.safe_dump(cell, sort_keys=False))
+        metrics = json.loads((trained / "metrics.json").read_text())
+        key = str(folder.relative_to("runs"))
+        metrics |= {"key": key, "fingerprint": hashlib.sha256(key.encode()).hexdigest()}
+        shift = np.random.default_rng(seed).normal(0, 0.005)
+        metrics["last"] = {name: value + (shift if name.endswith("accuracy") else 0) for name, value in metrics["last"].items()}
+        (target / "metrics.json").write_bytes(results.json_bytes(metrics))
+
+    def _entry(self, trained: dict[str, Any], activation: str, seed: int) -> dict[str, Any]:
+        """Make a cell of the study, and return what dvc.lock says of it."""
+        folder = results.folder("digits", activation, seed)
+        self._cell(folder, activation, seed)
+        outs = []
+        for out in trained["outs"]:
+            path = self._folder / folder / Path(out["path"]).name
+            content = path.read_bytes()
+            outs.append(out | {"path": str(path.relative_to(self._folder)), "md5": hashlib.md5(content).hexdigest(), "size": len(content)})
+        before, after = (f"{activation}-{number}" for number in (self._like(seed), seed))
+        cmd = trained["cmd"].replace(before, after).replace(f"seed={self._like(seed)} ", f"seed={seed} ")
+        return trained | {"cmd": cmd, "outs": outs}
+
+    def _run(self, command: list[str], limit: int | None = -1) -> tuple[float | None, float]:
+        """Seconds, None if they are more than the limit, and MiB resident at its peak."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+        with tempfile.TemporaryFile("w+") as output:
+            began = time.perf_counter()
+            process = subprocess.Popen(command, cwd=self._folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            killer = threading.Timer(self._limit if limit == -1 else limit or threading.TIMEOUT_MAX, process.kill)
+            killer.start()
+            _, status, usage = os.wait4(process.pid, 0)
+            killer.cancel()
+            seconds, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            said = output.read().strip().splitlines()
+        if process.returncode not in (0, -signal.SIGKILL):
+            raise UserError(f"{' '.join(command)} failed: {' '.join(said[-1:])}")
+        return rounded(seconds) if process.returncode == 0 else None, rounded(usage.ru_maxrss / 1024)
+
+    def _run_list(self) -> dict[str, Any]:
+        """Median seconds of the request for a page of 100 runs, as MLflow's own page makes it, and how many runs there are in all."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port), "--workers", "1"]
+        server = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        address = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow"
+        try:
+            while True:
+                try:
+                    experiments = requests.post(f"{address}/experiments/search", json={"max_results": 10}, timeout=60).json()["experiments"]
+                    break
+                except requests.ConnectionError:
+                    time.sleep(0.5)
+            name = f"digits {WIDE}" if self._grouped else "digits"
+            (number,) = [one["experiment_id"] for one in experiments if one["name"] == name]
+            times, runs, page = [], 0, None
+            for _ in range(LISTS):
+                began = time.perf_counter()
+                requests.post(f"{address}/runs/search", json={"experiment_ids": [number], "max_results": 100}, timeout=60).raise_for_status()
+                times.append(time.perf_counter() - began)
+            while page != "":
+                found = requests.post(
+                    f"{address}/runs/search", json={"experiment_ids": [number], "max_results": 1000, "page_token": page or ""}, timeout=600
+                ).json()
+                runs, page = runs + len(found.get("runs", [])), found.get("next_page_token", "")
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+        return {"run_list_s": rounded(np.median(times)), "runs": runs}
+
+
+if __name__ == "__main__":
+    run_script(main)
