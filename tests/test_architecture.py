@@ -28,7 +28,6 @@ OWNERS = {
     "matplotlib": {"plots"},
     "jinja2": {"html"},
     "scipy": {"statistics"},
-    "statsmodels": {"statistics"},
     "tensorflow": {"activations", "affine", "depth", "seeding", "gradients", "training", "tracking"},
 }
 ONLOOKERS = {"console", "progress", "tracking", "plots", "repository"}  # no cell depends on them

@@ -209,6 +209,8 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
         "summary.csv",
         "pairs.csv",
     }
+    one_process = plots.study_drawings(Evidence("digits", {"tanh": [CellResult.read(tmp_path / "runs" / "digits" / "tanh-0")]}))
+    assert [drawing.svg for drawing in one_process] == [(folder / "figures" / f"{drawing.name}.svg").read_bytes() for drawing in one_process]
     row = pd.read_csv(folder / "summary.csv").loc[0]
     assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
     assert row["conv1_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])

@@ -282,13 +282,19 @@ def saturation(evidence: Evidence) -> Finding:
 
 
 def _probed(cell: CellResult, epoch: int, layer: str, name: str) -> float:
-    rows = cell.probe
-    return float(rows.loc[(rows["epoch"] == epoch) & (rows["layer"] == layer), name].iloc[0])
+    epochs, layers, values = (cell.probe[column].to_numpy() for column in ("epoch", "layer", name))  # a mask in pandas takes ten times as long
+    return float(values[(epochs == epoch) & (layers == layer)][0])
 
 
 def _total(cell: CellResult, epoch: int, name: str) -> int:
     """Sum over the layers with an activation."""
     return int(sum(_probed(cell, epoch, layer, name) for layer in ACTIVATED_LAYERS))
+
+
+def _most_dead(cell: CellResult) -> int:
+    """The largest number of units without gradient that a cell has after any of its epochs, in the layers with an activation together."""
+    activated = cell.probe[cell.probe["layer"].isin(ACTIVATED_LAYERS)]
+    return int(activated.groupby("epoch")["dead"].sum().max())
 
 
 @claim("dying-relu", "ReLU units can die: no gradient for any example.", ["relu"], "census")
@@ -300,7 +306,7 @@ def dying_relu(evidence: Evidence) -> Finding:
     starts, ends = [_total(cell, 0, "dead") for cell in cells], [_total(cell, last[cell.key], "dead") for cell in cells]
     died, revived = [_total(cell, last[cell.key], "died") for cell in cells], [_total(cell, last[cell.key], "revived") for cell in cells]
     units = _total(cells[0], 0, "units")
-    ever = any(_total(cell, epoch, "dead") for cell in cells for epoch in cell.probe["epoch"].unique())
+    ever = any(_most_dead(cell) for cell in cells)
     verdict = CONFIRMED if min(died) > 0 else INCONCLUSIVE if ever else REFUTED
     sentence = (
         f"Of {units} ReLU units, {np.mean(starts):.1f} pass no gradient before the first update and {np.mean(ends):.1f} at the end: "
@@ -313,7 +319,7 @@ def dying_relu(evidence: Evidence) -> Finding:
 def leaky_never_dies(evidence: Evidence) -> Finding:
     """Confirmed if leaky ReLU and PReLU have no unit without gradient in any layer, epoch and seed; else refuted."""
     cells = [cell for name in ("leaky_relu", "prelu") for cell in evidence.cells[name]]
-    most = max(_total(cell, epoch, "dead") for cell in cells for epoch in cell.probe["epoch"].unique())
+    most = max(_most_dead(cell) for cell in cells)
     sentence = f"The largest number of units without gradient, over all layers, epochs and seeds, is {most}."
     return Finding(CONFIRMED if most == 0 else REFUTED, sentence, float(most), "units", keys=_keys(evidence, "leaky_relu", "prelu"))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.typing import DataFrameGroupBy
 
 from actgrad import results, statistics
 from actgrad.errors import UserError
@@ -56,7 +57,7 @@ def configuration(cell: CellResult) -> dict[str, Any]:
 
 @functools.cache
 def _parsed(config: str) -> dict[str, Any]:
-    return yaml.safe_load(config)
+    return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the loader that is written in Python
 
 
 # --- results
@@ -131,13 +132,18 @@ def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
     if gradients.empty:
         return gradients
     stretch = (gradients["step"] - 1) // int(np.ceil(gradients["step"].max() / POINTS))
-    means = gradients[list(LAYERS)].groupby(stretch).agg(geometric_mean)
+    means = geometric_means(gradients[list(LAYERS)].groupby(stretch))
     return means.assign(step=gradients["step"].groupby(stretch).mean())
 
 
-def geometric_mean(values: pd.Series) -> float:
-    """Of those that are above 0; NaN if none is."""
-    positive = values[values > 0]
+def geometric_means(groups: DataFrameGroupBy) -> pd.DataFrame:
+    """The geometric mean of each group's values that are above 0; NaN where none is."""
+    return groups.agg(_geometric_mean)
+
+
+def _geometric_mean(values: pd.Series) -> float:
+    numbers = values.to_numpy()
+    positive = numbers[numbers > 0]
     return float(np.exp(np.log(positive).mean())) if len(positive) else np.nan
 
 
@@ -153,7 +159,7 @@ def signal(cells: Cells) -> pd.DataFrame:
         probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["weight_gain"] * probes["pooling_gain"])
         probes["derivative_factor"] = np.sqrt(probes["slope_ms"])
         columns = ["delta_rms", "attenuation", "predicted", "derivative_factor"]
-        means = probes.groupby(["epoch", "layer"], sort=False)[columns].agg(geometric_mean)
+        means = geometric_means(probes.groupby(["epoch", "layer"], sort=False)[columns])
         rows.append(means.reset_index().assign(activation=name))
     return pd.concat(rows)[["activation", "epoch", "layer", "delta_rms", "attenuation", "predicted", "derivative_factor"]]
 
