@@ -134,3 +134,11 @@ def test_the_committed_results_are_of_this_code_and_configuration():
     other = [path for path, md5 in deps if path.startswith(("src/", "conf/")) and hashlib.md5((ROOT / path).read_bytes()).hexdigest() != md5]
     assert other == [], "train anew, or let DVC say what is stale: dvc status"
     assert {path for path, _ in deps} >= {"src/train.py", "src/actgrad/training.py", "src/report.py"}
+
+
+def test_the_published_cells_are_whole():
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    outs = [out["md5"] for name, stage in stages.items() if name.startswith("train@cifar10_jpeg") for out in stage["outs"]]
+    kept = {path.parent.name + path.name: path for path in (ROOT / "published" / "files" / "md5").glob("*/*")}
+    assert set(outs) <= set(kept) | {hashlib.md5(path.read_bytes()).hexdigest() for path in ROOT.glob("runs/cifar10_jpeg/*/metrics.json")}
+    assert [name for name, path in kept.items() if hashlib.md5(path.read_bytes()).hexdigest() != name or path.stat().st_size > 1e6] == []
