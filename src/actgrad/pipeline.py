@@ -1,4 +1,4 @@
-"""train.py and DVC as other scripts run them, and the names of the pipeline's stages."""
+"""train.py and DVC as other scripts run them."""
 
 import json
 import subprocess

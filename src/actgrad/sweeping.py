@@ -175,7 +175,7 @@ def _multiruns(dataset: str, study: Study, cells: Iterable[Cell], died: Mapping[
     for (experiment, seeds, _), chosen in together.items():
         activations = ",".join(dict.fromkeys(cell.activation for cell in chosen))
         of_experiment = [f"experiment={experiment}"] if experiment else []
-        run_dir = f"run_dir=runs/{dataset}/{f'{experiment}/' if experiment else ''}${{activation.name}}-${{seed}}"
+        run_dir = f"run_dir={chosen[0].folder.parent}/${{activation.name}}-${{seed}}"
         fixed = [f"data={dataset}", f"recipe={study.recipe}", "model=lenet5", *of_experiment]
         yield [*fixed, f"activation={activations}", f"seed={','.join(map(str, seeds))}", run_dir], chosen
 
