@@ -33,7 +33,7 @@ study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
 	python src/verify.py data=$(or $(DATA),digits)
 
-bench: $(READY)  ## measure on this machine what a cell, a study and a growing number of cells cost: an hour (another dataset: make bench DATA=digits)
+bench: $(READY)  ## measure on this machine what a cell, a study and a growing number of cells cost: two hours (another dataset: make bench DATA=digits)
 	python benchmarks/training_time.py data=$(or $(DATA),cifar10_jpeg) $(if $(TORCH),--torch $(TORCH))
 	python benchmarks/activation_time.py data=$(or $(DATA),cifar10_jpeg)
 	python benchmarks/determinism.py data=$(or $(DATA),cifar10_jpeg)
@@ -47,7 +47,7 @@ ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another po
 test: $(READY)  ## run the tests
 	python -m pytest
 
-test-slow: $(READY)  ## run the tests that `make test` leaves out
+test-slow: $(READY)  ## run the slow tests, which `make test` leaves out
 	python -m pytest -m slow
 
 $(SCALE): requirements-scale.lock | $(READY)
@@ -56,8 +56,8 @@ $(SCALE): requirements-scale.lock | $(READY)
 
 setup-scale: $(SCALE)  ## add what clusters and a team's server need to .venv: Ray, SLURM, S3, PostgreSQL
 
-test-scale: $(SCALE)  ## run the tests that need those
-	python -m pytest -m scale
+test-scale: $(SCALE)  ## run all that `make test` leaves out, with what needs these packages
+	python -m pytest -m 'slow or scale'
 
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
 	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md

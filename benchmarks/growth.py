@@ -2,8 +2,9 @@
 
 A synthetic cell is a trained cell of digits under another seed, its accuracies shifted a little. Every number of cells is laid out twice:
 with a stage for each cell, as params.yaml does, and with one stage for all but ten, as an experiment does. MLflow's store knows no
-stages and is measured once; where publish.py would take longer than the limit, the store is filled with copies of what it has
-published. Seconds, memory and sizes go to benchmarks/growth.json; null is what takes longer than the limit.
+stages and is measured once; where publish.py would take longer than the limit at its pace so far, the store is filled with copies of
+what it has published. Seconds, memory and sizes go to benchmarks/growth.json, where a part that is not measured stays as it was; null is
+what takes longer than the limit.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -43,39 +45,68 @@ COPIED = 120
 TABLES = ("runs", "params", "tags", "metrics", "latest_metrics")
 WIDE = "wide"
 LAYOUTS = ("a stage a cell", "a stage an experiment")
+PARTS = ("pipelines", "stores")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog="example: python benchmarks/growth.py --cells 10 100")
     parser.add_argument("--cells", metavar="N", type=int, nargs="+", default=CELLS, help="multiples of 10; default: 10 100 1000 5000")
     parser.add_argument("--limit", metavar="SECONDS", type=int, default=LIMIT, help="for each measurement; default: %(default)s")
+    parser.add_argument("--parts", choices=PARTS, nargs="+", default=PARTS, help="default: both")
     arguments = parser.parse_args()
     if wrong := [number for number in arguments.cells if number < 10 or number % 10]:
         raise UserError(f"--cells {wrong[0]} is no multiple of 10, for there are ten activations")
-    pipelines, stores = [], []
-    studies = list(itertools.product(arguments.cells, LAYOUTS))
-    for number, layout in tqdm(studies, desc="growth", unit="study", disable=not sys.stderr.isatty()):
-        if number == 10 and layout == LAYOUTS[1]:
-            continue  # has no cells but the study's own
-        with tempfile.TemporaryDirectory() as folder:
-            study = Synthetic(Path(folder, "study"), number, layout == LAYOUTS[1], arguments.limit)
-            pipelines.append({"cells": number, "layout": layout, **study.pipeline()})
-            print(json.dumps(pipelines[-1]), flush=True)
-            if number == 10 or layout == LAYOUTS[1]:
-                each = stores[-1]["publish_s"] / stores[-1]["cells"] if stores and stores[-1]["publish_s"] else 0
-                stores.append({"cells": number, **study.store(published=number * each < arguments.limit)})
-                print(json.dumps(stores[-1]), flush=True)
     command = f"python benchmarks/growth.py --cells {' '.join(map(str, arguments.cells))} --limit {arguments.limit}"
-    report = {"command": command, "limit_s": arguments.limit, "machine": machine(), "pipelines": pipelines, "stores": stores}
-    files.write_bytes(Path(__file__).with_suffix(".json"), results.json_bytes(report))
-    print(f"benchmarks/growth.json: {len(pipelines)} studies")
+    path = Path(__file__).with_suffix(".json")
+    report = json.loads(path.read_text()) if path.exists() else {}
+    for part in arguments.parts:
+        measured = {"pipelines": pipelines, "stores": stores}[part](arguments.cells, arguments.limit)
+        report[part] = {"command": f"{command} --parts {part}", "limit_s": arguments.limit, "machine": machine(), "rows": measured}
+        files.write_bytes(path, results.json_bytes(report))
+    print(f"benchmarks/growth.json: {', '.join(arguments.parts)}")
+
+
+def pipelines(numbers: Sequence[int], limit: int) -> list[dict[str, Any]]:
+    rows = []
+    for number, layout in progress([(cells, layout) for cells in numbers for layout in layouts(cells)], "pipelines"):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append({"cells": number, "layout": layout, **Synthetic(Path(folder, "study"), number, layout, limit).pipeline()})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def stores(numbers: Sequence[int], limit: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number in progress(numbers, "stores"):
+        each = max((row["publish_s"] / row["cells"] for row in rows if row["publish_s"]), default=0)
+        with tempfile.TemporaryDirectory() as folder:
+            study = Synthetic(Path(folder, "study"), number, layouts(number)[-1], limit)
+            rows.append({"cells": number, **study.store(published=number * each < limit)})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def layouts(cells: int) -> Sequence[str]:
+    return LAYOUTS if cells > 10 else LAYOUTS[:1]  # ten are the study's own, and leave none for an experiment
+
+
+def progress(studies: Sequence[Any], part: str) -> Iterable[Any]:
+    return tqdm(studies, desc=part, unit="study", disable=not sys.stderr.isatty())
+
+
+class Unabridged(yaml.CSafeDumper):
+    """Writes what several stages share as often as they have it, as DVC does."""
+
+    def ignore_aliases(self, _: object) -> bool:
+        return True
 
 
 class Synthetic:
     """A repository with the results of a study that was never trained."""
 
-    def __init__(self, folder: Path, cells: int, grouped: bool, limit: int):
-        self._folder, self._cells, self._limit, self._grouped = folder, cells, limit, grouped
+    def __init__(self, folder: Path, cells: int, layout: str, limit: int):
+        self._folder, self._cells, self._limit = folder, cells, limit
+        self._grouped = grouped = layout == LAYOUTS[1]
         subprocess.run(["git", "clone", "--quiet", str(repository.PROJECT), str(folder)], check=True)
         own = config.study(repository.PROJECT / "params.yaml")
         self._trained, self._activations = own.seeds, own.activations
@@ -94,7 +125,7 @@ class Synthetic:
             stages[f"train@digits-{activation}-{seed}"] = self._entry(trained, activation, seed)
         for activation, seed in itertools.product(own.activations, together):
             self._cell(results.folder(f"digits/{WIDE}", activation, seed), activation, seed)
-        (folder / "dvc.lock").write_text(yaml.dump(lock | {"stages": stages}, Dumper=yaml.CSafeDumper, sort_keys=False))
+        (folder / "dvc.lock").write_text(yaml.dump(lock | {"stages": stages}, Dumper=Unabridged, sort_keys=False))
         if grouped:
             listed = {"activation": ",".join(own.activations), "seed": ",".join(map(str, together))}
             text = yaml.safe_dump(
@@ -107,7 +138,7 @@ class Synthetic:
         found: dict[str, Any] = {}
         found["report_s"], found["report_mib"] = self._run(["python", "src/report.py", "data=digits"])
         stages = ["download@digits", "depth@digits", "report@digits", *([f"experiment@digits-{WIDE}"] if self._grouped else [])]
-        found["commit_s"], _ = self._run(["dvc", "commit", "--force", *stages], limit=None)
+        self._run(["dvc", "commit", "--force", *stages], limit=None)
         self._run(["dvc", "status"], limit=None)  # which remembers the files that it has hashed
         found["status_s"], _ = self._run(["dvc", "status"])
         found["repro_s"], _ = self._run(["dvc", "repro"])
@@ -185,14 +216,15 @@ class Synthetic:
         with tempfile.TemporaryFile("w+") as output:
             began = time.perf_counter()
             process = subprocess.Popen(command, cwd=self._folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
-            killer = threading.Timer(self._limit if limit == -1 else limit or threading.TIMEOUT_MAX, process.kill)
+            over = threading.Event()
+            killer = threading.Timer(self._limit if limit == -1 else limit or threading.TIMEOUT_MAX, lambda: (over.set(), process.kill()))
             killer.start()
             _, status, usage = os.wait4(process.pid, 0)
             killer.cancel()
             seconds, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
             output.seek(0)
             said = output.read().strip().splitlines()
-        if process.returncode not in (0, -signal.SIGKILL):
+        if process.returncode and not over.is_set():
             raise UserError(f"{' '.join(command)} failed: {' '.join(said[-1:])}")
         return rounded(seconds) if process.returncode == 0 else None, rounded(usage.ru_maxrss / 1024)
 

@@ -1,6 +1,7 @@
-"""Write benchmarks/README.md: what the benchmarks have measured, as tables."""
+"""Write benchmarks/README.md and the tables of docs/scale.md: what the benchmarks have measured."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,12 +10,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from actgrad import files
 
 HERE = Path(__file__).resolve().parent
+README, SCALE = HERE / "README.md", HERE.parent / "docs" / "scale.md"
+MEASURED = re.compile("(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
+"""What stands in docs/scale.md between these comments."""
 
 
 def main() -> None:
-    training, study = (json.loads((HERE / f"{name}.json").read_text()) for name in ("training_time", "study_time"))
-    files.write_bytes(HERE / "README.md", text(training, study).encode())
-    print("benchmarks/README.md")
+    training, study, growth = (json.loads((HERE / f"{name}.json").read_text()) for name in ("training_time", "study_time", "growth"))
+    files.write_bytes(README, text(training, study).encode())
+    files.write_bytes(SCALE, MEASURED.sub(lambda _: growth_tables(growth), SCALE.read_text()).encode())
+    print("benchmarks/README.md and docs/scale.md")
 
 
 def text(training: dict, study: dict) -> str:
@@ -83,6 +88,53 @@ What activations cost is in [activation_time.json](activation_time.json) and in 
 """
 
 
+def growth_tables(growth: dict) -> str:
+    pipelines, stores = growth["pipelines"], growth["stores"]
+    of_pipelines = [
+        [
+            f"{row['cells']:,}",
+            row["layout"],
+            *(seconds(row[name], pipelines["limit_s"]) for name in ("status_s", "repro_s")),
+            f"{row['lock_mb']:.2f} MB",
+            seconds(row["report_s"], pipelines["limit_s"]),
+            f"{row['report_mib']:.0f} MiB",
+            f"{row['page_mb']:.2f} MB",
+        ]
+        for row in pipelines["rows"]
+    ]
+    of_stores = [
+        [
+            f"{row['cells']:,}",
+            *(seconds(row[name], stores["limit_s"]) for name in ("publish_s", "publish_again_s")),
+            f"{row['store_mb']:,.0f} MB",
+            seconds(row["run_list_s"], stores["limit_s"]),
+        ]
+        for row in stores["rows"]
+    ]
+    return f"""
+`{pipelines["command"]}`, {machine(pipelines["machine"])}:
+
+| cells | laid out as | `dvc status` | `dvc repro`, nothing to do | dvc.lock | report | its memory | its page |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{rows_of(of_pipelines)}
+
+`{stores["command"]}`, {machine(stores["machine"])}:
+
+| cells | `publish.py` | again, nothing to add | MLflow's store | its list: a page of 100 runs |
+| --- | --- | --- | --- | --- |
+{rows_of(of_stores)}
+
+"""
+
+
+def seconds(value: float | None, limit: int) -> str:
+    return f"over {limit} s" if value is None else f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+
+
+def rows_of(table: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
 def table_of_ways(ways: dict) -> str:
     rows = []
     for way, row in ways.items():
@@ -93,8 +145,8 @@ def table_of_ways(ways: dict) -> str:
             ("memory", f"{row['memory_mib']:.0f} MiB"),
         ):
             cells += [shown, interval(row[f"{value}_to_plain"])]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return rows_of(rows)
 
 
 def interval(found: dict, spec: str = ".2f", factor: float = 1) -> str:

@@ -17,9 +17,9 @@ FLOORS = (
     ("tables", "tuning", "evidence", "claims"),
     ("layers", "activations", "seeding", "lenet5", "gradients", "affine", "depth"),
     ("training",),
-    ("plots", "html", "progress", "tracking", "pipeline", "reproduction", "marks"),
+    ("plots", "html", "progress", "tracking", "pipeline", "reproduction", "marks", "front"),
     ("cells", "lineage", "sweeping"),
-    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "verify", "report"),
+    ("download", "recipe", "train", "measure_depth", "tune", "sweep", "publish", "verify", "report", "front_page"),
 )
 OWNERS = {
     "hydra": {"train", "marks"},

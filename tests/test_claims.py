@@ -139,7 +139,7 @@ def test_a_network_that_folds(folding, verdict):
     average = made({"linear": {"affine": folding}}, 3)
     found = judged(Evidence("toy", made({"linear": {"affine": (0.9, 0.4)}}), experiments={"average_pooling": average}))["linear-collapse"]
     assert found["verdict"] == verdict
-    assert "superposition fails by 40 % or more" in found["sentence"]
+    assert "off the mean of their logits by 40 % or more" in found["sentence"]
     assert len(found["keys"]) == 7
     assert findings(linear={})["linear-collapse"]["verdict"] == NOT_MEASURED
 

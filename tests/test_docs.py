@@ -1,27 +1,62 @@
 """What the documents say is what was measured."""
 
+import importlib
 import json
 import re
 
 import pytest
 
 import test_faults
+from actgrad import front
+from actgrad.errors import UserError
 from conftest import ROOT
 
 
+@pytest.fixture
+def overview(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("overview")
+
+
+def measured(name: str) -> dict:
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+
+
+def test_what_it_costs_is_what_was_measured(overview):
+    assert overview.README.read_text() == overview.text(measured("training_time"), measured("study_time"))
+    assert overview.MEASURED.search(overview.SCALE.read_text())[0] == overview.growth_tables(measured("growth"))
+
+
+def test_the_front_page_has_what_the_report_says():
+    page = (ROOT / "README.md").read_text()
+    dataset = front.SECTION.search(page)[1]
+    assert front.replaced(page, front.section(dataset, ROOT / "reports", ROOT / "runs")) == page
+
+
+def test_results_without_a_report_or_a_place_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has no report; make it with dvc repro report@digits"):
+        front.section("digits", tmp_path)
+    with pytest.raises(UserError, match="no lines <!-- results of NAME -->"):
+        front.replaced("# a page", "digits -->\n")
+
+
+def test_the_multiplications_of_a_network(overview):
+    assert overview.multiplications(32, 32, 3) == 25 * (1024 * 3 * 6 + 256 * 6 * 16 + 64 * 16 * 120) + 64 * 120 * 84 + 84 * 10
+
+
 def test_the_price_of_determinism_is_the_measured_one():
-    measured = json.loads((ROOT / "benchmarks" / "determinism.json").read_text())
+    determinism = measured("determinism")
     text = (ROOT / "docs" / "reproducibility.md").read_text()
-    assert measured["command"] in text
-    for name, one in measured["datasets"].items():
+    assert determinism["command"] in text
+    for name, one in determinism["datasets"].items():
         ratio, seconds, weights, off = one["on_to_off"], one["seconds_an_epoch"], one["different_weights"], one["distance"]["off"]
         cells = (
             name,
             f"{seconds['on']:.3g} s",
             f"{seconds['off']:.3g} s",
             f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]",
-            f"{weights['on']} of {measured['rounds']}",
-            f"{weights['off']} of {measured['rounds']}",
+            f"{weights['on']} of {determinism['rounds']}",
+            f"{weights['off']} of {determinism['rounds']}",
             f"{off['weights']:.2g}",
             f"{100 * off['val/accuracy']:.2g} points",
         )

@@ -156,7 +156,8 @@ def linear_collapse(evidence: Evidence) -> Finding:
     least = min(cell.metrics["affine"]["superposition_error"] for cell in pooled)
     sentence = (
         f"With average pooling the trained network and the one affine map that it folds into differ by {largest:.1g} of the largest logit. "
-        f"With maximum pooling, a non-linearity of its own, superposition fails by {100 * least:.0f} %{' or more' if len(pooled) > 1 else ''}."
+        "With maximum pooling, a non-linearity of its own, the logits of the mean of two images are off the mean of their logits by "
+        f"{100 * least:.0f} %{' or more' if len(pooled) > 1 else ''}."
     )
     keys = tuple(cell.key for cell in (*folded, *pooled))
     return Finding(CONFIRMED if largest <= AFFINE else REFUTED, sentence, largest, "of the largest logit", keys=keys)
@@ -242,7 +243,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     Confirmed if the interval over seeds lies below 1 decade, refuted if above."""
     effect = _excess(evidence, "relu", "linear")
     verdict = _verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
-    sentence = f"ReLU loses {_fold(effect.value)} more signal on the way back than a network without any activation."
+    sentence = f"ReLU loses {_fold(effect.value)} more signal on the way back than a network without any activation; below ten-fold the claim stands."
     return _measured(verdict, sentence, effect, "decades beyond linear", _keys(evidence, "relu", "linear"))
 
 
