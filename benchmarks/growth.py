@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 import requests
 import yaml
-from measuring import machine, rounded
+from measuring import environment, machine, rounded
 from tqdm import tqdm
 
 from actgrad import config, files, repository, results
@@ -56,6 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if wrong := [number for number in arguments.cells if number < 10 or number % 10]:
         raise UserError(f"--cells {wrong[0]} is no multiple of 10, for there are ten activations")
+    if arguments.limit < 1:
+        raise UserError(f"--limit {arguments.limit} measures nothing; choose 1 or more")
     command = f"python benchmarks/growth.py --cells {' '.join(map(str, arguments.cells))} --limit {arguments.limit}"
     path = Path(__file__).with_suffix(".json")
     report = json.loads(path.read_text()) if path.exists() else {}
@@ -78,10 +80,10 @@ def pipelines(numbers: Sequence[int], limit: int) -> list[dict[str, Any]]:
 def stores(numbers: Sequence[int], limit: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number in progress(numbers, "stores"):
-        each = max((row["publish_s"] / row["cells"] for row in rows if row["publish_s"]), default=0)
+        paces = [row["publish_s"] / row["cells"] for row in rows if row["publish_s"]]
         with tempfile.TemporaryDirectory() as folder:
             study = Synthetic(Path(folder, "study"), number, layouts(number)[-1], limit)
-            rows.append({"cells": number, **study.store(published=number * each < limit)})
+            rows.append({"cells": number, **study.store(published=not paces or number * paces[-1] < limit)})
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -132,16 +134,16 @@ class Synthetic:
                 {"experiment": WIDE, "tracking": {"experiment": f"${{data.name}} {WIDE}"}, "hydra": {"sweeper": {"params": listed}}}
             )
             (folder / "conf" / "experiment" / f"{WIDE}.yaml").write_text(f"# @package _global_\n{text}")
-            self._run(["dvc", "repro", "--quiet", f"experiment_recipe@digits-{WIDE}"], limit=None)
+            self._run(["dvc", "repro", "--quiet", f"experiment_recipe@digits-{WIDE}"])
 
     def pipeline(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        found["report_s"], found["report_mib"] = self._run(["python", "src/report.py", "data=digits"])
+        found["report_s"], found["report_mib"] = self._run(["python", "src/report.py", "data=digits"], self._limit)
         stages = ["download@digits", "depth@digits", "report@digits", *([f"experiment@digits-{WIDE}"] if self._grouped else [])]
-        self._run(["dvc", "commit", "--force", *stages], limit=None)
-        self._run(["dvc", "status"], limit=None)  # which remembers the files that it has hashed
-        found["status_s"], _ = self._run(["dvc", "status"])
-        found["repro_s"], _ = self._run(["dvc", "repro"])
+        self._run(["dvc", "commit", "--force", *stages])
+        self._run(["dvc", "status"])  # which remembers the files that it has hashed
+        found["status_s"], _ = self._run(["dvc", "status"], self._limit)
+        found["repro_s"], _ = self._run(["dvc", "repro"], self._limit)
         for name, path in (("lock", "dvc.lock"), ("page", "reports/digits/index.html")):
             found[f"{name}_mb"] = rounded((self._folder / path).stat().st_size / 1e6)
         return found
@@ -151,11 +153,11 @@ class Synthetic:
         command = ["python", "src/publish.py", "data=digits"]
         found: dict[str, Any] = {"publish_s": None, "publish_again_s": None}
         if published:
-            found["publish_s"], _ = self._run(command)
+            found["publish_s"], _ = self._run(command, self._limit)
         else:
-            self._run(command, limit=COPIED)
+            self._run(command, COPIED)
         if found["publish_s"]:
-            found["publish_again_s"], _ = self._run(command)
+            found["publish_again_s"], _ = self._run(command, self._limit)
         else:
             self._copy_runs()
         found["store_mb"] = rounded((self._folder / "mlflow.db").stat().st_size / 1e6)
@@ -165,6 +167,8 @@ class Synthetic:
         """Give the store as many runs as the study has cells."""
         with closing(sqlite3.connect(self._folder / "mlflow.db")) as store, store:
             runs = [run for (run,) in store.execute("SELECT DISTINCT run_uuid FROM params")]
+            if not runs:
+                raise UserError(f"publish.py has made no run in {COPIED} s that could be copied")
             columns = {table: [column for _, column, *_ in store.execute(f"PRAGMA table_info({table})")] for table in TABLES}
             for run in itertools.islice(itertools.cycle(runs), self._cells - len(runs)):
                 ids = {"run": run, "new": uuid.uuid4().hex}
@@ -209,24 +213,28 @@ class Synthetic:
         cmd = trained["cmd"].replace(before, after).replace(f"seed={self._like(seed)} ", f"seed={seed} ")
         return trained | {"cmd": cmd, "outs": outs}
 
-    def _run(self, command: list[str], limit: int | None = -1) -> tuple[float | None, float]:
-        """Seconds, None if they are more than the limit, and MiB resident at its peak."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    def _run(self, command: list[str], limit: int | None = None) -> tuple[float | None, float]:
+        """Seconds, None if they were more than the limit, and MiB resident at its peak."""
+        over = threading.Event()
         with tempfile.TemporaryFile("w+") as output:
             began = time.perf_counter()
-            process = subprocess.Popen(command, cwd=self._folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
-            over = threading.Event()
-            killer = threading.Timer(self._limit if limit == -1 else limit or threading.TIMEOUT_MAX, lambda: (over.set(), process.kill()))
-            killer.start()
-            _, status, usage = os.wait4(process.pid, 0)
-            killer.cancel()
-            seconds, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
+            process = subprocess.Popen(command, cwd=self._folder, stdout=output, stderr=subprocess.STDOUT, env=environment(), start_new_session=True)
+            end = threading.Timer(limit or threading.TIMEOUT_MAX, lambda: (over.set(), os.killpg(process.pid, signal.SIGKILL)))
+            end.daemon = True
+            end.start()
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            finally:
+                end.cancel()
+                if process.returncode is None:  # this process is interrupted
+                    os.killpg(process.pid, signal.SIGTERM)
+            seconds = time.perf_counter() - began
             output.seek(0)
             said = output.read().strip().splitlines()
         if process.returncode and not over.is_set():
             raise UserError(f"{' '.join(command)} failed: {' '.join(said[-1:])}")
-        return rounded(seconds) if process.returncode == 0 else None, rounded(usage.ru_maxrss / 1024)
+        return None if over.is_set() else rounded(seconds), rounded(usage.ru_maxrss / 1024)
 
     def _run_list(self) -> dict[str, Any]:
         """Median seconds of the request for a page of 100 runs, as MLflow's own page makes it."""
@@ -234,15 +242,19 @@ class Synthetic:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port), "--workers", "1"]
-        server = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        )
         address = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow"
         try:
-            while True:
+            while server.poll() is None:
                 try:
                     experiments = requests.post(f"{address}/experiments/search", json={"max_results": 10}, timeout=60).json()["experiments"]
                     break
                 except requests.ConnectionError:
                     time.sleep(0.5)
+            else:
+                raise UserError("mlflow server has ended; look at the port, or at what it prints by itself")
             name = f"digits {WIDE}" if self._grouped else "digits"
             (number,) = [one["experiment_id"] for one in experiments if one["name"] == name]
             times = []
@@ -251,8 +263,9 @@ class Synthetic:
                 requests.post(f"{address}/runs/search", json={"experiment_ids": [number], "max_results": 100}, timeout=600).raise_for_status()
                 times.append(time.perf_counter() - began)
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+                server.wait()
         return {"run_list_s": rounded(np.median(times))}
 
 

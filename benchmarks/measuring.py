@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +32,10 @@ def machine() -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release().partition('.')[0]}",
     } | {name: value for name, value in provenance.environment().items() if name in ("python", "tensorflow", "keras")}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process' environment, with its Python's scripts, and the store of the current folder instead of a team's."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return os.environ | own | more

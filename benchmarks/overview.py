@@ -8,15 +8,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from actgrad import files
+from actgrad.console import run_script
+from actgrad.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 README, SCALE = HERE / "README.md", HERE.parent / "docs" / "scale.md"
 MEASURED = re.compile("(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
 """What stands in docs/scale.md between these comments."""
+BEFORE, AFTER = "interpreter, Hydra, configuration", "end of the process"
+"""Shown as one, for the clock that tells when a process began is half a second off."""
 
 
 def main() -> None:
-    training, study, growth = (json.loads((HERE / f"{name}.json").read_text()) for name in ("training_time", "study_time", "growth"))
+    paths = [HERE / f"{name}.json" for name in ("training_time", "study_time", "growth")]
+    if missing := [path.stem for path in paths if not path.is_file()]:
+        raise UserError(f"not measured yet: {', '.join(missing)}; measure with python benchmarks/NAME.py, or all of them with make bench")
+    training, study, growth = (json.loads(path.read_text()) for path in paths)
+    if not MEASURED.search(SCALE.read_text()):
+        raise UserError(f"{SCALE} has no lines <!-- measured --> and <!-- end -->; write them where the tables are to stand")
     files.write_bytes(README, text(training, study).encode())
     files.write_bytes(SCALE, MEASURED.sub(lambda _: growth_tables(growth), SCALE.read_text()).encode())
     print("benchmarks/README.md and docs/scale.md")
@@ -33,6 +42,8 @@ def text(training: dict, study: dict) -> str:
         for precision, way in (("float32", "actgrad"), ("bfloat16", "actgrad, bfloat16"))
     ]
     epochs, rounds = training["epochs"], training["rounds"]
+    parts = dict(training["outside_s"])
+    parts["interpreter, Hydra, configuration; end of the process"] = parts.pop(BEFORE) + parts.pop(AFTER)
     return f"""\
 # What it costs
 
@@ -57,12 +68,12 @@ Where the {own["outside_s"]:.1f} s outside the epochs of actgrad go (plain Keras
 
 | part | seconds |
 | --- | --- |
-{chr(10).join(f"| {part} | {seconds:.2f} |" for part, seconds in training["outside_s"].items())}
-| compiling, in the first epoch | {max(0.0, own["outside_s"] - sum(training["outside_s"].values())):.2f} |
+{chr(10).join(f"| {part} | {value:.2f} |" for part, value in parts.items())}
+| compiling, in the first epoch | {max(0.0, own["outside_s"] - sum(parts.values())):.2f} |
 
-**Precision.** `recipe.precision=mixed_bfloat16`: {own["epoch_s"] / ways["actgrad, bfloat16"]["epoch_s"]:.2f} times as fast; validation
-accuracy after {epochs} epochs differs by
-{interval(bfloat16, "+.1f", 100)} points ({rounds} seeds, paired).
+**Precision.** With `recipe.precision=mixed_bfloat16` an epoch takes {ways["actgrad, bfloat16"]["epoch_s"] / own["epoch_s"]:.2f} of its time in
+float32 on this processor; validation accuracy after {epochs} epochs differs by {interval(bfloat16, "+.1f", 100)} points
+({rounds} seeds, paired).
 
 **How far from the processor's limit.** An image takes {3 * forward / 1e6:.1f} MFLOP forward and backward, a third of it in validation. An epoch
 has the probe, the checkpoint and the logging too.
@@ -81,7 +92,8 @@ each measured once.
 {chr(10).join(f"| {way} | {seconds:.0f} |" for way, seconds in study["seconds"].items())}
 | dvc repro with nothing to do | {study["no_op_repro_s"]:.1f} |
 
-dvc repro takes {study["repro_to_plain"]:.2f} times as long as the loop, whose scripts keep nothing of what they did.
+dvc repro takes {study["repro_to_plain"]:.2f} times as long as the loop, whose scripts keep nothing of what they did. They use
+all cores, a cell of digits one, so that a sweep trains as many cells at once as there are cores.
 
 What activations cost is in [activation_time.json](activation_time.json) and in each report, the price of determinism in
 [reproducibility.md](../docs/reproducibility.md), and how cost grows with the number of cells in [scale.md](../docs/scale.md).
@@ -165,4 +177,4 @@ def machine(of: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -5,7 +5,6 @@ nothing to do.
 """
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import yaml
-from measuring import machine, rounded
+from measuring import environment, machine, rounded
 
 from actgrad import config, files, repository, results
 from actgrad.console import run_script
@@ -62,8 +61,7 @@ def project(folder: Path) -> Path:
 
 def timed(command: str, folder: Path) -> float:
     began = time.perf_counter()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PATH": path})
+    subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment())
     return time.perf_counter() - began
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import yaml
-from measuring import machine, ratio, rounded
+from measuring import environment, machine, ratio, rounded
 from tqdm import tqdm
 
 from actgrad import config, datasets, files, pipeline, results
@@ -41,7 +41,7 @@ class Timed:
 
     Attributes:
         epoch: median seconds from one line of an epoch to the next.
-        outside: seconds that it ran less its epochs.
+        outside: seconds that it ran less its epochs, of which the first counts as long as the median of the others.
         memory: resident at its peak, MiB.
         accuracy: of validation, after the last epoch; NaN where none is printed.
         parts: seconds by name, of a process that prints them.
@@ -61,8 +61,8 @@ def main() -> None:
     parser.add_argument("--epochs", metavar="N", type=int, default=3, help="of each training; default: %(default)s")
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter with PyTorch, to compare with; it is no part of this environment")
     arguments = parser.parse_args()
-    if arguments.rounds < 1 or arguments.epochs < 2:
-        raise UserError(f"--rounds {arguments.rounds} --epochs {arguments.epochs} measures nothing; choose at least 1 and 2")
+    if arguments.rounds < 1 or arguments.epochs < 3:
+        raise UserError(f"--rounds {arguments.rounds} --epochs {arguments.epochs} measures nothing; choose at least 1 and 3")
     name = dataset_name(arguments.dataset)
     dataset = datasets.load(config.data_config(name, []))
     recipe = yaml.safe_load(pipeline.composed_recipe(f"data={name}"))
@@ -97,7 +97,6 @@ def measure(name: str, recipe: dict[str, Any], arguments: argparse.Namespace) ->
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(arguments.rounds), desc=name, unit="round", disable=not sys.stderr.isatty()):
             cell = [str(HERE / "timed_cell.py"), f"data={name}", "activation=relu", f"seed={number}", f"recipe.epochs={epochs}"]
-            cell += [f"tracking.uri=sqlite:///{folder}/mlflow.db"]
             ways = {
                 PLAIN: [sys.executable, str(HERE / "plain_keras.py"), *own],
                 "the tap alone": [sys.executable, str(HERE / "tapped_keras.py"), *own],
@@ -109,33 +108,36 @@ def measure(name: str, recipe: dict[str, Any], arguments: argparse.Namespace) ->
                 ways |= {"plain PyTorch": torch, "PyTorch with norms": [*torch, "norms"]}
             first = number % len(ways)
             for way in [*ways][first:] + [*ways][:first]:
-                found[way].append(timed(ways[way], epochs, recipe["threads"]))
+                found[way].append(timed(ways[way], epochs, recipe["threads"], f"sqlite:///{folder}/mlflow.db"))
     return {way: found[way] for way in ways}
 
 
-def timed(command: Sequence[str], epochs: int, threads: int) -> Timed:
+def timed(command: Sequence[str], epochs: int, threads: int, store: str) -> Timed:
     """Run a script that prints a line an epoch."""
-    began = time.perf_counter()
-    alike = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=alike)
+    alike = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
+    used = environment(MLFLOW_TRACKING_URI=store, TF_CPP_MIN_LOG_LEVEL="3", **alike)
     ends, accuracy, parts = [], float("nan"), {}
-    for line in process.stdout:
-        if re.search(r"\bepoch \d+/", line):
-            ends.append(time.perf_counter())
-        if value := re.search(r"val/accuracy (\S+)", line):
-            accuracy = float(value[1])
-        if part := re.match(r"part (.+): (\S+)", line):
-            parts[part[1]] = float(part[2])
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryFile("w+") as errors:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=used)
+        for line in process.stdout:
+            if re.search(r"\bepoch \d+/", line):
+                ends.append(time.perf_counter())
+            if value := re.search(r"val/accuracy (\S+)", line):
+                accuracy = float(value[1])
+            if part := re.match(r"part (.+): (\S+)", line):
+                parts[part[1]] = float(part[2])
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
     process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - began
     if process.returncode or len(ends) != epochs:
-        raise UserError(f"{' '.join(command)} failed: {errors.strip().splitlines()[-1:]}")
+        raise UserError(f"{' '.join(command)} failed: {' '.join(said[-1:])}")
     if parts:
         parts["end of the process"] = wall - sum(parts.values())
     epoch = float(np.median(np.diff(ends)))
-    return Timed(epoch, wall - epochs * epoch, usage.ru_maxrss / 1024, accuracy, parts)
+    return Timed(epoch, wall - (ends[-1] - ends[0]) - epoch, usage.ru_maxrss / 1024, accuracy, parts)
 
 
 def summary(processes: Sequence[Timed], plain: Sequence[Timed]) -> dict[str, object]:

@@ -34,8 +34,19 @@ ALL = ["digits/relu-0", "digits/relu-1"]
         (["hydra.launcher.verbose=1"], 2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=1"]),
     ],
 )
-def test_a_launcher_is_told_how_many_cells_there_are_cores_for(overrides, jobs, told):
+def test_a_launcher_is_told_what_the_user_says(overrides, jobs, told):
     assert sweeping.launcher(overrides, jobs, threads=2) == told
+
+
+def test_no_cell_at_once_is_refused():
+    with pytest.raises(UserError, match="--jobs 0 trains nothing; choose 1 or more"):
+        sweeping.launcher([], 0, threads=1)
+
+
+@pytest.mark.parametrize(("threads", "told"), [(2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]), (8, ["hydra/launcher=basic"])])
+def test_a_launcher_is_told_how_many_cells_there_are_cores_for(monkeypatch, threads, told):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert sweeping.launcher([], None, threads) == told
 
 
 @pytest.mark.parametrize(
@@ -156,7 +167,7 @@ def test_a_sweep_that_is_told_to_stop_leaves_no_process_and_goes_on(project):
     for key in ALL:
         shutil.rmtree(project.folder / "runs" / key)
     sweep = project.start("python", "src/sweep.py", "data=digits", "--jobs", "2")
-    while not any((project.folder / "checkpoints").glob("*.npz")):
+    while sweep.poll() is None and not any((project.folder / "checkpoints").glob("*.npz")):
         time.sleep(0.05)
     sweep.terminate()
     printed, _ = sweep.communicate()

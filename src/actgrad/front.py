@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from actgrad import config
+from actgrad import config, results
 from actgrad.errors import UserError
 from actgrad.evidence import STUDY
 from actgrad.results import LAYERS
@@ -31,44 +31,49 @@ def replaced(page: str, section: str) -> str:
     return SECTION.sub(lambda _: section, page)
 
 
-def section(dataset: str, reports: Path = Path("reports"), runs: Path = Path("runs")) -> str:
-    """Table, figure and sentences, from the files of reports/<dataset>/ and the metrics of its cells.
+def section(dataset: str, root: Path = Path()) -> str:
+    """Table, figure and sentences, from the files of reports/<dataset>/ and the metrics of its cells, in the repository `root`.
 
     Raises:
         UserError: if there is no report, or a cell that it rests on is missing.
     """
-    folder = reports / dataset
+    folder = root / "reports" / dataset
     if not (folder / "experiments.csv").is_file():
         raise UserError(f"{folder} has no report; make it with dvc repro report@{dataset}")
     accuracy, pairs = (_of_study(pd.read_csv(folder / name)) for name in ("experiments.csv", "pairs.csv"))
     ranked = list(accuracy.sort_values("mean", ascending=False, kind="stable").itertuples())
-    seeds = pd.read_csv(folder / "summary.csv").set_index("activation")["seeds"].str.split()
+    if not ranked:
+        raise UserError(f"{folder} has no accuracy to show: every cell has diverged; choose a lower recipe.learning_rate")
+    seeds = pd.read_csv(folder / "summary.csv").set_index("activation")["seeds"].str.split().to_dict()
     claims = json.loads((folder / "claims.json").read_text())
     best, *others = (row.activation for row in ranked)
     apart = {name: _told_apart(pairs, best, name) for name in others}
-    level = _listed([name for name in others if not apart[name]])
+    first = [row.activation for row in ranked if _percent(row.mean) == _percent(ranked[0].mean)]
+    level = [name for name in others if not apart[name] and name not in first]
     lost = _lost(pd.read_csv(folder / "delta.csv"))
     dead = _dead(pd.read_csv(folder / "census.csv"))
     worst, least = lost.idxmax(), lost.idxmin()
+    results_of = {row.activation: (_accuracy(row), _against_best(apart.get(row.activation)), str(row.seeds)) for row in ranked}
     rows = [
-        f"| {row.activation} | {_accuracy(row)} | {_against_best(apart.get(row.activation))} | {_fold(lost[row.activation])} | "
-        f"{dead[row.activation]} | {row.seeds} | {_keys(dataset, row.activation, seeds[row.activation])} |"
-        for row in ranked
+        f"| {name} | {shown} | {against} | {_fold(lost[name])} | {dead[name]} | {number} | {_keys(dataset, name, seeds[name])} |"
+        for name, (shown, against, number) in (results_of | {name: ("diverged", "", "0") for name in seeds if name not in results_of}).items()
     ]
     return f"""{dataset} -->
-- **Best:** {best}, {_accuracy(ranked[0])} % of the test images. **Not told apart from it** by these seeds: {level}.
+- **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Not told apart from {best}** by these
+  seeds: {_listed(level)}.
 - **The gradient vanishes** most in {worst}, {_fold(lost[worst])} from output to conv1 before any update; least in {least}, {_fold(lost[least])}.
 - **Claims that fell:** {_statements(claims, "refuted")}. **Not settled:** {_statements(claims, "inconclusive")}.
 
-| activation | test accuracy, % [95 % interval] | against the best | signal lost to conv1 | dead units | seeds | cells |
+| activation | test accuracy, % [95 % interval] | against {best} | signal lost to conv1 | dead units | seeds | cells |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-![The gradient of one image's loss at each layer, before any update and after the last epoch]({reports.name}/{dataset}/figures/{FIGURE}.svg)
+![The gradient of one image's loss at each layer, before any update and after the last epoch](reports/{dataset}/figures/{FIGURE}.svg)
 
-*{_conditions(dataset, runs)} Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the
-output, before the first update. Dead units: after the last epoch, mean over seeds. Each claim with its rule, and all else:
-[the report]({reports.name}/{dataset}/index.html). This section: `python src/front_page.py data={dataset}`.*
+*Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the output, before the first
+update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs.
+{_conditions(dataset, seeds, root)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
+`python src/front_page.py data={dataset}`.*
 """
 
 
@@ -88,31 +93,44 @@ def _lost(delta: pd.DataFrame) -> pd.Series:
 
 
 def _dead(census: pd.DataFrame) -> pd.Series:
-    """Activation -> dead of all units after the last epoch, as text."""
-    totals = census[census["epoch"] == census["epoch"].max()].groupby("activation")[["dead", "units"]].sum()
+    """Activation -> dead of all units after its last epoch, as text."""
+    last = census[census["epoch"] == census.groupby("activation")["epoch"].transform("max")]
+    totals = last.groupby("activation")[["dead", "units"]].sum()
     return totals["dead"].map("{:.3g}".format) + " of " + totals["units"].map("{:.0f}".format)
 
 
-def _conditions(dataset: str, runs: Path) -> str:
+def _conditions(dataset: str, seeds: Mapping[str, Sequence[str]], root: Path) -> str:
     """Data, recipe and machine of the cells of a study, as sentences."""
-    folders = sorted(path.parent for path in (runs / dataset).glob("*/metrics.json"))
-    environments = [json.loads((folder / "metrics.json").read_text())["environment"] for folder in folders]
-    data, recipe = config.data_config(dataset, []), yaml.safe_load((runs / dataset / "recipe.yaml").read_text())
-    machine = sorted({f"a CPU of type {each['cpu']}, with " + ", ".join(f"{name} {each[name]}" for name in VERSIONS) for each in environments})
-    threads = f"{recipe['threads']} thread{'s' * (recipe['threads'] > 1)}"
+    of_environment: dict[str, dict[str, list[str]]] = {}
+    for activation, of_activation in seeds.items():
+        for seed in of_activation:
+            path = root / results.folder(dataset, activation, int(seed)) / "metrics.json"
+            if not path.is_file():
+                raise UserError(f"{path} is missing, which the report rests on; train it with dvc repro report@{dataset}")
+            made_in = json.loads(path.read_text())["environment"]
+            text = f"a CPU of type {made_in['cpu']} with " + ", ".join(f"{name} {made_in[name]}" for name in VERSIONS)
+            of_environment.setdefault(text, {}).setdefault(activation, []).append(seed)
+    data, recipe = config.data_config(dataset, []), yaml.safe_load((root / results.recipe_path(dataset)).read_text())
+    machines = [
+        text + (f" ({', '.join(_keys(dataset, *one) for one in cells.items())})" if len(of_environment) > 1 else "")
+        for text, cells in of_environment.items()
+    ]
     return (
-        f"LeNet-5 on {dataset}: {data.source}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, "
-        f"{recipe['optimizer']} at {recipe['learning_rate']:g}; trained with {threads} on {'; '.join(machine)}."
+        f"LeNet-5 on {dataset}: {data.source}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, {recipe['optimizer']} at "
+        f"{recipe['learning_rate']:g}; trained with {recipe['threads']} thread{'s' * (recipe['threads'] > 1)} on {', and on '.join(machines)}."
     )
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
 def _accuracy(row: Any) -> str:
-    interval = "" if pd.isna(row.low) else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-    return f"{100 * row.mean:.1f}{interval}"
+    return _percent(row.mean) + ("" if pd.isna(row.low) else f" [{_percent(row.low)}, {_percent(row.high)}]")
 
 
 def _against_best(apart: bool | None) -> str:
-    return {None: "the best", True: "worse", False: "not told apart"}[apart]
+    return {None: "", True: "worse", False: "not told apart"}[apart]
 
 
 def _fold(ratio: float) -> str:

@@ -27,6 +27,9 @@ OUTPUTS = Path("outputs")
 ATTEMPTS = 3
 """How often a cell whose process died is begun, in all."""
 QUEUED, LOOK = "queued", 0.5
+GRACE = 10
+"""Seconds after which a cell counts as dead that runs, by its mark, and that no process holds: it loads Keras before, and its files
+are complete after."""
 ENDED = (marks.DONE, marks.FAILED)
 STATES = (QUEUED, marks.RUNNING, *ENDED)
 
@@ -91,7 +94,7 @@ def launcher(overrides: Sequence[str], jobs: int | None, threads: int) -> list[s
         UserError: if there is no such launcher, its package is not installed, or it cannot train so many.
     """
     given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
-    here = max(1, (os.cpu_count() or 1) // threads) if jobs is None else jobs
+    here = max(1, _cores() // threads) if jobs is None else jobs
     name = given.get("hydra/launcher", "joblib" if given or here > 1 else "basic")
     if here < 1:
         raise UserError(f"--jobs {jobs} trains nothing; choose 1 or more")
@@ -114,6 +117,11 @@ def launcher(overrides: Sequence[str], jobs: int | None, threads: int) -> list[s
         told = {"hydra.launcher.cpus_per_task": threads} | ({"hydra.launcher.array_parallelism": jobs} if jobs else {})
     own = [f"{key}={value}" for key, value in told.items() if key.lstrip("+") not in given]
     return [f"hydra/launcher={name}", *own, *(override for override in overrides if not override.startswith("hydra/launcher="))]
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence[str]) -> dict[Cell, str]:
@@ -142,9 +150,12 @@ def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence
                 if whole:
                     pipeline.dvc("commit", "--force", *sorted(whole))
                     committed |= whole
+            free_since: dict[Cell, float] = {}
             while left := [cell for cell in todo if board.state(cell) == marks.RUNNING]:
                 for cell in left:
-                    if not _held(cell):
+                    if _held(cell):
+                        free_since.pop(cell, None)
+                    elif time.monotonic() - free_since.setdefault(cell, time.monotonic()) >= GRACE:
                         died[cell] += 1
                         board.died(cell, again=died[cell] < ATTEMPTS)
                 time.sleep(LOOK)  # others of the launcher's may live on without it
