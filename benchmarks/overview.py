@@ -71,8 +71,8 @@ Where the {own["outside_s"]:.1f} s outside the epochs of actgrad go (plain Keras
 {chr(10).join(f"| {part} | {value:.2f} |" for part, value in parts.items())}
 | compiling, in the first epoch | {max(0.0, own["outside_s"] - sum(parts.values())):.2f} |
 
-**Precision.** With `recipe.precision=mixed_bfloat16` an epoch takes {ways["actgrad, bfloat16"]["epoch_s"] / own["epoch_s"]:.2f} of its time in
-float32 on this processor; validation accuracy after {epochs} epochs differs by {interval(bfloat16, "+.1f", 100)} points
+**Precision.** With `recipe.precision=mixed_bfloat16` an epoch takes {ways["actgrad, bfloat16"]["epoch_s"] / own["epoch_s"]:.2f} times as long as
+in float32 on this processor; validation accuracy after {epochs} epochs differs by {interval(bfloat16, "+.1f", 100)} points
 ({rounds} seeds, paired).
 
 **How far from the processor's limit.** An image takes {3 * forward / 1e6:.1f} MFLOP forward and backward, a third of it in validation. An epoch
@@ -84,8 +84,8 @@ has the probe, the checkpoint and the logging too.
 
 ## A study
 
-`{study["command"]}`: {study["cells"]} cells of digits of {study["epochs"]} epochs, from nothing, with dataset, depth and report;
-each measured once.
+`{study["command"]}`, {machine(study["machine"])}: {study["cells"]} cells of digits of {study["epochs"]} epochs, from nothing,
+with dataset, depth and report; each measured once.
 
 | | seconds |
 | --- | --- |
