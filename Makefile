@@ -15,7 +15,7 @@ help:  ## list these targets
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
-	@echo "Making $(VENV) from requirements.lock: 3 GB, a minute or more."
+	@echo "Making $(VENV) from requirements.lock: 3 GB, from two to ten minutes without a line."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@

@@ -61,8 +61,9 @@ batches of {training["batch_size"]}, {training["threads"]} threads, {epochs} epo
 {table_of_ways(ways)}
 
 *actgrad* is `train.py` with all that it does: the gradient norm of every layer at every step, the probe, a checkpoint an epoch, and live
-logging to MLflow. *The tap alone* is plain Keras with the norms ([tapped_keras.py](tapped_keras.py)). An epoch has its validation; the first
-one, which compiles, counts as an epoch of median length, and the rest of it as outside.
+logging to MLflow. *The tap alone* is plain Keras with the norms ([tapped_keras.py](tapped_keras.py)). An epoch has its validation. The first
+one also compiles: what it takes beyond the median of the others counts as outside. A wide interval is
+a restless machine's, on which one script's own epochs differ as much.
 
 Where the {own["outside_s"]:.1f} s outside the epochs of actgrad go (plain Keras: {plain["outside_s"]:.1f} s):
 

@@ -44,7 +44,7 @@ def small_study(tmp_path):
     report.mkdir(parents=True)
     (report / "summary.csv").write_text("activation,seeds\nelu,0 1\nrelu,0 1\nsigmoid,0 1\nlinear,0\n")
     (report / "experiments.csv").write_text(
-        "experiment,activation,seeds,mean,low,high\nstudy,sigmoid,2,0.5,0.4,0.6\nstudy,elu,2,0.95,0.9,1.0\nstudy,relu,2,0.95,0.94,0.96\n"
+        "experiment,activation,seeds,mean,low,high\nstudy,sigmoid,2,0.5,0.4,0.6\nstudy,elu,2,0.95,0.9,1.1\nstudy,relu,2,0.95,0.94,0.96\n"
         "he,sigmoid,2,0.99,0.98,1.0\n"
     )
     (report / "pairs.csv").write_text("experiment,first,second,told_apart\nstudy,elu,relu,False\nstudy,elu,sigmoid,True\nstudy,relu,sigmoid,False\n")
@@ -66,9 +66,13 @@ def small_study(tmp_path):
 
 def test_a_reader_sees_what_won_what_is_level_and_what_diverged(small_study):
     said = front.section("digits", small_study)
-    assert "**Highest mean:** elu, relu, 95.0 % of the test images. **Not told apart from elu** by these\n  seeds: none." in said
+    assert (
+        "**Highest mean:** elu, relu, 95.0 % of the test images. **Worse than elu:** sigmoid. **Not told apart** from it\n  by these seeds: none."
+        in said
+    )
     assert "most in sigmoid, 1,000-fold from output to conv1 before any update; least in linear, 1-fold" in said
     assert "**Claims that fell:** “It is refuted”. **Not settled:** none." in said
+    assert "| elu | 95.0 [90.0, 100.0] |" in said
     assert "| sigmoid | 50.0 [40.0, 60.0] | worse | 1,000-fold | 6 of 6 | 2 | `digits/sigmoid-{0,1}` |" in said
     assert "| linear | diverged |  | 1-fold | 2 of 6 | 0 | `digits/linear-{0}` |" in said
     assert "on a CPU of type b with python 1, tensorflow 1, keras 1, numpy 1 (`digits/relu-{1}`)" in said

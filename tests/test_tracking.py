@@ -384,6 +384,13 @@ def test_nothing_is_logged_when_tracking_is_off(cell, few_digits, tmp_path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
+def test_a_history_with_an_epoch_twice_is_damaged(trained):
+    _, result, _ = trained
+    twice = dataclasses.replace(result, history=pd.concat([result.history, result.history.tail(1)]))
+    with pytest.raises(UserError, match="digits/tanh-0 is damaged: it has an epoch twice"):
+        tracking.cell_metrics(twice)
+
+
 def test_epoch_metrics_skip_what_was_not_measured():
     gradients = pd.DataFrame({"step": [1, 2], **{layer: [1.0, 2.0] for layer in LAYERS}})
     counts = {"dead": [3, None], "died": [2, None], "revived": [0, None], "saturated": [0.5, None]}

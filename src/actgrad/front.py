@@ -50,6 +50,7 @@ def section(dataset: str, root: Path = Path()) -> str:
     apart = {name: _told_apart(pairs, best, name) for name in others}
     first = [row.activation for row in ranked if _percent(row.mean) == _percent(ranked[0].mean)]
     level = [name for name in others if not apart[name] and name not in first]
+    worse = [name for name in others if apart[name]]
     lost = _lost(pd.read_csv(folder / "delta.csv"))
     dead = _dead(pd.read_csv(folder / "census.csv"))
     worst, least = lost.idxmax(), lost.idxmin()
@@ -59,8 +60,8 @@ def section(dataset: str, root: Path = Path()) -> str:
         for name, (shown, against, number) in (results_of | {name: ("diverged", "", "0") for name in seeds if name not in results_of}).items()
     ]
     return f"""{dataset} -->
-- **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Not told apart from {best}** by these
-  seeds: {_listed(level)}.
+- **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Worse than {best}:** {_listed(worse)}.
+  **Not told apart** from it by these seeds: {_listed(level)}.
 - **The gradient vanishes** most in {worst}, {_fold(lost[worst])} from output to conv1 before any update; least in {least}, {_fold(lost[least])}.
 - **Claims that fell:** {_statements(claims, "refuted")}. **Not settled:** {_statements(claims, "inconclusive")}.
 
@@ -71,7 +72,8 @@ def section(dataset: str, root: Path = Path()) -> str:
 ![The gradient of one image's loss at each layer, before any update and after the last epoch](reports/{dataset}/figures/{FIGURE}.svg)
 
 *Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the output, before the first
-update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs.
+update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs,
+so that with few seeds a difference of several points can stay open.
 {_conditions(dataset, seeds, root)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
 `python src/front_page.py data={dataset}`.*
 """
@@ -126,7 +128,8 @@ def _percent(share: float) -> str:
 
 
 def _accuracy(row: Any) -> str:
-    return _percent(row.mean) + ("" if pd.isna(row.low) else f" [{_percent(row.low)}, {_percent(row.high)}]")
+    """With its interval, of which no end is an accuracy that there cannot be."""
+    return _percent(row.mean) + ("" if pd.isna(row.low) else f" [{_percent(max(row.low, 0))}, {_percent(min(row.high, 1))}]")
 
 
 def _against_best(apart: bool | None) -> str:

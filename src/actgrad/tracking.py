@@ -378,7 +378,13 @@ def _beginning(configuration: Mapping[str, Any], validation_split: str, data_sha
 
 
 def cell_metrics(result: CellResult) -> dict[tuple[str, int], float]:
-    """(metric name, optimizer step) -> value of all that a run of this cell holds, whether it was logged live or is published."""
+    """(metric name, optimizer step) -> value of all that a run of this cell holds, whether it was logged live or is published.
+
+    Raises:
+        UserError: if its history has an epoch twice.
+    """
+    if result.history["epoch"].duplicated().any():
+        raise UserError(f"history.csv of {result.key} is damaged: it has an epoch twice; remove the cell's folder, and train it again")
     history, metrics = result.history.set_index("epoch"), result.metrics
     planned = metrics["steps"] if history.empty else int(history["step"].iloc[0]) * tables.configuration(result)["recipe"]["epochs"]
     chosen, last, values = set(thinned(planned)), 0, {}
