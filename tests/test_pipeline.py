@@ -284,18 +284,18 @@ def test_a_run_by_hand_whose_files_were_changed_or_are_gone_is_not_taken_for_tha
                 lambda p: p.edit("runs/digits/relu-0/config.yaml", "experiment: none", "experiment: none  # edited"),
                 lambda p: tamper(p, "UPDATE metrics SET value = 0.5 WHERE key = 'val/loss'"),
             ],
-            {"dvc.lock", "config_sha256", "config.yaml", "metrics of the run"},
+            {"dvc.lock", "config_sha256 of the run", "config.yaml", "metrics of the run"},
         ),
         (
             [
                 lambda p: (p.folder / "data" / "digits.npz").write_bytes(b"other"),
                 lambda p: tamper(p, "UPDATE tags SET value = 'x' WHERE key = 'git_commit'"),
             ],
-            {"data_sha256", "code_sha256"},
+            {"dvc.lock", "data_sha256", "code_sha256"},
         ),
         (
             [lambda p: p.edit("runs/digits/relu-0/metrics.json", 'weights_sha256": "', 'weights_sha256": "0')],
-            {"dvc.lock", "weights_sha256 of the run", "weights_sha256"},
+            {"dvc.lock", "metrics.json", "weights_sha256 of the run", "weights_sha256"},
         ),
         ([lambda p: p.edit("src/actgrad/layers.py", "import keras", "import keras  # edited")], {"dvc.lock"}),
     ],

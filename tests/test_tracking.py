@@ -1,5 +1,6 @@
 """What is in MLflow is what is in the files; a store that fails costs no training."""
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
