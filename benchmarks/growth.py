@@ -111,7 +111,7 @@ class Synthetic:
         self._grouped = grouped = layout == LAYOUTS[1]
         subprocess.run(["git", "clone", "--quiet", str(repository.PROJECT), str(folder)], check=True)
         own = config.study(repository.PROJECT / "params.yaml")
-        self._trained, self._activations = own.seeds, own.activations
+        self._trained = own.seeds
         seeds = list(range(cells // len(own.activations)))
         apart, together = (seeds[:1], seeds[1:]) if grouped else (seeds, [])
         params = {"datasets": ["digits"], "activations": own.activations, "seeds": apart, "experiments": [WIDE] if grouped else []}

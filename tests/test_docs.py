@@ -52,8 +52,9 @@ def small_study(tmp_path):
     norms = {"elu": 0.5, "relu": 0.25, "sigmoid": 0.001, "linear": 1.0}
     rows = [f"{name},0,{layer},{delta}" for name, first in norms.items() for layer, delta in (("conv1", first), ("output", 1.0))]
     (report / "delta.csv").write_text("\n".join(["activation,epoch,layer,delta_rms", *rows]))
-    rows = [f"{name},{epoch},conv1,6,{2 * epoch}" for name, last in (("elu", 3), ("relu", 3), ("sigmoid", 3), ("linear", 1)) for epoch in (0, last)]
-    (report / "census.csv").write_text("\n".join(["activation,epoch,layer,units,dead", *rows]))
+    last = {"elu": 3, "relu": 3, "sigmoid": 3, "linear": 1}
+    rows = [f"{name},{epoch},conv1,6,{2 * epoch},0,0,0" for name in last for epoch in (0, last[name])]
+    (report / "census.csv").write_text("\n".join(["activation,epoch,layer,units,dead,died,revived,saturated", *rows]))
     for key in ("elu-0", "elu-1", "relu-0", "relu-1", "sigmoid-0", "sigmoid-1", "linear-0"):
         cell = tmp_path / "runs" / "digits" / key
         cell.mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from actgrad import config, results
+from actgrad import config, results, tables
 from actgrad.errors import UserError
 from actgrad.evidence import STUDY
 from actgrad.results import LAYERS
@@ -52,12 +52,13 @@ def section(dataset: str, root: Path = Path()) -> str:
     level = [name for name in others if not apart[name] and name not in first]
     worse = [name for name in others if apart[name]]
     lost = _lost(pd.read_csv(folder / "delta.csv"))
-    dead = _dead(pd.read_csv(folder / "census.csv"))
+    units = tables.unit_totals(pd.read_csv(folder / "census.csv")).set_index("activation")
     worst, least = lost.idxmax(), lost.idxmin()
-    results_of = {row.activation: (_accuracy(row), _against_best(apart.get(row.activation)), str(row.seeds)) for row in ranked}
+    outcome = {row.activation: (_accuracy(row), _against_best(apart.get(row.activation)), row.seeds) for row in ranked}
+    outcome |= {name: ("diverged", "", 0) for name in seeds if name not in outcome}
     rows = [
-        f"| {name} | {shown} | {against} | {_fold(lost[name])} | {dead[name]} | {number} | {_keys(dataset, name, seeds[name])} |"
-        for name, (shown, against, number) in (results_of | {name: ("diverged", "", "0") for name in seeds if name not in results_of}).items()
+        f"| {name} | {shown} | {against} | {_fold(lost[name])} | {_dead(units.loc[name])} | {number} | {_keys(dataset, name, seeds[name])} |"
+        for name, (shown, against, number) in outcome.items()
     ]
     return f"""{dataset} -->
 - **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Worse than {best}:** {_listed(worse)}.
@@ -94,13 +95,6 @@ def _lost(delta: pd.DataFrame) -> pd.Series:
     return start[LAYERS[-1]] / start[LAYERS[0]]
 
 
-def _dead(census: pd.DataFrame) -> pd.Series:
-    """Activation -> dead of all units after its last epoch, as text."""
-    last = census[census["epoch"] == census.groupby("activation")["epoch"].transform("max")]
-    totals = last.groupby("activation")[["dead", "units"]].sum()
-    return totals["dead"].map("{:.3g}".format) + " of " + totals["units"].map("{:.0f}".format)
-
-
 def _conditions(dataset: str, seeds: Mapping[str, Sequence[str]], root: Path) -> str:
     """Data, recipe and machine of the cells of a study, as sentences."""
     of_environment: dict[str, dict[str, list[str]]] = {}
@@ -130,6 +124,10 @@ def _percent(share: float) -> str:
 def _accuracy(row: Any) -> str:
     """With its interval, of which no end is an accuracy that there cannot be."""
     return _percent(row.mean) + ("" if pd.isna(row.low) else f" [{_percent(max(row.low, 0))}, {_percent(min(row.high, 1))}]")
+
+
+def _dead(units: pd.Series) -> str:
+    return f"{units['dead']:.3g} of {units['units']:.0f}"
 
 
 def _against_best(apart: bool | None) -> str:

@@ -44,7 +44,7 @@ def report(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: 
         findings=findings,
         verdicts=Counter(finding["verdict"] for finding in findings),
         pairs={(row["first"], row["second"]): row for row in evidence.pairs.to_dict("records")},
-        units=tables.unit_totals(evidence.cells).to_dict("records"),
+        units=tables.unit_totals(tables.census(evidence.cells)).to_dict("records"),
         at_edge=[] if trials is None else tuning.best(trials).query("at_edge")["activation"].tolist(),
         experiments={name: tables.differences(evidence.cells, cells) for name, cells in evidence.experiments.items()},
         worse_when_tuned=tables.worse_when_tuned(evidence.studies, TUNED),

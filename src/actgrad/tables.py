@@ -229,11 +229,11 @@ def census(cells: Cells) -> pd.DataFrame:
     return pd.concat(rows)[["activation", "epoch", "layer", "units", "dead", "died", "revived", "saturated"]]
 
 
-def unit_totals(cells: Cells) -> pd.DataFrame:
-    """One row an activation, means over seeds: units, those dead before any update, died, revived and dead at the end, and the largest
+def unit_totals(census: pd.DataFrame) -> pd.DataFrame:
+    """One row an activation, from the rows of `census`: units, those dead before any update, died, revived and dead at the end, and the largest
     share of saturated activations that a layer has before any update and at the end."""
     rows = []
-    for name, of_layer in census(cells).groupby("activation", sort=False):
+    for name, of_layer in census.groupby("activation", sort=False):
         start, end = (of_layer[of_layer["epoch"] == epoch] for epoch in (0, of_layer["epoch"].max()))
         counts = {"units": start["units"], "dead_at_start": start["dead"], "died": end["died"], "revived": end["revived"], "dead": end["dead"]}
         row = {key: float(values.sum()) for key, values in counts.items()}
