@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from actgrad import reproduction
+from actgrad import config, reproduction, sweeping
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
 
@@ -13,6 +13,7 @@ examples
   python src/verify.py data=digits                  all cells of the last commit, trained again: identical, within tolerance, or different
   python src/verify.py data=digits --threads 2      the same with two threads a cell: how far do the results move?
   python src/verify.py --cell digits/relu-0         from the cell's files to its run, commit, dvc.lock, data, configuration and weights
+  python src/verify.py --cell digits                the same, of all cells of a dataset
   python src/verify.py --run RUN_ID                 the same, from a run of the MLflow store to the cell's files
 """
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", metavar="data=NAME", nargs="?", help="a dataset of params.yaml, to be trained again")
     parser.add_argument("--threads", metavar="N", type=int, help="train again with another number of threads than the recipe's")
-    parser.add_argument("--cell", metavar="KEY", nargs="+", default=[], help="cells whose origin is checked, such as digits/he/relu-0")
+    parser.add_argument("--cell", metavar="KEY", nargs="+", default=[], help="cells whose origin is checked; a dataset stands for all of its cells")
     parser.add_argument("--run", metavar="RUN_ID", nargs="+", default=[], help="MLflow runs whose origin is checked")
     arguments = parser.parse_args()
     if bool(arguments.dataset) == bool(arguments.cell or arguments.run) or (arguments.threads is not None and not arguments.dataset):
@@ -29,16 +30,17 @@ def main() -> None:
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
-        check_origins(arguments.cell, arguments.run)
+        study = config.study(Path("params.yaml"))
+        of = {name: [cell.key for cell in sweeping.cells(name, study)] for name in study.datasets}
+        check_origins([key for one in arguments.cell for key in of.get(one, [one])], arguments.run)
 
 
 def train_again(name: str, threads: int | None) -> None:
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads} computes nothing; choose 1 or more")
     with tempfile.TemporaryDirectory(prefix="actgrad-verify-") as folder:
-        different = reproduction.verify(Path(folder, "copy"), name, threads)
-    if different:
-        raise UserError(f"different: {', '.join(different)}")
+        if different := reproduction.verify(Path(folder, "copy"), name, threads):
+            raise UserError(f"different: {', '.join(different)}")
 
 
 def check_origins(keys: list[str], runs: list[str]) -> None:

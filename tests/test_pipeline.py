@@ -334,6 +334,16 @@ def test_another_machine_pulls_publishes_verifies_and_trains_nothing(project, tm
 
 
 @pytest.mark.slow
+def test_all_cells_of_a_dataset_are_verified_where_the_dataset_itself_is_not(project):
+    (project.folder / "data" / "digits.npz").unlink()
+    printed = project.run("python", "src/verify.py", "--cell", "digits")
+    assert [line for line in printed.splitlines() if line.startswith("digits/")] == ["digits/sigmoid-0", "digits/relu-0", "digits/he/relu-0"]
+    assert printed.count("ok    dvc.lock ") == 3
+    assert printed.count("-     data_sha256 ") == 3
+    assert "WRONG" not in printed
+
+
+@pytest.mark.slow
 def test_publish_after_a_run_cache_hit_that_executed_nothing(project):
     shutil.rmtree(project.folder / "runs")
     for store in project.folder.glob("mlflow.db*"):

@@ -1,5 +1,6 @@
 """Where a result comes from: everything that is recorded of it, derived again."""
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -54,10 +55,7 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
     if stage is None:
         yield Check("dvc.lock", None, None, "not what dvc.lock lists now: a run by hand, or of an earlier configuration or code")
     else:
-        changed = json.loads(pipeline.dvc("status", "--json", stage)).get(stage, [])
-        found = {path: state for one in changed if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
-        what = ", ".join(f"{path} ({state})" for path, state in found.items() if state != "not in cache")  # which says nothing of its bytes
-        yield Check("dvc.lock", "as listed", what or "as listed", f"dvc status {stage}")
+        yield Check("dvc.lock", "as listed", _changes(stage, datasets.path(folder.parts[1])) or "as listed", f"dvc status {stage}")
     for name in results.FILES if run else ():
         here = files.sha256(folder / name) if (folder / name).is_file() else ABSENT
         yield Check(name, files.sha256(run.files[name]) if name in run.files else ABSENT, here, f"the run's file, and {folder / name}")
@@ -163,6 +161,15 @@ def report(found: Iterable[Check]) -> list[str]:
         print(f"  {mark:<5} {check.field:<{WIDTH}}  {said or ''}{' ' if said else ''}({check.source})", flush=True)
         wrong += [check.field] if check.holds is False else []
     return wrong
+
+
+@functools.cache  # an experiment's cells have one stage
+def _changes(stage: str, data: Path) -> str:
+    """What of a stage is not as dvc.lock lists it, as far as it can be compared; the dataset has a check of its own."""
+    told = json.loads(pipeline.dvc("status", "--json", stage)).get(stage, [])
+    found = {path: state for one in told if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
+    absent = {(str(data), "deleted")}
+    return ", ".join(f"{path} ({state})" for path, state in found.items() if state != "not in cache" and (path, state) not in absent)
 
 
 def _stage(folder: Path) -> str | None:

@@ -61,13 +61,12 @@ class Cell:
         return str(self.folder.relative_to("runs"))
 
 
-def stale(dataset: str, study: Study) -> list[Cell]:
-    """The cells of those stages that DVC says are stale.
+def cells(dataset: str, study: Study) -> list[Cell]:
+    """All cells of a dataset, those of experiments included.
 
     Raises:
         UserError: if an activation or an experiment of the study is not known.
     """
-    stages = pipeline.stale()
     found = []
     for experiment, of in config.cells(study).items():
         for activation in of.activations:
@@ -76,7 +75,13 @@ def stale(dataset: str, study: Study) -> list[Cell]:
                 stage = f"experiment@{dataset}-{experiment}" if experiment else f"train@{dataset}-{activation}-{seed}"
                 folder = results.folder(f"{dataset}/{experiment}" if experiment else dataset, activation, seed)
                 found.append(Cell(stage, folder, experiment, activation, seed))
-    return [cell for cell in found if cell.stage in stages]
+    return found
+
+
+def stale(dataset: str, study: Study) -> list[Cell]:
+    """The cells of those stages that DVC says are stale."""
+    stages = pipeline.stale()
+    return [cell for cell in cells(dataset, study) if cell.stage in stages]
 
 
 def log(dataset: str) -> Path:
