@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from actgrad import config, reproduction, sweeping
+from actgrad import reproduction, sweeping
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
 
@@ -30,9 +30,8 @@ def main() -> None:
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
-        study = config.study(Path("params.yaml"))
-        of = {name: [cell.key for cell in sweeping.cells(name, study)] for name in study.datasets}
-        check_origins([key for one in arguments.cell for key in of.get(one, [one])], arguments.run)
+        keys = dict.fromkeys(key for one in arguments.cell for key in ([one] if "/" in one else sweeping.keys(one)))
+        check_origins(list(keys), arguments.run)
 
 
 def train_again(name: str, threads: int | None) -> None:

@@ -49,11 +49,11 @@ class Project:
         self.commit("start")
 
     @classmethod
-    def clone(cls, project: "Project", folder: Path) -> "Project":
-        """Another machine's clone of a project."""
+    def clone(cls, repository: Path, folder: Path) -> "Project":
+        """Another machine's clone of a repository."""
         other = cls.__new__(cls)
         other.folder = folder
-        project.run("git", "clone", "-q", ".", str(folder))
+        subprocess.run(["git", "clone", "-q", repository, folder], check=True)
         return other
 
     def run(self, *command: str, check: bool = True) -> str:

@@ -39,23 +39,27 @@ def test_the_front_page_has_what_the_committed_report_says(tmp_path):
 
 @pytest.fixture
 def small_study(tmp_path):
-    """Reports of four activations, of which two are equal, one is worse and one has diverged in its only seed, as files."""
+    """A report of five activations, as files: two are equal, one is worse, one has diverged in its only seed, and one has a seed that learned, one
+    that did not and one that diverged."""
     report = tmp_path / "reports" / "digits"
     report.mkdir(parents=True)
-    (report / "summary.csv").write_text("activation,seeds\nelu,0 1\nrelu,0 1\nsigmoid,0 1\nlinear,0\n")
+    (report / "summary.csv").write_text(
+        "activation,seeds,diverged,not_learned\nelu,0 1,0,0\nrelu,0 1,0,0\nsigmoid,0 1,0,0\nlinear,0,1,0\nmaxout,0 1 2,1,1\n"
+    )
     (report / "experiments.csv").write_text(
         "experiment,activation,seeds,mean,low,high\nstudy,sigmoid,2,0.5,0.4,0.6\nstudy,elu,2,0.95,0.9,1.1\nstudy,relu,2,0.95,0.94,0.96\n"
-        "he,sigmoid,2,0.99,0.98,1.0\n"
+        "study,maxout,2,0.4,0.1,0.9\nhe,sigmoid,2,0.99,0.98,1.0\n"
     )
+    (report / "seeds.csv").write_text("activation,seed,test_accuracy_last\nmaxout,0,0.7\nmaxout,1,0.1\nmaxout,2,\n")
     (report / "pairs.csv").write_text("experiment,first,second,told_apart\nstudy,elu,relu,False\nstudy,elu,sigmoid,True\nstudy,relu,sigmoid,False\n")
     (report / "claims.json").write_text(json.dumps([{"statement": f"It is {verdict}.", "verdict": verdict} for verdict in ("refuted", "confirmed")]))
-    norms = {"elu": 0.5, "relu": 0.25, "sigmoid": 0.001, "linear": 1.0}
+    norms = {"elu": 0.5, "relu": 0.25, "sigmoid": 0.001, "linear": 1.0, "maxout": 0.5}
     rows = [f"{name},0,{layer},{delta}" for name, first in norms.items() for layer, delta in (("conv1", first), ("output", 1.0))]
     (report / "delta.csv").write_text("\n".join(["activation,epoch,layer,delta_rms", *rows]))
-    last = {"elu": 3, "relu": 3, "sigmoid": 3, "linear": 1}
+    last = {"elu": 3, "relu": 3, "sigmoid": 3, "linear": 1, "maxout": 3}
     rows = [f"{name},{epoch},conv1,6,{2 * epoch},0,0,0" for name in last for epoch in (0, last[name])]
     (report / "census.csv").write_text("\n".join(["activation,epoch,layer,units,dead,died,revived,saturated", *rows]))
-    for key in ("elu-0", "elu-1", "relu-0", "relu-1", "sigmoid-0", "sigmoid-1", "linear-0"):
+    for key in ("elu-0", "elu-1", "relu-0", "relu-1", "sigmoid-0", "sigmoid-1", "linear-0", "maxout-0", "maxout-1", "maxout-2"):
         cell = tmp_path / "runs" / "digits" / key
         cell.mkdir(parents=True)
         made_in = dict.fromkeys(front.VERSIONS, "1") | {"cpu": "b" if key == "relu-1" else "a"}
@@ -68,12 +72,13 @@ def small_study(tmp_path):
 def test_a_reader_sees_what_won_what_is_level_and_what_diverged(small_study):
     said = front.section("digits", small_study)
     assert "**Highest mean:** elu, relu, 95.0 % of the test images. **Worse than elu:** sigmoid.\n" in said
-    assert "**Not told apart** from it by these seeds: none." in said
+    assert "**Not told apart** from it by these seeds: none. **Did not learn:** maxout in 1 of 3 seeds.\n" in said
+    assert "| maxout | 70.0, 10.0 |  | 2-fold | 6 of 6 | 3: 1 did not learn, 1 diverged | `digits/maxout-{0,1,2}` |" in said
     assert "most in sigmoid, 1,000-fold from output to conv1 before any update; least in linear, 1-fold" in said
     assert "**Claims that fell:** “It is refuted”. **Not settled:** none." in said
     assert "| elu | 95.0 [90.0, 100.0] |" in said
     assert "| sigmoid | 50.0 [40.0, 60.0] | worse | 1,000-fold | 6 of 6 | 2 | `digits/sigmoid-{0,1}` |" in said
-    assert "| linear | diverged |  | 1-fold | 2 of 6 | 0 | `digits/linear-{0}` |" in said
+    assert "| linear | diverged |  | 1-fold | 2 of 6 | 1: 1 diverged | `digits/linear-{0}` |" in said
     assert "on a CPU of type b with python 1, tensorflow 1, keras 1, numpy 1 (`digits/relu-{1}`)" in said
 
 
@@ -83,6 +88,9 @@ def test_results_without_a_report_a_cell_or_a_place_are_refused(small_study):
         front.section("digits", small_study)
     with pytest.raises(UserError, match="has no report; make it with dvc repro report@cifar10"):
         front.section("cifar10", small_study)
+    (small_study / "reports" / "digits" / "summary.csv").write_text("activation,seeds\nelu,0 1\n")
+    with pytest.raises(UserError, match="was made by older code; make it anew with dvc repro report@digits"):
+        front.section("digits", small_study)
     with pytest.raises(UserError, match="no lines <!-- results of NAME -->"):
         front.replaced("# a page", "digits -->\n")
 

@@ -323,7 +323,7 @@ def tamper(project: Project, command: str) -> None:
 def test_another_machine_pulls_publishes_verifies_and_trains_nothing(project, tmp_path):
     project.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
     project.run("dvc", "push")
-    other = Project.clone(project, tmp_path / "clone")
+    other = Project.clone(project.folder, tmp_path / "clone")
     other.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
     other.run("dvc", "pull")
     assert "Running stage" not in other.run("dvc", "repro")

@@ -72,6 +72,25 @@ def page(cells: dict[str, list[CellResult]], drawn: bool = False, **more) -> str
     return html.report(evidence, claims.ledger(evidence), plots.study_drawings(evidence) if drawn else [])
 
 
+def test_a_seed_that_stays_below_twice_the_accuracy_of_guessing_did_not_learn():
+    guessing = 1 / 6  # six units in the last layer
+    cells = [made_up("relu", seed, accuracy) for seed, accuracy in enumerate((guessing, 1.9 * guessing, 2.1 * guessing))]
+    diverged = made_up("relu", 3, 0.1, status="diverged", last={}, best={})
+    assert tables.summary({"relu": [*cells, diverged]})["not_learned"].tolist() == [2]
+    table = tables.seeds({"relu": [*cells, diverged]})
+    assert table["seed"].tolist() == [0, 1, 2, 3]
+    assert table["test_accuracy_last"].iloc[:3].tolist() == [guessing, 1.9 * guessing, 2.1 * guessing]
+    assert np.isnan(table["test_accuracy_last"].iloc[3])
+
+
+def test_of_two_classes_a_network_has_learned_from_halfway_between_guessing_and_1():
+    cell = made_up("relu", 0, 0.7)
+    cell.probe["units"] = 2
+    assert tables.guessing({"relu": [cell]}) == 0.5
+    assert tables.learned_from({"relu": [cell]}) == 0.75
+    assert tables.summary({"relu": [cell]})["not_learned"].tolist() == [1]
+
+
 def test_summary_is_mean_and_sample_deviation_over_seeds():
     table = tables.summary(study_cells()).set_index("activation")
     relu = table.loc["relu"]
@@ -92,7 +111,7 @@ def test_one_seed_has_no_deviation():
 
 def test_the_page_is_one_file_and_names_are_escaped():
     text = page(study_cells(), drawn=True)
-    assert text.count("<img src=") == 7
+    assert text.count("<img src=") == 8
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert not re.search(r"""src=["'](?!data:image/svg)""", text)
@@ -201,7 +220,7 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "reports" / "digits"
     figures = {path.stem for path in folder.glob("figures/*.svg")}
-    assert figures == {"learning_curves", "gradient_norms", "delta", "attenuation", "census", "affine", "activations"}
+    assert figures == {"seeds", "learning_curves", "gradient_norms", "delta", "attenuation", "census", "affine", "activations"}
     assert {path.stem for path in folder.glob("figures/*.png")} == figures
     assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in figures} | {
         "index.html",
@@ -259,6 +278,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     more = {"experiments": {"he": other}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
     drawings = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("toy", study, **more))}
     assert set(drawings) == {
+        "seeds",
         "learning_curves",
         "gradient_norms",
         "delta",

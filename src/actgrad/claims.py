@@ -364,21 +364,23 @@ def _against(evidence: Evidence, name: str, other: str) -> dict[str, Any]:
     "activations",
 )
 def monotonic_required(evidence: Evidence) -> Finding:
-    """GELU and SiLU fall somewhere. Refuted if both have a negative derivative and both are trained beyond twice the accuracy of
-    guessing (lower end of the interval of test accuracy, last epoch); confirmed if neither gets there (upper end) where ReLU does."""
+    """GELU and SiLU fall somewhere. Refuted if both have a negative derivative and both are trained beyond twice the accuracy of guessing, or beyond
+    halfway from guessing to 1 if that is less (lower end of the interval of test accuracy, last epoch); confirmed if neither gets there (upper
+    end) where ReLU does."""
     names = ("gelu", "silu", "relu")
     falls = all((cell.activation["derivative"] < 0).any() for name in names[:2] for cell in evidence.cells[name])
-    classes = int(_probed(evidence.cells["gelu"][0], 0, LAYERS[-1], "units"))
+    enough = tables.learned_from(evidence.cells)
     if any(results.TEST_ACCURACY not in cell.metrics["last"] for name in names for cell in evidence.cells[name]):
         return Finding(INCONCLUSIVE, "A cell of them diverged.", keys=_keys(evidence, *names))
     gelu, silu, relu = (estimate([cell.metrics["last"][results.TEST_ACCURACY] for cell in evidence.cells[name]]) for name in names)
-    least, enough = min(gelu, silu, key=lambda accuracy: accuracy.value), 2 / classes
+    least = min(gelu, silu, key=lambda accuracy: accuracy.value)
     verdict = INCONCLUSIVE
     if falls and all(reached.low is not None and reached.low > enough for reached in (gelu, silu)):
         verdict = REFUTED
     elif falls and relu.low is not None and relu.low > enough and max(gelu.high, silu.high) < enough:
         verdict = CONFIRMED
-    sentence = f"Both fall for some inputs; the lesser of them reaches {100 * least.value:.1f} % on the test split, guessing {100 / classes:.0f} %."
+    reached = f"the lesser of them reaches {100 * least.value:.1f} % on the test split, guessing {100 * tables.guessing(evidence.cells):.0f} %"
+    sentence = f"Both fall for some inputs; {reached}."
     return _measured(verdict, sentence, least, "test accuracy", _keys(evidence, *names))
 
 

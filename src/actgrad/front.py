@@ -44,25 +44,33 @@ def section(dataset: str, root: Path = Path()) -> str:
     ranked = list(accuracy.sort_values("mean", ascending=False, kind="stable").itertuples())
     if not ranked:
         raise UserError(f"{folder} has no accuracy to show: every cell has diverged; choose a lower recipe.learning_rate")
-    seeds = pd.read_csv(folder / "summary.csv").set_index("activation")["seeds"].str.split().to_dict()
+    summary = pd.read_csv(folder / "summary.csv").set_index("activation")
+    if "not_learned" not in summary:
+        raise UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
+    seeds = summary["seeds"].str.split().to_dict()
+    near_guessing = summary.index[summary["not_learned"] > 0].tolist()
     claims = json.loads((folder / "claims.json").read_text())
     best, *others = (row.activation for row in ranked)
-    apart = {name: _told_apart(pairs, best, name) for name in others}
+    apart = {name: _told_apart(pairs, best, name) for name in others if name not in near_guessing}
     first = [row.activation for row in ranked if _percent(row.mean) == _percent(ranked[0].mean)]
-    level = [name for name in others if not apart[name] and name not in first]
-    worse = [name for name in others if apart[name]]
+    level = [name for name in apart if not apart[name] and name not in first]
+    worse = [name for name in apart if apart[name]]
     lost = _lost(pd.read_csv(folder / "delta.csv"))
     units = tables.unit_totals(pd.read_csv(folder / "census.csv")).set_index("activation")
     worst, least = lost.idxmax(), lost.idxmin()
-    outcome = {row.activation: (_accuracy(row), _against_best(apart.get(row.activation)), row.seeds) for row in ranked}
-    outcome |= {name: ("diverged", "", 0) for name in seeds if name not in outcome}
+    accuracies = {row.activation: _accuracy(row) for row in ranked}
+    each = pd.read_csv(folder / "seeds.csv").groupby("activation")["test_accuracy_last"]
+    accuracies |= {name: ", ".join(map(_percent, each.get_group(name).dropna())) for name in near_guessing}
+    accuracies |= {name: "diverged" for name in seeds if name not in accuracies}
+    stuck = [f"{name} in {summary.loc[name, 'not_learned']} of {len(seeds[name])} seeds" for name in near_guessing]
     rows = [
-        f"| {name} | {shown} | {against} | {_fold(lost[name])} | {_dead(units.loc[name])} | {number} | {_keys(dataset, name, seeds[name])} |"
-        for name, (shown, against, number) in outcome.items()
+        f"| {name} | {shown} | {_against_best(apart.get(name))} | {_fold(lost[name])} | {_dead(units.loc[name])} | {_seeds(summary.loc[name])} | "
+        f"{_keys(dataset, name, seeds[name])} |"
+        for name, shown in accuracies.items()
     ]
     return f"""{dataset} -->
 - **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Worse than {best}:** {_listed(worse)}.
-  **Not told apart** from it by these seeds: {_listed(level)}.
+  **Not told apart** from it by these seeds: {_listed(level)}.{f" **Did not learn:** {_listed(stuck)}." if stuck else ""}
 - **The gradient vanishes** most in {worst}, {_fold(lost[worst])} from output to conv1 before any update; least in {least}, {_fold(lost[least])}.
 - **Claims that fell:** {_statements(claims, "refuted")}. **Not settled:** {_statements(claims, "inconclusive")}.
 
@@ -74,7 +82,8 @@ def section(dataset: str, root: Path = Path()) -> str:
 
 *Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the output, before the first
 update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs,
-so that with few seeds a difference of several points can stay open.
+so that with few seeds a difference of several points can stay open. A cell that did not learn stays below twice the accuracy of guessing; an
+activation with such cells has no meaningful mean, so each seed is given, and it is compared with none.
 {_conditions(dataset, seeds, root)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
 `python src/front_page.py data={dataset}`.*
 """
@@ -128,6 +137,11 @@ def _accuracy(row: Any) -> str:
 
 def _dead(units: pd.Series) -> str:
     return f"{units['dead']:.3g} of {units['units']:.0f}"
+
+
+def _seeds(of: pd.Series) -> str:
+    failed = [f"{of[name]} {words}" for name, words in (("not_learned", "did not learn"), ("diverged", "diverged")) if of[name]]
+    return ": ".join([str(len(of["seeds"].split())), *filter(None, [", ".join(failed)])])
 
 
 def _against_best(apart: bool | None) -> str:

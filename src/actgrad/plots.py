@@ -135,6 +135,27 @@ def _tenths(number: re.Match[bytes]) -> bytes:
 # --- results
 
 
+@figure("Accuracy, seed by seed", lambda evidence: tables.seeds(evidence.cells))
+def seeds(table: pd.DataFrame, evidence: Evidence) -> Figure:
+    """Each dot is one cell, a network trained from one seed; the bar is the activation's mean. A dot left of the dotted line has not learned: it is
+    below twice the accuracy of guessing. Where dots form two groups, their mean describes neither. A cell that diverged has no dot."""
+    names = list(evidence.cells)
+    figure = Figure(figsize=(10, 1.4 + 0.3 * len(names)), layout="constrained")
+    validation = results.validation_label(evidence.cells[names[0]][0].metrics)
+    parts = (("test_accuracy_last", "test, last epoch"), ("val_accuracy_best", f"{validation}, best epoch"))
+    for axes, (measure, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), parts, strict=True):
+        for place, (rows, style) in enumerate(_by_activation(table)):
+            heights = place + np.linspace(-0.25, 0.25, len(rows)) * (len(rows) > 1)  # else equal dots would look like one
+            axes.scatter(rows[measure], heights, s=22, color=style["color"], linewidth=0, zorder=3)
+            axes.vlines(rows[measure].mean(), place - 0.4, place + 0.4, color=style["color"])
+        axes.axvline(tables.learned_from(evidence.cells), color="#999999", linestyle=":", linewidth=1)
+        axes.set_title(title)
+    axes.set_yticks(range(len(names)), [_title(name) for name in names])
+    axes.invert_yaxis()
+    figure.supxlabel("accuracy", fontsize=9)
+    return figure
+
+
 @figure("Learning curves", lambda evidence: tables.learning_curves(evidence.cells))
 def learning_curves(table: pd.DataFrame, evidence: Evidence) -> Figure:
     """Lines are means over seeds, bands reach from the lowest to the highest seed. Which differences these seeds can

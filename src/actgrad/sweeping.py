@@ -78,6 +78,18 @@ def cells(dataset: str, study: Study) -> list[Cell]:
     return found
 
 
+def keys(dataset: str) -> list[str]:
+    """The keys of all cells of a dataset that params.yaml lists.
+
+    Raises:
+        UserError: if it lists no such dataset.
+    """
+    study = config.study(Path("params.yaml"))
+    if dataset not in study.datasets:
+        raise UserError(f"{dataset} is not among the datasets of params.yaml, {', '.join(study.datasets)}; add it there, or name cells by their keys")
+    return [cell.key for cell in cells(dataset, study)]
+
+
 def stale(dataset: str, study: Study) -> list[Cell]:
     """The cells of those stages that DVC says are stale."""
     stages = pipeline.stale()

@@ -63,32 +63,55 @@ def _parsed(config: str) -> dict[str, Any]:
 # --- results
 
 
+def learned_from(cells: Cells) -> float:
+    """The test accuracy from which a network counts as having learned: twice that of guessing, at most halfway from there to 1."""
+    return min(2 * guessing(cells), (1 + guessing(cells)) / 2)
+
+
+def guessing(cells: Cells) -> float:
+    """The accuracy of guessing, where classes are of one size."""
+    probe = next(iter(cells.values()))[0].probe
+    return 1 / probe.loc[probe["layer"] == LAYERS[-1], "units"].iloc[0]
+
+
 def summary(cells: Cells) -> pd.DataFrame:
-    """One row an activation: seeds, diverged, then mean and sample standard deviation over seeds of each of MEASURES and
+    """One row an activation: seeds, diverged, not_learned, then mean and sample standard deviation over seeds of each of MEASURES and
     of the gradient norm of the first and the last layer at the first and the last step.
 
     Cells that diverged count in `diverged` and, in means, only where they have a value. A single seed has no deviation.
     """
-    return pd.DataFrame([{"activation": name, **_row(of_activation)} for name, of_activation in cells.items()])
+    enough = learned_from(cells)
+    return pd.DataFrame([{"activation": name, **_row(of_activation, enough)} for name, of_activation in cells.items()])
 
 
-def _row(cells: Sequence[CellResult]) -> dict[str, object]:
+def _row(cells: Sequence[CellResult], enough: float) -> dict[str, object]:
     values = pd.DataFrame([_values(cell) for cell in cells])
     row: dict[str, object] = {
         "seeds": " ".join(str(cell.seed) for cell in cells),
         "diverged": sum(cell.metrics["status"] == "diverged" for cell in cells),
+        "not_learned": sum(accuracy is not None and accuracy < enough for accuracy in _test_accuracy(cells).values()),
     }
     for name in values:
         row |= {f"{name}_mean": values[name].mean(), f"{name}_sd": values[name].std(ddof=1)}
     return row
 
 
+def _measures(cell: CellResult) -> dict[str, float | None]:
+    return {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
+
+
 def _values(cell: CellResult) -> dict[str, float | None]:
-    values = {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
+    values = _measures(cell)
     if len(cell.gradients):
         for end, norms in (("first", cell.gradients.iloc[0]), ("last", cell.gradients.iloc[-1])):
             values |= {f"{layer}_gradient_norm_{end}": norms[layer] for layer in (LAYERS[0], LAYERS[-1])}
     return values
+
+
+def seeds(cells: Cells) -> pd.DataFrame:
+    """One row a cell: activation, seed and MEASURES; one that diverged early lacks some."""
+    rows = [{"activation": name, "seed": cell.seed, **_measures(cell)} for name, of_activation in cells.items() for cell in of_activation]
+    return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
 def learning_curves(cells: Cells) -> pd.DataFrame:
