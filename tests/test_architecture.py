@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import re
 
 import pytest
@@ -129,7 +130,11 @@ def test_no_index_address_is_committed():
 def test_the_committed_results_are_of_this_code_and_configuration():
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     deps = {
-        (dep["path"], dep["md5"]) for name, stage in stages.items() if "digits" in name for dep in stage["deps"] if (ROOT / dep["path"]).is_file()
+        (dep["path"], dep["md5"])
+        for name, stage in stages.items()
+        if re.search(r"@(digits|cifar10_jpeg)\b", name)
+        for dep in stage["deps"]
+        if (ROOT / dep["path"]).is_file()
     }
     other = [path for path, md5 in deps if path.startswith(("src/", "conf/")) and hashlib.md5((ROOT / path).read_bytes()).hexdigest() != md5]
     assert other == [], "train anew, or let DVC say what is stale: dvc status"
@@ -138,7 +143,12 @@ def test_the_committed_results_are_of_this_code_and_configuration():
 
 def test_the_published_cells_are_whole():
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-    outs = [out["md5"] for name, stage in stages.items() if name.startswith("train@cifar10_jpeg") for out in stage["outs"]]
+    outs = {
+        out["md5"] for name, stage in stages.items() if name.startswith(("train@cifar10_jpeg", "experiment@cifar10_jpeg")) for out in stage["outs"]
+    }
     kept = {path.parent.name + path.name: path for path in (ROOT / "published" / "files" / "md5").glob("*/*")}
-    assert set(outs) <= set(kept) | {hashlib.md5(path.read_bytes()).hexdigest() for path in ROOT.glob("runs/cifar10_jpeg/*/metrics.json")}
-    assert [name for name, path in kept.items() if hashlib.md5(path.read_bytes()).hexdigest() != name or path.stat().st_size > 1e6] == []
+    assert outs <= set(kept) | {hashlib.md5(path.read_bytes()).hexdigest() for path in ROOT.glob("runs/cifar10_jpeg/*/metrics.json")}
+    folders = [json.loads(kept[md5].read_text()) for md5 in outs if md5.endswith(".dir")]
+    assert {file["md5"] for folder in folders for file in folder} <= set(kept)
+    assert [name for name, path in kept.items() if hashlib.md5(path.read_bytes()).hexdigest() != name.removesuffix(".dir")] == []
+    assert max(path.stat().st_size for path in kept.values()) < 1e6

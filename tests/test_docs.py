@@ -37,6 +37,13 @@ def test_the_front_page_has_what_the_committed_report_says(tmp_path):
     assert front.replaced(page, front.section(dataset, tmp_path / "clone")) == page, f"write it anew: python src/front_page.py data={dataset}"
 
 
+def test_the_findings_have_the_verdicts_of_the_committed_reports():
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in (ROOT / "docs" / "findings.md").read_text().splitlines() if "|" in line]
+    told = {claim: (cifar10_jpeg, digits) for claim, cifar10_jpeg, digits in rows[2:]}
+    reports = [json.loads((ROOT / "reports" / name / "claims.json").read_text()) for name in ("cifar10_jpeg", "digits")]
+    assert told == {one["id"]: (one["verdict"], other["verdict"]) for one, other in zip(*reports, strict=True)}
+
+
 @pytest.fixture
 def small_study(tmp_path):
     """A report of five activations, as files: two are equal, one is worse, one has diverged in its only seed, and one has a seed that learned, one
@@ -52,7 +59,14 @@ def small_study(tmp_path):
     )
     (report / "seeds.csv").write_text("activation,seed,test_accuracy_last\nmaxout,0,0.7\nmaxout,1,0.1\nmaxout,2,\n")
     (report / "pairs.csv").write_text("experiment,first,second,told_apart\nstudy,elu,relu,False\nstudy,elu,sigmoid,True\nstudy,relu,sigmoid,False\n")
-    (report / "claims.json").write_text(json.dumps([{"statement": f"It is {verdict}.", "verdict": verdict} for verdict in ("refuted", "confirmed")]))
+    (report / "claims.json").write_text(
+        json.dumps(
+            [
+                {"id": f"{verdict}-id", "statement": f"It is {verdict}.", "verdict": verdict, "under": {"he": "refuted", "tuned": "inconclusive"}}
+                for verdict in ("refuted", "confirmed")
+            ]
+        )
+    )
     norms = {"elu": 0.5, "relu": 0.25, "sigmoid": 0.001, "linear": 1.0, "maxout": 0.5}
     rows = [f"{name},0,{layer},{delta}" for name, first in norms.items() for layer, delta in (("conv1", first), ("output", 1.0))]
     (report / "delta.csv").write_text("\n".join(["activation,epoch,layer,delta_rms", *rows]))
@@ -76,6 +90,7 @@ def test_a_reader_sees_what_won_what_is_level_and_what_diverged(small_study):
     assert "| maxout | 70.0, 10.0 |  | 2-fold | 6 of 6 | 3: 1 did not learn, 1 diverged | `digits/maxout-{0,1,2}` |" in said
     assert "most in sigmoid, 1,000-fold from output to conv1 before any update; least in linear, 1-fold" in said
     assert "**Claims that fell:** “It is refuted”. **Not settled:** none." in said
+    assert "\n- **Other verdicts under other conditions:** `confirmed-id` is refuted under `he`.\n" in said
     assert "| elu | 95.0 [90.0, 100.0] |" in said
     assert "| sigmoid | 50.0 [40.0, 60.0] | worse | 1,000-fold | 6 of 6 | 2 | `digits/sigmoid-{0,1}` |" in said
     assert "| linear | diverged |  | 1-fold | 2 of 6 | 1: 1 diverged | `digits/linear-{0}` |" in said

@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from actgrad import config, results, tables
+from actgrad.claims import CONFIRMED, REFUTED
 from actgrad.errors import UserError
 from actgrad.evidence import STUDY
 from actgrad.results import LAYERS
@@ -73,6 +74,7 @@ def section(dataset: str, root: Path = Path()) -> str:
   **Not told apart** from it by these seeds: {_listed(level)}.{f" **Did not learn:** {_listed(stuck)}." if stuck else ""}
 - **The gradient vanishes** most in {worst}, {_fold(lost[worst])} from output to conv1 before any update; least in {least}, {_fold(lost[least])}.
 - **Claims that fell:** {_statements(claims, "refuted")}. **Not settled:** {_statements(claims, "inconclusive")}.
+- **Other verdicts under other conditions:** {_listed(_changed(claims))}.
 
 | activation | test accuracy, % [95 % interval] | against {best} | signal lost to conv1 | dead units | seeds | cells |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -158,6 +160,15 @@ def _keys(dataset: str, activation: str, seeds: Sequence[str]) -> str:
 
 def _statements(claims: Sequence[Mapping[str, Any]], verdict: str) -> str:
     return _listed([f"“{claim['statement'].rstrip('.')}”" for claim in claims if claim["verdict"] == verdict])
+
+
+def _changed(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"`{claim['id']}` is {verdict} under `{condition}`"
+        for claim in claims
+        for condition, verdict in claim["under"].items()
+        if verdict in (CONFIRMED, REFUTED) and verdict != claim["verdict"]
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
