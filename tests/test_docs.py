@@ -94,7 +94,8 @@ def test_a_reader_sees_what_won_what_is_level_and_what_diverged(small_study):
     assert "| elu | 95.0 [90.0, 100.0] |" in said
     assert "| sigmoid | 50.0 [40.0, 60.0] | worse | 1,000-fold | 6 of 6 | 2 | `digits/sigmoid-{0,1}` |" in said
     assert "| linear | diverged |  | 1-fold | 2 of 6 | 1: 1 diverged | `digits/linear-{0}` |" in said
-    assert "on a CPU of type b with python 1, tensorflow 1, keras 1, numpy 1 (`digits/relu-{1}`)" in said
+    assert "on a CPU of type b with python 1, tensorflow 1, keras 1, numpy 1 (`digits/relu-{1}`), and on a CPU of type a with" in said
+    assert "(all other cells)" in said
 
 
 def test_results_without_a_report_a_cell_or_a_place_are_refused(small_study):

@@ -118,10 +118,9 @@ def _conditions(dataset: str, seeds: Mapping[str, Sequence[str]], root: Path) ->
             text = f"a CPU of type {made_in['cpu']} with " + ", ".join(f"{name} {made_in[name]}" for name in VERSIONS)
             of_environment.setdefault(text, {}).setdefault(activation, []).append(seed)
     data, recipe = config.data_config(dataset, []), yaml.safe_load((root / results.recipe_path(dataset)).read_text())
-    machines = [
-        text + (f" ({', '.join(_keys(dataset, *one) for one in cells.items())})" if len(of_environment) > 1 else "")
-        for text, cells in of_environment.items()
-    ]
+    fewest_first = sorted(of_environment, key=lambda text: sum(map(len, of_environment[text].values())))
+    named = [f"{text} ({', '.join(_keys(dataset, *one) for one in of_environment[text].items())})" for text in fewest_first[:-1]]
+    machines = [*named, fewest_first[-1] + " (all other cells)" * bool(named)]
     return (
         f"LeNet-5 on {dataset}: {data.source}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, {recipe['optimizer']} at "
         f"{recipe['learning_rate']:g}; trained with {recipe['threads']} thread{'s' * (recipe['threads'] > 1)} on {', and on '.join(machines)}."
