@@ -142,7 +142,8 @@ def _dead(units: pd.Series) -> str:
 
 def _seeds(of: pd.Series) -> str:
     failed = [f"{of[name]} {words}" for name, words in (("not_learned", "did not learn"), ("diverged", "diverged")) if of[name]]
-    return ": ".join([str(len(of["seeds"].split())), *filter(None, [", ".join(failed)])])
+    number = str(len(of["seeds"].split()))
+    return f"{number}: {', '.join(failed)}" if failed else number
 
 
 def _against_best(apart: bool | None) -> str:
