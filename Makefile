@@ -6,6 +6,8 @@ SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 SCALE := $(VENV)/.scale
+# Test files share the processors; a worker holds a TensorFlow of its own, 1 GB.
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo study verify bench test test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
@@ -45,10 +47,10 @@ ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another po
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
 test: $(READY)  ## run the tests
-	python -m pytest
+	$(PYTEST)
 
 test-slow: $(READY)  ## run the slow tests, which `make test` leaves out
-	python -m pytest -m slow
+	$(PYTEST) -m slow
 
 $(SCALE): requirements-scale.lock | $(READY)
 	python -m pip install --quiet --require-hashes --requirement requirements-scale.lock
@@ -57,7 +59,7 @@ $(SCALE): requirements-scale.lock | $(READY)
 setup-scale: $(SCALE)  ## add what clusters and a team's server need to .venv: Ray, SLURM, S3, PostgreSQL
 
 test-scale: $(SCALE)  ## run all that `make test` leaves out, with what needs these packages
-	python -m pytest -m 'slow or scale'
+	$(PYTEST) -m 'slow or scale'
 
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
 	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md

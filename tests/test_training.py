@@ -9,6 +9,7 @@ import yaml
 
 from actgrad import datasets, results, seeding, training
 from actgrad.config import Config
+from actgrad.console import load_keras
 from actgrad.datasets import Dataset
 from actgrad.errors import UserError
 from actgrad.results import LAYERS, CellResult
@@ -103,11 +104,26 @@ def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(cell, few_digi
     assert CellResult.read(tmp_path).metrics == result.metrics
 
 
-def test_bfloat16_and_standardized_inputs_train(cell, few_digits):
-    configuration = cell("activation=maxout", "recipe=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16")
+@pytest.fixture
+def in_bfloat16(cell, few_digits):
+    """A cell that was trained so; afterwards, Keras as a cell finds it."""
+    result, _ = training.train(cell("activation=maxout", "recipe=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16"), few_digits)
+    yield result
+    load_keras()
+
+
+def test_bfloat16_and_standardized_inputs_train(in_bfloat16):
+    assert in_bfloat16.metrics["status"] == "finished"
+    assert in_bfloat16.metrics["last"]["train/accuracy"] > 0.3
+
+
+@pytest.mark.usefixtures("in_bfloat16")
+def test_a_cell_after_one_in_bfloat16_in_the_same_process_is_not_its_heir(trained, few_digits):
+    configuration, alone, _ = trained
+    load_keras()
     result, _ = training.train(configuration, few_digits)
-    assert result.metrics["status"] == "finished"
-    assert result.metrics["last"]["train/accuracy"] > 0.3
+    assert result.metrics == alone.metrics
+    pd.testing.assert_frame_equal(result.activation, alone.activation)
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(cell, few_digits):
