@@ -62,7 +62,12 @@ def small_study(tmp_path):
     (report / "claims.json").write_text(
         json.dumps(
             [
-                {"id": f"{verdict}-id", "statement": f"It is {verdict}.", "verdict": verdict, "under": {"he": "refuted", "tuned": "inconclusive"}}
+                {
+                    "id": f"{verdict}-id",
+                    "statement": f"It is {verdict}.",
+                    "verdict": verdict,
+                    "under": {"he": "refuted", "tuned": "inconclusive", "batch_norm": "refuted"},
+                }
                 for verdict in ("refuted", "confirmed")
             ]
         )
@@ -90,7 +95,7 @@ def test_a_reader_sees_what_won_what_is_level_and_what_diverged(small_study):
     assert "| maxout | 70.0, 10.0 |  | 2-fold | 6 of 6 | 3: 1 did not learn, 1 diverged | `digits/maxout-{0,1,2}` |" in said
     assert "most in sigmoid, 1,000-fold from output to conv1 before any update; least in linear, 1-fold" in said
     assert "**Claims that fell:** “It is refuted”. **Not settled:** none." in said
-    assert "\n- **Other verdicts under other conditions:** `confirmed-id` is refuted under `he`.\n" in said
+    assert "\n- **Other verdicts under other conditions:** `confirmed-id` is refuted under `he` and `batch_norm`.\n" in said
     assert "| elu | 95.0 [90.0, 100.0] |" in said
     assert "| sigmoid | 50.0 [40.0, 60.0] | worse | 1,000-fold | 6 of 6 | 2 | `digits/sigmoid-{0,1}` |" in said
     assert "| linear | diverged |  | 1-fold | 2 of 6 | 1: 1 diverged | `digits/linear-{0}` |" in said
@@ -102,7 +107,7 @@ def test_results_without_a_report_a_cell_or_a_place_are_refused(small_study):
     (small_study / "runs" / "digits" / "relu-1" / "metrics.json").unlink()
     with pytest.raises(UserError, match=r"relu-1/metrics\.json is missing, which the report rests on"):
         front.section("digits", small_study)
-    with pytest.raises(UserError, match="has no report; make it with dvc repro report@cifar10"):
+    with pytest.raises(UserError, match=r"has no report of a study with experiments; list them in params\.yaml, then dvc repro report@cifar10"):
         front.section("cifar10", small_study)
     (small_study / "reports" / "digits" / "summary.csv").write_text("activation,seeds\nelu,0 1\n")
     with pytest.raises(UserError, match="was made by older code; make it anew with dvc repro report@digits"):

@@ -1,4 +1,4 @@
-"""The claim ledger: statements about activation functions, each with a rule that was fixed before looking at results.
+"""The claim ledger: statements about activation functions, each with a written rule.
 
 A claim is one function below: it takes Evidence and returns a Finding. Where cells that it needs are missing, its verdict
 is `not measured`. To add one, write one function with @claim.

@@ -40,7 +40,7 @@ def section(dataset: str, root: Path = Path()) -> str:
     """
     folder = root / "reports" / dataset
     if not (folder / "experiments.csv").is_file():
-        raise UserError(f"{folder} has no report; make it with dvc repro report@{dataset}")
+        raise UserError(f"{folder} has no report of a study with experiments; list them in params.yaml, then dvc repro report@{dataset}")
     accuracy, pairs = (_of_study(pd.read_csv(folder / name)) for name in ("experiments.csv", "pairs.csv"))
     ranked = list(accuracy.sort_values("mean", ascending=False, kind="stable").itertuples())
     if not ranked:
@@ -65,8 +65,8 @@ def section(dataset: str, root: Path = Path()) -> str:
     accuracies |= {name: "diverged" for name in seeds if name not in accuracies}
     stuck = [f"{name} in {summary.loc[name, 'not_learned']} of {len(seeds[name])} seeds" for name in near_guessing]
     rows = [
-        f"| {name} | {shown} | {_against_best(apart.get(name))} | {_fold(lost[name])} | {_dead(units.loc[name])} | {_seeds(summary.loc[name])} | "
-        f"{_keys(dataset, name, seeds[name])} |"
+        f"| {name} | {shown} | {_against_best(apart.get(name))} | {_fold(lost[name])} | {_dead(units.loc[name])} | "
+        f"{tables.seeds_in_words(summary.loc[name])} | {_keys(dataset, name, seeds[name])} |"
         for name, shown in accuracies.items()
     ]
     return f"""{dataset} -->
@@ -84,8 +84,8 @@ def section(dataset: str, root: Path = Path()) -> str:
 
 *Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the output, before the first
 update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs,
-so that with few seeds a difference of several points can stay open. A cell that did not learn stays below twice the accuracy of guessing; an
-activation with such cells has no meaningful mean, so each seed is given, and it is compared with none.
+so that with few seeds a difference of several points can stay open. A cell that did not learn stays below twice the accuracy of guessing, or
+75 % where there are two classes; an activation with such cells has no meaningful mean, so each seed is given, and it is compared with none.
 {_conditions(dataset, seeds, root)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
 `python src/front_page.py data={dataset}`.*
 """
@@ -140,12 +140,6 @@ def _dead(units: pd.Series) -> str:
     return f"{units['dead']:.3g} of {units['units']:.0f}"
 
 
-def _seeds(of: pd.Series) -> str:
-    failed = [f"{of[name]} {words}" for name, words in (("not_learned", "did not learn"), ("diverged", "diverged")) if of[name]]
-    number = str(len(of["seeds"].split()))
-    return f"{number}: {', '.join(failed)}" if failed else number
-
-
 def _against_best(apart: bool | None) -> str:
     return {None: "", True: "worse", False: "not told apart"}[apart]
 
@@ -163,12 +157,13 @@ def _statements(claims: Sequence[Mapping[str, Any]], verdict: str) -> str:
 
 
 def _changed(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"`{claim['id']}` is {verdict} under `{condition}`"
+    """Of each claim that another condition confirms or refutes, other than the study does, under which ones."""
+    under = {
+        (claim["id"], verdict): [f"`{condition}`" for condition, found in claim["under"].items() if found == verdict]
         for claim in claims
-        for condition, verdict in claim["under"].items()
-        if verdict in (CONFIRMED, REFUTED) and verdict != claim["verdict"]
-    ]
+        for verdict in {CONFIRMED, REFUTED} - {claim["verdict"]}
+    }
+    return [f"`{claim}` is {verdict} under {' and '.join(conditions)}" for (claim, verdict), conditions in under.items() if conditions]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ def report(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: 
         validation=results.validation_label(first.metrics),
         diverged=[cell.key for cell in every if cell.metrics["status"] == "diverged"],
         keys={name: [cell.key for of_activation in cells.values() for cell in of_activation] for name, cells in evidence.studies.items()},
-        summary=tables.summary(evidence.cells).to_dict("records"),
+        summary=[row | {"cells": tables.seeds_in_words(row)} for row in tables.summary(evidence.cells).to_dict("records")],
         findings=findings,
         verdicts=Counter(finding["verdict"] for finding in findings),
         pairs={(row["first"], row["second"]): row for row in evidence.pairs.to_dict("records")},

@@ -138,7 +138,8 @@ def _tenths(number: re.Match[bytes]) -> bytes:
 @figure("Accuracy, seed by seed", lambda evidence: tables.seeds(evidence.cells))
 def seeds(table: pd.DataFrame, evidence: Evidence) -> Figure:
     """Each dot is one cell, a network trained from one seed; the bar is the activation's mean. A dot left of the dotted line has not learned: it is
-    below twice the accuracy of guessing. Where dots form two groups, their mean describes neither. A cell that diverged has no dot."""
+    below twice the accuracy of guessing, or below 75 % where there are two classes. Where dots form two groups, their mean describes neither. A cell
+    that diverged has no dot on the left, and one on the right if it finished an epoch before."""
     names = list(evidence.cells)
     figure = Figure(figsize=(10, 1.4 + 0.3 * len(names)), layout="constrained")
     validation = results.validation_label(evidence.cells[names[0]][0].metrics)

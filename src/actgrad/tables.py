@@ -96,6 +96,13 @@ def _row(cells: Sequence[CellResult], enough: float) -> dict[str, object]:
     return row
 
 
+def seeds_in_words(row: Mapping[Any, Any]) -> str:
+    """Of a row of `summary`: how many cells an activation has, and how many of them failed."""
+    failed = [f"{row[name]} {words}" for name, words in (("not_learned", "did not learn"), ("diverged", "diverged")) if row[name]]
+    number = str(len(row["seeds"].split()))
+    return f"{number}: {', '.join(failed)}" if failed else number
+
+
 def _measures(cell: CellResult) -> dict[str, float | None]:
     return {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
 
