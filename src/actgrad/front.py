@@ -161,7 +161,8 @@ def _changed(claims: Sequence[Mapping[str, Any]]) -> list[str]:
     under = {
         (claim["id"], verdict): [f"`{condition}`" for condition, found in claim["under"].items() if found == verdict]
         for claim in claims
-        for verdict in {CONFIRMED, REFUTED} - {claim["verdict"]}
+        for verdict in (CONFIRMED, REFUTED)
+        if verdict != claim["verdict"]
     }
     return [f"`{claim}` is {verdict} under {' and '.join(conditions)}" for (claim, verdict), conditions in under.items() if conditions]
 
