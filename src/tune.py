@@ -2,12 +2,12 @@
 
 Trains the short trials of conf/experiment/tuning.yaml, logs each to MLflow, keeps their results in runs/<dataset>/tuning.csv, and
 writes conf/recipe/<dataset>_tuned.yaml: the dataset's own recipe, with the learning rate of each activation that reached the
-highest validation accuracy.
+highest validation accuracy. A new search of an activation replaces its earlier trials. One that was interrupted goes on.
 """
 
 import argparse
-import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -33,19 +33,19 @@ def main() -> None:
     if datasets.load(config.data_config(name, [])).validation_split == "test":
         raise UserError(f"{name} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
     folder = Path("outputs", name, "tuning")
-    shutil.rmtree(folder, ignore_errors=True)
+    began = time.time()
     trials = subprocess.run([*pipeline.TRAIN, "-m", f"data={name}", "experiment=tuning", *arguments.overrides], check=False)
     if trials.returncode:
         raise UserError("the trials did not finish, see above; nothing was written")
     kept, target = results.tuning_path(name), config.CONF / "recipe" / f"{name}_{config.TUNED}.yaml"
-    table = tuning.read(folder)
+    table = tuning.read(folder, since=began)
     if kept.is_file():
         table = tuning.merged(pd.read_csv(kept), table)
     recipe = tuning.recipe(name, pipeline.composed_recipe(f"data={name}"), table)
     files.new_folder(str(kept.parent), "runs")
     files.write_bytes(kept, results.csv_bytes(table))
     files.write_bytes(target, recipe.encode())
-    print(tuning.best(table).to_string(index=False))
+    print(tuning.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
     print(f"{target.relative_to(config.CONF.parent)} and {kept}: {len(table)} trials. Train under it: experiment={config.TUNED}")
 
 

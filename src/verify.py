@@ -30,8 +30,12 @@ def main() -> None:
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
+        load_keras()
+        from actgrad import lineage
+
         keys = dict.fromkeys(key for one in arguments.cell for key in ([one] if "/" in one else sweeping.keys(one)))
-        check_origins(list(keys), arguments.run)
+        if wrong := lineage.reported(keys, arguments.run):
+            raise UserError("; ".join(wrong))
 
 
 def train_again(name: str, threads: int | None) -> None:
@@ -40,19 +44,6 @@ def train_again(name: str, threads: int | None) -> None:
     with tempfile.TemporaryDirectory(prefix="actgrad-verify-") as folder:
         if different := reproduction.verify(Path(folder, "copy"), name, threads):
             raise UserError(f"different: {', '.join(different)}")
-
-
-def check_origins(keys: list[str], runs: list[str]) -> None:
-    load_keras()
-    from actgrad import lineage
-
-    broken = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for n, (find, name) in enumerate([(lineage.of_cell, key) for key in keys] + [(lineage.of_run, run) for run in runs]):
-            print(name, flush=True)
-            broken[name] = lineage.report(find(name, Path(folder, str(n))))
-    if wrong := {name: fields for name, fields in broken.items() if fields}:
-        raise UserError("; ".join(f"{name}: {', '.join(fields)} {'does' if len(fields) == 1 else 'do'} not hold" for name, fields in wrong.items()))
 
 
 if __name__ == "__main__":

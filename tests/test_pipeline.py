@@ -116,6 +116,8 @@ def test_a_search_writes_a_recipe_that_the_pipeline_uses(project):
     trials = pd.read_csv(project.folder / "runs" / "digits" / "tuning.csv")
     assert trials[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.001], ["relu", 0.003]]
     best = trials.loc[trials["val_accuracy"].idxmax(), "learning_rate"]
+    assert project.run("python", "src/tune.py", "data=digits", *arguments).count("finished before, with the same configuration") == 2
+    assert pd.read_csv(project.folder / "runs" / "digits" / "tuning.csv").equals(trials)
     project.run("python", "src/train.py", "data=digits", "activation=relu", "experiment=tuned", "run_dir=outputs/tuned")
     assert yaml.safe_load((project.folder / "outputs" / "tuned" / "config.yaml").read_text())["recipe"]["learning_rate"] == best
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
@@ -257,7 +259,7 @@ def test_where_a_result_comes_from(project):
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu-0'")
     assert (
-        project.run("python", "src/verify.py", "--run", run.info.run_id).splitlines()[1:] == printed.split("digits/he/relu-0\n")[0].splitlines()[1:]
+        project.run("python", "src/verify.py", "--run", run.info.run_id).splitlines()[1:-1] == printed.split("digits/he/relu-0\n")[0].splitlines()[1:]
     )
     assert "has no run 000" in project.run("python", "src/verify.py", "--run", "0" * 32, check=False)
 

@@ -20,6 +20,7 @@ def test_a_reader_without_the_images_makes_the_same_report_and_checks_the_cells(
     assert verify.split("#")[0].split() == ["python", "src/verify.py", "--cell", "cifar10_jpeg"]  # which takes minutes
     printed = reader.run("python", "src/verify.py", "--cell", "cifar10_jpeg/relu-0", "cifar10_jpeg/tuned/relu-0")
     assert printed.count("ok    dvc.lock ") == 2
+    assert "\n2 of 2 hold; a dash marks what cannot be derived here" in printed
     assert printed.count("ok    metrics of the run ") == 2
     assert printed.count("-     data_sha256 ") == 2
     assert "WRONG" not in printed

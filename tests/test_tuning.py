@@ -90,3 +90,9 @@ def test_a_tuned_recipe_comes_from_its_trials(name):
 def test_a_search_needs_data_and_a_validation_split(script):
     assert "data/digits.npz is missing" in sentence(script("tune.py", "data=digits"))
     assert "data=nowhere is not known; known: cifar10" in sentence(script("tune.py", "data=nowhere"))
+
+
+def test_the_edge_is_that_of_the_activation_s_own_grid_and_seeds_are_its_own():
+    found = tuning.best(trials(relu={0.001: [0.9, 0.8], 0.003: [0.7, 0.7]}, tanh={0.0001: [0.1], 0.001: [0.8], 0.01: [0.2]})).set_index("activation")
+    assert found["at_edge"].to_dict() == {"relu": True, "tanh": False}
+    assert found["learning_rate"].to_dict() == {"relu": 0.001, "tanh": 0.001}

@@ -247,7 +247,12 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     return _measured(verdict, sentence, effect, "decades beyond linear", _keys(evidence, "relu", "linear"))
 
 
-@claim("weights-may-compensate", "The weights' own factor may exceed 1, but at the start of training weights are small.", ["linear"], "attenuation")
+@claim(
+    "weights-may-compensate",
+    "The weights' own factor in the chain rule may exceed 1, but at the start of training weights are small.",
+    ["linear"],
+    "attenuation",
+)
 def weights_may_compensate(evidence: Evidence) -> Finding:
     """What a layer's weights multiply the size of an independent signal by on its way back, sqrt(weight_gain) of the probe; pooling
     and derivatives are left out. The largest factor of any layer before any update, in the cells without an activation. Confirmed if

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +153,21 @@ def _made_as(folder: Path) -> str:
     return f"{', '.join(missing)} missing" if missing else str(metrics.get("fingerprint"))
 
 
-def report(found: Iterable[Check]) -> list[str]:
-    """Print checks, and return the fields that do not hold."""
+def reported(keys: Iterable[str], runs: Iterable[str]) -> list[str]:
+    """Print the checks of cells and of runs; returns which do not hold, a sentence each."""
+    named = [(of_cell, key) for key in keys] + [(of_run, run) for run in runs]
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        for n, (find, name) in enumerate(named):
+            print(name, flush=True)
+            if fields := _report(find(name, Path(folder, str(n)))):
+                wrong.append(f"{name}: {', '.join(fields)} {'does' if len(fields) == 1 else 'do'} not hold")
+    print(f"{len(named) - len(wrong)} of {len(named)} hold; a dash marks what cannot be derived here, for the reason beside it")
+    return wrong
+
+
+def _report(found: Iterable[Check]) -> list[str]:
+    """Print the checks of one, and return the fields that do not hold."""
     wrong = []
     for check in found:
         mark = {True: "ok", False: "WRONG", None: "-"}[check.holds]

@@ -11,10 +11,13 @@ from actgrad.config import TUNED
 from actgrad.errors import UserError
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """One row a trial: activation, learning_rate, seed, epochs, status, val_accuracy and val_loss (at the last epoch; empty if it diverged)."""
+def read(folder: Path, since: float = 0) -> pd.DataFrame:
+    """One row a trial: activation, learning_rate, seed, epochs, status, val_accuracy and val_loss (at the last epoch; empty if it diverged).
+
+    Trials whose result is older than `since`, in seconds of the clock, are left out: an earlier search may have been interrupted.
+    """
     rows = []
-    for path in folder.rglob("metrics.json"):
+    for path in (path for path in folder.rglob("metrics.json") if path.stat().st_mtime >= since):
         configuration = yaml.safe_load((path.parent / "config.yaml").read_text())
         metrics = json.loads(path.read_text())
         rows.append(
@@ -41,20 +44,23 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     """The learning rate of each activation with the highest validation accuracy, mean over seeds; of equal ones the smallest.
 
     Returns:
-        One row an activation: activation, learning_rate, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried.
+        One row an activation: activation, learning_rate, epochs, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried of it.
 
     Raises:
         UserError: if every trial of an activation diverged.
     """
-    rates = table["learning_rate"]
+    tried = table.groupby("activation").agg(smallest=("learning_rate", "min"), largest=("learning_rate", "max"), seeds=("seed", "nunique"))
     whole = table[table["status"] == "finished"]
-    means = whole.groupby(["activation", "learning_rate"])["val_accuracy"].agg(["mean", "size"]).reset_index()
-    means = means[means["size"] == table["seed"].nunique()]
+    means = whole.groupby(["activation", "learning_rate"]).agg(
+        epochs=("epochs", "first"), val_accuracy=("val_accuracy", "mean"), size=("seed", "size")
+    )
+    means = means.reset_index().join(tried, on="activation")
+    means = means[means["size"] == means["seeds"]]
     if lost := sorted(set(table["activation"]) - set(means["activation"])):
         raise UserError(f"every learning rate of {', '.join(lost)} diverged; try smaller ones with recipe.learning_rate=NUMBER,NUMBER")
-    chosen = means.loc[means.groupby("activation")["mean"].idxmax()]
-    chosen = chosen.assign(at_edge=chosen["learning_rate"].isin([rates.min(), rates.max()]))
-    return chosen.rename(columns={"mean": "val_accuracy"})[["activation", "learning_rate", "val_accuracy", "at_edge"]]
+    chosen = means.loc[means.groupby("activation")["val_accuracy"].idxmax()].copy()
+    chosen["at_edge"] = chosen["learning_rate"].eq(chosen["smallest"]) | chosen["learning_rate"].eq(chosen["largest"])
+    return chosen[["activation", "learning_rate", "epochs", "val_accuracy", "at_edge"]]
 
 
 def recipe(dataset: str, base: str, table: pd.DataFrame) -> str:
