@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 SCALE := $(VENV)/.scale
 # Test files share the processors; a worker holds a TensorFlow of its own, 1 GB.
-PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo study verify bench test test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
