@@ -30,10 +30,10 @@ def main() -> None:
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
-        load_keras()
+        keys = dict.fromkeys(key for one in arguments.cell for key in ([one] if "/" in one else sweeping.keys(one)))
+        load_keras()  # here, because a dataset that is refused need not wait for it
         from actgrad import lineage
 
-        keys = dict.fromkeys(key for one in arguments.cell for key in ([one] if "/" in one else sweeping.keys(one)))
         if wrong := lineage.reported(keys, arguments.run):
             raise UserError("; ".join(wrong))
 
