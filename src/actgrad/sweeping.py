@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -165,7 +165,8 @@ def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence
                     board.failed(of_multirun, f"the launcher started no cell: {_last_line(log(dataset), before)}")
                 whole = {cell.stage for cell in cells} - {cell.stage for cell in cells if board.state(cell) != marks.DONE} - committed
                 if whole:
-                    pipeline.dvc("commit", "--force", *sorted(whole))
+                    board.say(f"{len(whole)} stages are trained; handing them to DVC")
+                    commit(whole)
                     committed |= whole
             free_since: dict[Cell, float] = {}
             while left := [cell for cell in todo if board.state(cell) == marks.RUNNING]:
@@ -178,6 +179,26 @@ def train(dataset: str, study: Study, cells: Sequence[Cell], launching: Sequence
                 time.sleep(LOOK)  # others of the launcher's may live on without it
                 board.look()
         return {cell: board.reason(cell) for cell in cells if board.state(cell) != marks.DONE}
+
+
+def commit(stages: Set[str]) -> None:
+    """Do what dvc commit --force does with stages, which reads and writes all of dvc.lock for each of them, at once for all.
+
+    Raises:
+        UserError: with DVC's own message, if it fails.
+    """
+    from dvc.exceptions import DvcException  # here, because a sweep that trains nothing need not wait for DVC
+    from dvc.repo import Repo, lock_repo
+
+    try:
+        with Repo() as repo, lock_repo(repo), repo.scm_context:
+            chosen = [stage for stage in repo.index.stages if stage.addressing in stages]
+            for stage in chosen:
+                stage.save()
+                stage.commit()
+            chosen[0].dvcfile.dump_stages(chosen, update_pipeline=False)
+    except DvcException as error:
+        raise UserError(f"dvc commit failed: {error}") from None
 
 
 def _held(cell: Cell) -> bool:
@@ -267,9 +288,9 @@ class Board:
         self._marks.pop(cell)
         if not again:
             self.failed([cell], f"its process died {ATTEMPTS} times")
-        self._say(f"{cell.key}  its process died; {'it goes on where it was' if again else 'given up'}")
+        self.say(f"{cell.key}  its process died; {'it goes on where it was' if again else 'given up'}")
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
         if self._live:
             self._live.console.print(sentence, highlight=False)
         else:
@@ -283,7 +304,7 @@ class Board:
                 continue
             self._marks[cell] = json.loads(path.read_text())
             if self.state(cell) in ENDED and not self._live:
-                self._say(f"{cell.key}  {self.state(cell)}  ({self._summary()})")
+                self.say(f"{cell.key}  {self.state(cell)}  ({self._summary()})")
         if self._live:
             self._live.update(self._table(), refresh=True)
 
