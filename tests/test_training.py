@@ -1,5 +1,6 @@
 """One cell, trained on real digits."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ from actgrad.console import load_keras
 from actgrad.datasets import Dataset
 from actgrad.errors import UserError
 from actgrad.results import LAYERS, CellResult
+from conftest import ROOT
 
 
 def test_order_is_a_permutation_and_a_function_of_seed_and_epoch():
@@ -124,6 +126,13 @@ def test_a_cell_after_one_in_bfloat16_in_the_same_process_is_not_its_heir(traine
     result, _ = training.train(configuration, few_digits)
     assert result.metrics == alone.metrics
     pd.testing.assert_frame_equal(result.activation, alone.activation)
+
+
+def test_keras_is_loaded_without_scikit_learn_which_can_be_imported_afterwards():
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); from actgrad.console import load_keras; load_keras(); load_keras()"
+    looked = "import gc; from actgrad import training, tracking; print('sklearn' in sys.modules, gc.isenabled()); import sklearn; sklearn.__version__"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {looked}"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(cell, few_digits):

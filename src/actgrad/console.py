@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import functools
 import gc
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from actgrad.errors import UserError
 
@@ -66,11 +68,23 @@ def load_keras() -> None:
     """Import Keras, which takes seconds, without what its libraries write to the screen, and clear what an earlier cell left in it."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
-        import keras
+    keras = _keras()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
     keras.backend.clear_session()
     keras.config.disable_interactive_logging()
+
+
+@functools.cache
+def _keras() -> ModuleType:
+    """Keras, imported without scikit-learn, for which it has wrappers, and with few looks for garbage: that saves two seconds."""
+    gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
+    absent = sys.modules.setdefault("sklearn", None) is None  # Python's way to say that a module is not installed
+    with _muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
+        import keras
+    if absent:
+        del sys.modules["sklearn"]
+    gc.freeze()  # all that is imported stays
+    return keras
 
 
 @contextmanager

@@ -84,9 +84,7 @@ def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Calla
             table = data(evidence)
             if table is None:
                 return None
-            drawn = draw(table, evidence)
-            drawn.get_layout_engine().execute(drawn)
-            drawn.set_layout_engine(None)  # else each picture would be laid out anew, and drawn once more for that
+            drawn = laid_out(draw(table, evidence))
             return Drawing(draw.__name__, title, " ".join(draw.__doc__.split()), table, image(drawn, "svg"), image(drawn, "png"))
 
         FIGURES.append(drawing)
@@ -115,6 +113,13 @@ def _take(evidence: Evidence) -> None:
 
 def _draw(number: int) -> Drawing | None:
     return FIGURES[number](_taken[-1])
+
+
+def laid_out(figure: Figure) -> Figure:
+    """The figure, laid out once: else each picture of it would be laid out anew, and drawn once more for that."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
+    return figure
 
 
 def image(figure: Figure, form: str) -> bytes:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 LEVEL = 0.95
 """Of every interval; 1 - LEVEL is the level of every test."""
@@ -102,7 +103,7 @@ def _standardized_difference(seeds: int, level: float) -> float:
     """The paired difference, in its standard deviations, that a t test of this many seeds shows with probability POWER; NaN for fewer than two."""
     if seeds < 2:
         return float("nan")
-    return float(optimize.brentq(lambda difference: power(difference, seeds, level) - POWER, 0, 1e6))
+    return float(scipy.optimize.brentq(lambda difference: power(difference, seeds, level) - POWER, 0, 1e6))
 
 
 def power(difference: float, seeds: int, level: float) -> float:

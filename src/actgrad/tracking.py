@@ -339,7 +339,7 @@ def _complete(run: Entity, result: CellResult, folder: Path, logged: Set[tuple[s
         client.log_artifact(run_id, str(folder / name))
     for name, draw in FIGURES.items():
         if name not in present:
-            client.log_figure(run_id, draw(result), name)
+            client.log_figure(run_id, plots.laid_out(draw(result)), name)
     return bool(missing or lacking)
 
 
