@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ import yaml
 from measuring import environment, machine, rounded
 from tqdm import tqdm
 
-from actgrad import config, files, repository, results
+from actgrad import config, files, repository, results, sweeping
 from actgrad.console import run_script
 from actgrad.errors import UserError
 
@@ -139,8 +139,8 @@ class Synthetic:
     def pipeline(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         found["report_s"], found["report_mib"] = self._run(["python", "src/report.py", "data=digits"], self._limit)
-        stages = ["download@digits", "depth@digits", "report@digits", *([f"experiment@digits-{WIDE}"] if self._grouped else [])]
-        self._run(["dvc", "commit", "--force", *stages])
+        with chdir(self._folder):
+            sweeping.commit({"download@digits", "depth@digits", "report@digits", *([f"experiment@digits-{WIDE}"] if self._grouped else [])})
         self._run(["dvc", "status"])  # which remembers the files that it has hashed
         found["status_s"], _ = self._run(["dvc", "status"], self._limit)
         found["repro_s"], _ = self._run(["dvc", "repro"], self._limit)
