@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def test_no_repository_is_no_error(tmp_path):
     assert repository.difference(tmp_path) is None
     assert repository.commit_of(tmp_path / "a", tmp_path) is None
     assert repository.code_sha256("HEAD", project=tmp_path) is None
+
+
+def test_the_code_of_a_commit_is_read_by_a_python_whose_tarfile_has_no_filters(project, monkeypatch):
+    extractall = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda archive, path: extractall(archive, path))  # 3.11.2 is Debian's
+    assert repository.code_sha256("HEAD", project=project) == provenance.code_sha256()
 
 
 def test_the_difference_is_that_of_code_and_configuration_with_new_files(project):

@@ -46,7 +46,8 @@ def code_sha256(commit: str, patch: bytes = b"", project: Path = PROJECT) -> str
         return None
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=BytesIO(archived)) as archive:
-            archive.extractall(folder, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # as an argument, Python before 3.11.4 does not take it
+            archive.extractall(folder)
         if patch:
             Path(folder, "patch").write_bytes(patch)
             if _git(Path(folder), "apply", "--include=src/actgrad/*", "patch", GIT_CEILING_DIRECTORIES=str(Path(folder).parent)) is None:
