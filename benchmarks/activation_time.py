@@ -18,9 +18,12 @@ import pandas as pd
 from measuring import machine, ratio, rounded
 from tqdm import tqdm
 
-from actgrad import config, datasets, files, results
+from actgrad import files
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, load_keras, run_script
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
+from actgrad.results import run as results
 
 BATCH, THREADS, WARM_UP, CALLS = 256, 2, 2, 8
 """Images a batch, threads, rounds thrown away, and calls in a row that one measurement is the mean of."""
@@ -79,7 +82,8 @@ def layers_and_step(cell: config.Config, dataset: datasets.Dataset) -> Calls:
     import keras
     import tensorflow as tf
 
-    from actgrad import lenet5, training
+    from actgrad.networks import lenet5
+    from actgrad.training import loop as training
 
     network = lenet5.build(cell, dataset.images["train"], len(dataset.class_names))
     images = tf.constant(dataset.images["train"][: cell.recipe.batch_size], tf.float32)

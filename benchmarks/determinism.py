@@ -21,8 +21,11 @@ from hydra import compose, initialize_config_dir
 from measuring import machine, ratio, rounded
 from tqdm import tqdm
 
-from actgrad import config, datasets, files, results
+from actgrad import files
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, load_keras, run_script
+from actgrad.data import storage as datasets
+from actgrad.results import run as results
 
 WAYS = ("on", "off")
 
@@ -86,7 +89,7 @@ def train(name: str, epochs: int, threads: int, way: str, target: str) -> None:
     load_keras()
     import tensorflow as tf
 
-    from actgrad import training
+    from actgrad.training import loop as training
 
     times = []
 

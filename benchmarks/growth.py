@@ -35,9 +35,13 @@ import yaml
 from measuring import environment, machine, rounded
 from tqdm import tqdm
 
-from actgrad import config, files, repository, results, sweeping
+from actgrad import files
+from actgrad import git as repository
+from actgrad.config import schema as config
 from actgrad.console import run_script
 from actgrad.errors import UserError
+from actgrad.pipeline import launch as sweeping
+from actgrad.results import run as results
 
 CELLS, LIMIT, LISTS = (10, 100, 1000, 5000), 900, 7
 COPIED = 120

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from actgrad import provenance
+from actgrad.results import fingerprint as provenance
 
 
 def ratio(values: np.ndarray, reference: np.ndarray) -> dict[str, float | None]:

@@ -18,8 +18,11 @@ import numpy as np
 import yaml
 from measuring import environment, machine, rounded
 
-from actgrad import config, files, repository, results
+from actgrad import files
+from actgrad import git as repository
+from actgrad.config import schema as config
 from actgrad.console import run_script
+from actgrad.results import run as results
 
 STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "tanh", "relu", "leaky_relu"], "seeds": [0, 1, 2, 3, 4, 5], "experiments": []}
 NO_OPS = 7

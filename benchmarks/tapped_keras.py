@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from actgrad.gradients import TappedModel
+from actgrad.monitor.gradients import TappedModel
 
 path, epochs, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with np.load(path) as data:

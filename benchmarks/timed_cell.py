@@ -43,7 +43,8 @@ def _wrap(owner: Any, name: str, call: Callable) -> None:
     setattr(owner, name, wrapped)
 
 
-from actgrad import cells, datasets  # noqa: E402  after the path is set
+from actgrad import datasets  # noqa: E402  after the path is set
+from actgrad.pipeline import run as cells
 
 before(datasets, "load", "interpreter, Hydra, configuration")
 after(datasets, "load", "dataset")
@@ -52,10 +53,10 @@ load_keras = cells.load_keras
 
 def load_all() -> None:
     load_keras()
-    from actgrad import training
+    from actgrad.training import loop as training
 
     ends("TensorFlow, Keras")
-    from actgrad import tracking
+    from actgrad.tracking import store as tracking
 
     ends("MLflow, Matplotlib")
     after(tracking.Run, "_start", "MLflow run begun")

@@ -31,10 +31,14 @@ import yaml
 from measuring import environment, machine, ratio, rounded
 from tqdm import tqdm
 
-from actgrad import config, datasets, files, pipeline, results
+from actgrad import files
+from actgrad.analysis.statistics import estimate
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, run_script
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
-from actgrad.statistics import estimate
+from actgrad.pipeline import dvc as pipeline
+from actgrad.results import run as results
 
 HERE = Path(__file__).resolve().parent
 PLAIN, ACTGRAD, BFLOAT16 = "plain Keras", "actgrad", "actgrad, bfloat16"

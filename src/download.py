@@ -2,8 +2,9 @@
 
 import argparse
 
-from actgrad import config, datasets
+from actgrad.config import schema as config
 from actgrad.console import run_script
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
 
 HELP = """\

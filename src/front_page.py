@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from actgrad import front
 from actgrad.console import dataset_name, run_script
 from actgrad.files import write_bytes
+from actgrad.report import readme as front
 
 README = Path("README.md")
 

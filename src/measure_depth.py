@@ -8,10 +8,12 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from actgrad import config, datasets, results
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, load_keras, run_script
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
+from actgrad.results import run as results
 
 
 def main() -> None:
@@ -27,7 +29,8 @@ def main() -> None:
     chosen = [config.activation_config(activation) for activation in study.activations]
     units = config.model_config("lenet5").dense_units
     load_keras()
-    from actgrad import depth, lenet5, seeding
+    from actgrad.networks import lenet5, seeding
+    from actgrad.training import depth
 
     seeding.make_deterministic(0, recipe["threads"])
     validation = dataset.images[dataset.validation_split], dataset.labels[dataset.validation_split]

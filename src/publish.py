@@ -7,10 +7,11 @@ without training them.
 import argparse
 from pathlib import Path
 
-from actgrad import config, results
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
-from actgrad.results import CellResult
+from actgrad.results import run as results
+from actgrad.results.run import CellResult
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         raise UserError(f"data={unknown[0]} is not in params.yaml, whose datasets are {', '.join(study.datasets)}")
     listed = config.cells(study)
     load_keras()
-    from actgrad import tracking
+    from actgrad.tracking import store as tracking
 
     for dataset in names:
         for experiment, of in listed.items():

@@ -8,8 +8,11 @@ import argparse
 
 import yaml
 
-from actgrad import config, files, pipeline, results
+from actgrad import files
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, run_script
+from actgrad.pipeline import dvc as pipeline
+from actgrad.results import run as results
 
 
 def main() -> None:

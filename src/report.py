@@ -4,11 +4,15 @@ import argparse
 import gc
 from pathlib import Path
 
-from actgrad import claims, config, html, plots, results, tables
+from actgrad.analysis import claims, tables
+from actgrad.analysis.evidence import Evidence
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, run_script
 from actgrad.errors import UserError
-from actgrad.evidence import Evidence
 from actgrad.files import replace_folder
+from actgrad.report import figures as plots
+from actgrad.report import page as html
+from actgrad.results import run as results
 
 
 def main() -> None:

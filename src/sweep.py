@@ -12,9 +12,12 @@ from pathlib import Path
 
 import yaml
 
-from actgrad import config, pipeline, results, sweeping
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, run_script
 from actgrad.errors import UserError
+from actgrad.pipeline import dvc as pipeline
+from actgrad.pipeline import launch as sweeping
+from actgrad.results import run as results
 
 EXAMPLES = """\
 examples

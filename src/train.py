@@ -11,9 +11,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad import cells, config
+from actgrad.config import schema as config
 from actgrad.console import refused, run_script
 from actgrad.errors import UserError
+from actgrad.pipeline import run as cells
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
 

@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from actgrad import config, datasets, files, pipeline, results, tuning
+from actgrad import files
+from actgrad.analysis import learning_rates as tuning
+from actgrad.config import schema as config
 from actgrad.console import dataset_name, run_script
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
+from actgrad.pipeline import dvc as pipeline
+from actgrad.results import run as results
 
 EXAMPLES = """\
 examples

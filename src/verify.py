@@ -4,9 +4,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from actgrad import reproduction, sweeping
 from actgrad.console import dataset_name, load_keras, run_script
 from actgrad.errors import UserError
+from actgrad.pipeline import launch as sweeping
+from actgrad.pipeline import reproduce as reproduction
 
 EXAMPLES = """\
 examples
@@ -32,7 +33,7 @@ def main() -> None:
     else:
         keys = dict.fromkeys(key for one in arguments.cell for key in ([one] if "/" in one else sweeping.keys(one)))
         load_keras()  # here, because a dataset that is refused need not wait for it
-        from actgrad import lineage
+        from actgrad.pipeline import trace as lineage
 
         if wrong := lineage.reported(keys, arguments.run):
             raise UserError("; ".join(wrong))

@@ -17,9 +17,10 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from actgrad import config, datasets
-from actgrad.config import Config
-from actgrad.datasets import Dataset
+from actgrad.config import schema as config
+from actgrad.config.schema import Config
+from actgrad.data import storage as datasets
+from actgrad.data.storage import Dataset
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe")
@@ -146,7 +147,7 @@ writes this file; a test that fails has no line.
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
     """One number for all tests: a process cannot change it once it has computed something."""
-    from actgrad.seeding import make_deterministic
+    from actgrad.networks.seeding import make_deterministic
 
     make_deterministic(0, 2)
 
@@ -185,7 +186,7 @@ def few_digits(digits) -> Dataset:
 @pytest.fixture(scope="session")
 def trained(cell, few_digits):
     """A cell of tanh, trained: its configuration, result and network."""
-    from actgrad.training import train
+    from actgrad.training.loop import train
 
     configuration = cell("activation=tanh")
     return configuration, *train(configuration, few_digits)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from actgrad import activations
-from actgrad.config import Activation
+from actgrad.config.schema import Activation
 from actgrad.errors import UserError
+from actgrad.networks import activations
 
 ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "maxout"]
 
@@ -149,7 +149,7 @@ def test_a_layer_that_does_not_act_on_each_unit_by_itself_is_no_activation(layer
         ("LeakyReLU", {"slope": 0.1}, "is not accepted by LeakyReLU, which takes negative_slope"),
         ("LeakyReLU", {"negative_slope": -1}, "is not accepted by LeakyReLU"),
         ("Activation", {"activation": "swoosh"}, "is not accepted by Activation"),
-        ("actgrad.layers.Maxout", {"pieces": 1}, "pieces must be a whole number of at least 2, got 1"),
+        ("actgrad.networks.layers.Maxout", {"pieces": 1}, "pieces must be a whole number of at least 2, got 1"),
     ],
 )
 def test_a_layer_that_cannot_be_built_is_refused(layer, config, expected):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from actgrad import affine, lenet5
-from actgrad.training import train
+from actgrad.networks import lenet5
+from actgrad.training import linearity as affine
+from actgrad.training.loop import train
 
 
 def logits_of(network: keras.Model) -> keras.Model:

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from actgrad import provenance
+from actgrad.results import fingerprint as provenance
 from conftest import ROOT
 
 SRC = ROOT / "src"

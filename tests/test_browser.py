@@ -7,8 +7,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from actgrad import claims, html, plots
-from actgrad.evidence import Evidence
+from actgrad.analysis import claims
+from actgrad.analysis.evidence import Evidence
+from actgrad.report import figures as plots
+from actgrad.report import page as html
 from conftest import ROOT
 from test_report import DEPTH, TIMES, TRIALS, study_cells
 

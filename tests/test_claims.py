@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad import claims, results
-from actgrad.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
-from actgrad.evidence import Evidence
-from actgrad.results import ACTIVATED_LAYERS, LAYERS, CellResult
+from actgrad.analysis import claims
+from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.analysis.evidence import Evidence
+from actgrad.results import run as results
+from actgrad.results.run import ACTIVATED_LAYERS, LAYERS, CellResult
 
 Z = np.linspace(-6, 6, 241)
 SIGMOID = 1 / (1 + np.exp(-Z))

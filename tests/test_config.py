@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from actgrad import config
+from actgrad.config import schema as config
 from actgrad.errors import UserError
 from conftest import GROUPS, NAMES, ROOT, sentence
 

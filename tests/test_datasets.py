@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actgrad import config, datasets
-from actgrad.config import Data
+from actgrad.config import schema as config
+from actgrad.config.schema import Data
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
 from conftest import NAMES, image_set, sentence
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad import depth, tables
-from actgrad.seeding import initializer
+from actgrad.analysis import tables
+from actgrad.networks.seeding import initializer
+from actgrad.training import depth
 from conftest import sentence
 
 

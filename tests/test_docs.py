@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import test_faults
-from actgrad import front
 from actgrad.errors import UserError
+from actgrad.report import readme as front
 from conftest import ROOT
 
 

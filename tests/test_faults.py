@@ -35,7 +35,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from actgrad import results
+from actgrad.results import run as results
 from conftest import ROOT, STUDY, Project, fault, sentence
 
 KILLS = int(os.environ.get("KILLS", "4"))

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from actgrad import config, datasets
-from actgrad.checkpoints import Checkpoint
-from actgrad.config import Data
+from actgrad.config import schema as config
+from actgrad.config.schema import Data
+from actgrad.data import storage as datasets
 from actgrad.errors import UserError
+from actgrad.pipeline.checkpoints import Checkpoint
 from conftest import NAMES, ROOT, image_set
 
 pytestmark = pytest.mark.fuzz

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from actgrad import activations, gradients, lenet5, seeding, training
-from actgrad.config import Activation
-from actgrad.datasets import probe_batch
-from actgrad.gradients import Probe, TappedModel
-from actgrad.results import ACTIVATED_LAYERS, LAYERS
+from actgrad.config.schema import Activation
+from actgrad.data.storage import probe_batch
+from actgrad.monitor import gradients
+from actgrad.monitor.gradients import Probe, TappedModel
+from actgrad.networks import activations, lenet5, seeding
+from actgrad.results.run import ACTIVATED_LAYERS, LAYERS
+from actgrad.training import loop as training
 
 
 def batches(dataset, configuration, epoch: int = 1) -> tf.data.Dataset:
@@ -212,12 +214,12 @@ def test_a_channel_is_one_unit_and_dies_only_at_every_position(cell):
 
 
 def test_a_unit_of_maxout_is_as_steep_as_its_steepest_piece():
-    layer = activations.build(Activation(name="maxout", layer="actgrad.layers.Maxout", config={"pieces": 2}))
+    layer = activations.build(Activation(name="maxout", layer="actgrad.networks.layers.Maxout", config={"pieces": 2}))
     dead, saturated = unit_census(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]]))
     assert (dead.tolist(), saturated) == ([False, False], 0)
 
 
-@pytest.mark.parametrize("layer", ["PReLU", "ReLU", "actgrad.layers.Maxout"])
+@pytest.mark.parametrize("layer", ["PReLU", "ReLU", "actgrad.networks.layers.Maxout"])
 def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps_weights(layer):
     built = activations.build(Activation(name="x", layer=layer))
     z = tf.ones((2, 3, 3, 4))

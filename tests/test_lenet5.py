@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from actgrad import lenet5
-from actgrad.results import LAYERS
+from actgrad.networks import lenet5
+from actgrad.results.run import LAYERS
 from conftest import image_set
 
 COLOUR = np.zeros((1, 32, 32, 3), np.uint8)

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from actgrad import claims, html, plots, results, tables
+from actgrad.analysis import claims, tables
+from actgrad.analysis.evidence import Evidence
 from actgrad.errors import UserError
-from actgrad.evidence import Evidence
-from actgrad.results import LAYERS, CellResult
+from actgrad.report import figures as plots
+from actgrad.report import page as html
+from actgrad.results import run as results
+from actgrad.results.run import LAYERS, CellResult
 from conftest import ROOT, sentence
 
 HOSTILE = "<script>alert(1)</script>"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actgrad import provenance, repository
+from actgrad import git as repository
+from actgrad.results import fingerprint as provenance
 from conftest import ROOT
 
 

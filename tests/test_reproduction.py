@@ -2,8 +2,8 @@
 
 import pytest
 
-from actgrad import reproduction
-from actgrad.reproduction import DIFFERENT, IDENTICAL, WITHIN, Verdict
+from actgrad.pipeline import reproduce as reproduction
+from actgrad.pipeline.reproduce import DIFFERENT, IDENTICAL, WITHIN, Verdict
 
 BEFORE = {
     "key": "digits/relu-0",

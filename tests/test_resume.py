@@ -12,9 +12,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from actgrad import checkpoints, provenance, results
-from actgrad.checkpoints import Checkpoint
-from actgrad.training import train
+from actgrad.pipeline import checkpoints
+from actgrad.pipeline.checkpoints import Checkpoint
+from actgrad.results import fingerprint as provenance
+from actgrad.results import run as results
+from actgrad.training.loop import train
 from conftest import ROOT
 
 
@@ -103,7 +105,9 @@ def test_a_layer_of_ones_own_is_part_of_the_fingerprint(cell, tmp_path, monkeypa
         assert before == provenance.fingerprint(configuration, "d")
         (tmp_path / file).write_text("A = 2")
         assert before != provenance.fingerprint(configuration, "d")
-    assert provenance.layer_sha256("actgrad.layers.Maxout") == provenance.layer_sha256("ReLU") == provenance.layer_sha256("no_such.Layer") == ""
+    assert (
+        provenance.layer_sha256("actgrad.networks.layers.Maxout") == provenance.layer_sha256("ReLU") == provenance.layer_sha256("no_such.Layer") == ""
+    )
 
 
 def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):

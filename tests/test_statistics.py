@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from actgrad import statistics
+from actgrad.analysis import statistics
 
 
 def paired(accuracy: dict[str, list[float | None]]) -> pd.DataFrame:

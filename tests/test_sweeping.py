@@ -17,8 +17,11 @@ import psutil
 import pytest
 import yaml
 
-from actgrad import config, marks, results, sweeping
+from actgrad.config import schema as config
 from actgrad.errors import UserError
+from actgrad.pipeline import launch as sweeping
+from actgrad.pipeline import status as marks
+from actgrad.results import run as results
 from conftest import STUDY, Project
 
 ALL = ["digits/relu-0", "digits/relu-1"]
@@ -186,7 +189,10 @@ def test_a_terminal_gets_a_table_that_follows_the_cells(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from actgrad import files, marks, results, sweeping
+from actgrad import files
+from actgrad.pipeline import status as marks
+from actgrad.results import run as results
+from actgrad.pipeline import launch as sweeping
 folder = Path(sys.argv[1])
 cells = [sweeping.Cell(f"train@digits-relu-{seed}", results.folder("digits", "relu", seed), None, "relu", seed) for seed in range(4)]
 with sweeping.Board(cells, folder) as board:

@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import provenance, results, tracking, training
-from actgrad.config import Tracking
+from actgrad.config.schema import Tracking
 from actgrad.errors import UserError
 from actgrad.files import sha256
-from actgrad.results import LAYERS, CellResult
+from actgrad.results import fingerprint as provenance
+from actgrad.results import run as results
+from actgrad.results.run import LAYERS, CellResult
+from actgrad.tracking import store as tracking
+from actgrad.training import loop as training
 from conftest import ROOT
 
 
@@ -238,10 +241,11 @@ def test_cells_that_start_together_in_a_new_store_share_it_and_their_parent(tmp_
 import os, sys
 sys.path.insert(0, {str(ROOT / "src")!r})
 from hydra import compose, initialize_config_dir
-from actgrad import config
+from actgrad.config import schema as config
 from actgrad.console import load_keras
 load_keras()
-from actgrad import datasets, tracking
+from actgrad.data import storage as datasets
+from actgrad.tracking import store as tracking
 with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
     cell = config.cell_config(compose("config", ["data=digits", "run_dir=x", "seed=" + sys.argv[1]]))
 with tracking.logged(cell, datasets.Dataset({{"val": [0]}}, {{}}, []), 1, "f"):

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import datasets, results, seeding, training
-from actgrad.config import Config
+from actgrad.config.schema import Config
 from actgrad.console import load_keras
-from actgrad.datasets import Dataset
+from actgrad.data import storage as datasets
+from actgrad.data.storage import Dataset
 from actgrad.errors import UserError
-from actgrad.results import LAYERS, CellResult
+from actgrad.networks import seeding
+from actgrad.results import run as results
+from actgrad.results.run import LAYERS, CellResult
+from actgrad.training import loop as training
 from conftest import ROOT
 
 
@@ -163,7 +166,7 @@ def test_a_missing_file_of_a_cell_is_named(trained, tmp_path):
 
 
 def test_a_terminal_shows_a_bar_and_a_log_a_line_an_epoch(cell, capsys, monkeypatch):
-    from actgrad import progress
+    from actgrad.pipeline import progress
 
     epoch = training.Epoch(1, 10, dict.fromkeys(results.HISTORY, 0.5), pd.DataFrame(), pd.DataFrame())
     log = progress.Progress(cell(), 20)

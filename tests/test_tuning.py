@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad import config, tuning
+from actgrad.analysis import learning_rates as tuning
+from actgrad.config import schema as config
 from actgrad.errors import UserError
 from conftest import ROOT, sentence
 

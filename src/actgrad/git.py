@@ -1,0 +1,70 @@
+"""What git knows of this project: the commit, what differs from it, and the code of an earlier one."""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+from actgrad.config.schema import CONF
+from actgrad.results import fingerprint as provenance
+
+PROJECT = CONF.parent
+DECIDING = ("src", "conf", "requirements.lock")
+"""What of the repository decides a result."""
+PLAIN = ("--patch", "--binary", "--full-index", "--relative", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options that make a difference which `git apply` takes, whatever the user's own settings are."""
+
+
+def commit(project: Path = PROJECT) -> str | None:
+    """The commit that is checked out; None outside a repository."""
+    return _line(_git(project, "rev-parse", "HEAD"))
+
+
+def difference(project: Path = PROJECT) -> bytes | None:
+    """What of DECIDING differs from the commit, new files included, as `git apply` takes it; empty if nothing, None outside a repository."""
+    present = [name for name in DECIDING if (project / name).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}  # the user's own stays as it is
+        if _git(project, "read-tree", "HEAD", **index) is None or (present and _git(project, "add", "--all", "--", *present, **index) is None):
+            return None
+        return _git(project, "diff-index", "--cached", *PLAIN, "HEAD", "--", *DECIDING, **index)
+
+
+def commit_of(path: Path, project: Path = PROJECT) -> str | None:
+    """The last commit that changed a file; None if the file differs from it, or is not in git."""
+    if _git(project, "diff", "--quiet", "HEAD", "--", str(path)) is None:
+        return None
+    return _line(_git(project, "log", "-1", "--format=%H", "--", str(path)))
+
+
+def code_sha256(commit: str, patch: bytes = b"", project: Path = PROJECT) -> str | None:
+    """provenance.code_sha256 of a commit, with a patch applied to it; None if there is no such commit, or the patch does not fit it."""
+    archived = _git(project, "archive", commit, "src/actgrad")
+    if archived is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=BytesIO(archived)) as archive:
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # as an argument, Python before 3.11.4 does not take it
+            archive.extractall(folder)
+        if patch:
+            Path(folder, "patch").write_bytes(patch)
+            if _git(Path(folder), "apply", "--include=src/actgrad/*", "patch", GIT_CEILING_DIRECTORIES=str(Path(folder).parent)) is None:
+                return None
+        try:
+            return provenance.code_sha256(Path(folder, "src", "actgrad"))
+        except FileNotFoundError:  # a commit of other modules
+            return None
+
+
+def _git(folder: Path, *command: str, **environment: str) -> bytes | None:
+    """What a git command prints; None if it fails, or there is no git."""
+    try:
+        return subprocess.run(["git", *command], cwd=folder, env=os.environ | environment, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _line(printed: bytes | None) -> str | None:
+    return (printed or b"").decode().strip() or None

@@ -1,0 +1,55 @@
+"""What a training shows on the screen: a bar at a terminal, a line an epoch in a log."""
+
+import multiprocessing
+import sys
+from collections.abc import Sequence
+
+import keras
+from tqdm import tqdm
+
+from actgrad.config.schema import Config
+from actgrad.results import run as results
+from actgrad.training.loop import Epoch
+
+
+class Progress(keras.callbacks.Callback):
+    """A Keras callback for the steps and an observer for the epochs of one cell."""
+
+    def __init__(self, config: Config, steps: int):
+        super().__init__()
+        self._key, self._epochs, self._steps = config.key, config.recipe.epochs, 0
+        self._bar = tqdm(desc=config.key, total=steps, unit="step") if _alone() else None
+
+    @property
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Itself where there is a bar to move; reading the loss after every step is not free."""
+        return [self] if self._bar is not None else []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.update(self._steps + batch + 1 - self._bar.n)
+        self._bar.set_postfix(loss=f"{logs['loss']:.4f}", accuracy=f"{logs['accuracy']:.4f}", refresh=False)
+
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        self._steps = epochs[-1].step
+        print(f"{self._key}  goes on after epoch {epochs[-1].number}/{self._epochs}", flush=True)
+
+    def epoch_finished(self, epoch: Epoch) -> None:
+        if epoch.number == 0:
+            return
+        self._steps = epoch.step
+        if epoch.history:
+            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in results.HISTORY)
+        else:
+            text = f"diverged: loss or gradient is not finite after step {epoch.step}"
+        line = f"{self._key}  epoch {epoch.number}/{self._epochs}  {text}"
+        if self._bar is None:
+            print(line, flush=True)
+            return
+        self._bar.write(line)
+        if epoch.number == self._epochs or not epoch.history:
+            self._bar.close()
+
+
+def _alone() -> bool:
+    """Whether there is a terminal, and no other cell is trained at the same time."""
+    return sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"
