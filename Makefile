@@ -9,21 +9,20 @@ SCALE := $(VENV)/.scale
 # Test files share the processors; a worker holds a TensorFlow of its own, 1 GB.
 PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo study verify bench test test-slow setup-scale test-scale faults audit lint lock ui clean
+.PHONY: help demo study verify release bench test test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.11")'
 	@echo "Making $(VENV) from requirements.lock: 3 GB, from two to ten minutes without a line."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
-	python src/sweep.py data=digits
 	dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
@@ -32,16 +31,16 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	dvc repro --keep-going
 
+release: $(READY)  ## check that the committed results are of the committed code and configuration
+	python src/release.py
+
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
 	python src/verify.py data=$(or $(DATA),digits)
 
-bench: $(READY)  ## measure on this machine what a cell, a study and a growing number of cells cost: two hours (another dataset: make bench DATA=digits)
-	python benchmarks/training_time.py data=$(or $(DATA),cifar10_jpeg) $(if $(TORCH),--torch $(TORCH))
-	python benchmarks/activation_time.py data=$(or $(DATA),cifar10_jpeg)
-	python benchmarks/determinism.py data=$(or $(DATA),cifar10_jpeg)
-	python benchmarks/study_time.py
-	python benchmarks/growth.py
-	python benchmarks/overview.py
+bench: $(READY)  ## measure on this machine what a run and a study cost (another dataset: make bench DATA=cifar10_jpeg)
+	python benchmarks/training_time.py data=$(or $(DATA),digits)
+	python benchmarks/activation_time.py data=$(or $(DATA),digits)
+	python benchmarks/pipeline_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
@@ -67,9 +66,10 @@ faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make fau
 audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks pypi.org
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
-lint: $(READY)  ## check style and formatting
+lint: $(READY)  ## check style, formatting, and which room imports which
 	ruff check .
 	ruff format --check .
+	PYTHONPATH=src lint-imports
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml

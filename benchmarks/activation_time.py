@@ -1,94 +1,64 @@
-"""Measure what each activation function of conf/activation costs, alone and within a training step of LeNet-5.
+"""Measure what each activation function of conf/activation costs: its layers alone, and a whole training step of LeNet-5.
 
-Every round measures each of them once, on a batch of real images, in an order that rotates. Medians over the rounds, and the
-ratios to relu within a round, go to benchmarks/activation_time.json.
+Each round measures every activation once, on a batch of real images, in an order that rotates. The results are medians over the
+rounds, and ratios to ReLU within a round. The claim relu-is-cheap is judged on them.
 """
 
-import argparse
 import sys
 import timeit
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import pandas as pd
-from measuring import machine, ratio, rounded
+from measuring import parsed, ratio, rounded, shown, write
 from tqdm import tqdm
 
-from actgrad import files
-from actgrad.config import schema as config
-from actgrad.console import dataset_name, load_keras, run_script
-from actgrad.data import storage as datasets
-from actgrad.errors import UserError
-from actgrad.results import run as results
+from actgrad.config import composing, loading
+from actgrad.config.schema import Config
+from actgrad.console import run_script
+from actgrad.data import storage
+from actgrad.pipeline.keras_process import load_keras
 
+EXAMPLE = "python benchmarks/activation_time.py data=digits --rounds 7"
 BATCH, THREADS, WARM_UP, CALLS = 256, 2, 2, 8
-"""Images a batch, threads, rounds thrown away, and calls in a row that one measurement is the mean of."""
-
+"""Images a batch, threads, rounds that are thrown away, and calls in a row whose mean is one measurement."""
 KINDS = ("layers", "step")
 Calls = tuple[Callable[[], object], Callable[[], object]]
 """What is timed of an activation: a call for each of KINDS."""
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
 def main() -> None:
-    parser = Parser(description=__doc__, epilog="example: python benchmarks/activation_time.py data=digits --rounds 7")
-    parser.add_argument("dataset", metavar="data=NAME", nargs="?", default="data=cifar10_jpeg", help="a dataset in data/; default: %(default)s")
-    parser.add_argument("--rounds", metavar="N", type=int, default=15, help="default: %(default)s; fewer than 6 give no 95 %% intervals")
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        raise UserError(f"--rounds {arguments.rounds} measures nothing; choose 1 or more")
-    data, model = config.data_config(dataset_name(arguments.dataset), []), config.model_config("lenet5")
-    listed = config.study(config.CONF.parent / "params.yaml").activations
-    activations = {name: config.activation_config(name) for name in [*listed, *sorted(path.stem for path in config.CONF.glob("activation/*.yaml"))]}
-    dataset = datasets.load(data)
-    load_keras()  # here, because it takes seconds, which --help and a refused value need not wait for
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    name, arguments = parsed(__doc__, EXAMPLE, rounds=(15, 1, "fewer than 6 give no 95 %% intervals"))
+    dataset = storage.load(loading.data_config(name, []))
     batch = min(BATCH, len(dataset.images["train"]))
-    recipe = config.recipe_config("article").model_copy(update={"batch_size": batch, "threads": THREADS})
-    cell = config.Config(
-        seed=0,
-        run_dir="",
-        experiment=config.NO_EXPERIMENT,
-        test=False,
-        data=data,
-        activation=config.activation_config("relu"),
-        model=model,
-        recipe=recipe,
-        tracking=config.Tracking(enabled=False, uri="", experiment=""),
-    )
-    calls = {name: layers_and_step(cell.model_copy(update={"activation": activation}), dataset) for name, activation in activations.items()}
+    overrides = [f"data={name}", "activation=relu", "recipe=article", f"recipe.batch_size={batch}", f"recipe.threads={THREADS}", "run_dir=unused"]
+    config = composing.composed(overrides)
+    listed = loading.study(loading.CONF.parent / "params.yaml").activations
+    names = dict.fromkeys([*listed, *sorted(path.stem for path in loading.CONF.glob("activation/*.yaml"))])
+    activations = {one: loading.activation_config(one) for one in names}
+    load_keras()  # here, because it takes seconds, which --help and a refused value need not wait for
+    from actgrad.training import determinism
+
+    determinism.start(0, THREADS)
+    calls = {one: layers_and_step(config.model_copy(update={"activation": activation}), dataset) for one, activation in activations.items()}
     times = measure(calls, arguments.rounds)
-    rows = {name: summary(times[name], times["relu"]) for name in times}
-    report = {"command": f"python benchmarks/activation_time.py data={data.name}", "dataset": data.name, "batch_size": batch}
-    report |= {"rounds": arguments.rounds, "machine": machine(), "activations": rows}
-    files.write_bytes(Path(__file__).with_suffix(".json"), results.json_bytes(report))
+    rows = {one: summary(times[one], times["relu"]) for one in times}
     print(pd.json_normalize(list(rows.values())).set_index(pd.Index(rows)).filter(regex="ms$|value$"))
-    print(f"benchmarks/activation_time.json: {len(rows)} activations on {data.name}, batch {batch}, {arguments.rounds} rounds")
+    answers = {f"{name}: a training step, {one} to ReLU": shown(rows[one]["step_to_relu"]) for one in rows if one != "relu"}
+    write({"dataset": name, "batch_size": batch, "rounds": arguments.rounds, "activations": rows}, answers)
 
 
-def layers_and_step(cell: config.Config, dataset: datasets.Dataset) -> Calls:
+def layers_and_step(config: Config, dataset: storage.Dataset) -> Calls:
     """Forward and backward through the four activation layers alone, and one training step."""
     import keras
     import tensorflow as tf
 
     from actgrad.networks import lenet5
-    from actgrad.training import loop as training
 
-    network = lenet5.build(cell, dataset.images["train"], len(dataset.class_names))
-    images = tf.constant(dataset.images["train"][: cell.recipe.batch_size], tf.float32)
-    labels = tf.constant(dataset.labels["train"][: cell.recipe.batch_size])
-    layers = [network.get_layer(lenet5.activation_name(layer)) for layer in results.ACTIVATED_LAYERS]
+    network = lenet5.build(config, dataset.images["train"], len(dataset.class_names))
+    images = tf.constant(dataset.images["train"][: config.recipe.batch_size], tf.float32)
+    labels = tf.constant(dataset.labels["train"][: config.recipe.batch_size])
+    layers = [network.get_layer(layer) for layer in lenet5.ACTIVATION_LAYERS.values()]
     weights = [weight for layer in layers for weight in layer.trainable_variables]
     pre_activations = keras.Model(network.input, [layer.input for layer in layers])(images)
     ones = [tf.ones_like(layer(z)) for layer, z in zip(layers, pre_activations, strict=True)]
@@ -100,11 +70,11 @@ def layers_and_step(cell: config.Config, dataset: datasets.Dataset) -> Calls:
             outputs = [layer(z) for layer, z in zip(layers, pre_activations, strict=True)]
         return outputs, tape.gradient(outputs, [*pre_activations, *weights], upstream)
 
-    model = training.compiled(network, cell, training.steps_per_epoch(cell, dataset))
+    network.compile(optimizer=config.recipe.optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # builds what the step needs
+    network.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # builds what the step needs
     iterator = iter(batches)  # for the function that fit calls at each step, without fit's own work around it: the least overhead
-    return lambda: both_ways(pre_activations, ones), lambda: model.train_function(iterator)
+    return lambda: both_ways(pre_activations, ones), lambda: network.train_function(iterator)
 
 
 def measure(calls: dict[str, Calls], rounds: int) -> dict[str, np.ndarray]:
@@ -118,11 +88,9 @@ def measure(calls: dict[str, Calls], rounds: int) -> dict[str, np.ndarray]:
 
 
 def summary(times: np.ndarray, relu: np.ndarray) -> dict[str, object]:
-    """Median milliseconds of each of KINDS, and the median ratio to relu with its 95 % interval by order statistics."""
+    """Median milliseconds of each of KINDS, and the median ratio to ReLU with its 95 % interval."""
     row: dict[str, object] = {f"{kind}_ms": rounded(np.median(times[:, i])) for i, kind in enumerate(KINDS)}
-    for i, kind in enumerate(KINDS):
-        row[f"{kind}_to_relu"] = ratio(times[:, i], relu[:, i])
-    return row
+    return row | {f"{kind}_to_relu": ratio(times[:, i], relu[:, i]) for i, kind in enumerate(KINDS)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The yardstick: LeNet-5 with ReLU as a user would write it, without any of this project: python plain_keras.py DATA.npz EPOCHS BATCH"""
+"""LeNet-5 as a user would write it without this project: python plain_keras.py DATA.npz EPOCHS BATCH [ACTIVATION]"""
 
 import sys
 
@@ -7,19 +7,34 @@ import numpy as np
 from keras import layers
 
 path, epochs, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+name = (sys.argv[4:] or ["relu"])[0]
+
+
+class Maxout(layers.Layer):
+    def call(self, z):
+        return keras.ops.max(keras.ops.reshape(z, (-1, *z.shape[1:-1], z.shape[-1] // 2, 2)), axis=-1)
+
+
+def activated(layer, units, *arguments, **more):
+    if name == "maxout":
+        units = 2 * round(units / 2**0.5)  # about as many weights
+    own = {"maxout": Maxout, "prelu": layers.PReLU}
+    return [layer(units, *arguments, **more), own[name]() if name in own else layers.Activation(name)]
+
+
 with np.load(path) as data:
     x, y, x_val, y_val = data["x_train"], data["y_train"], data["x_val"], data["y_val"]
 
 model = keras.Sequential(
     [
         keras.Input(x.shape[1:]),
-        layers.Conv2D(6, 5, padding="same", activation="relu"),
+        *activated(layers.Conv2D, 6, 5, padding="same"),
         layers.MaxPooling2D(),
-        layers.Conv2D(16, 5, padding="same", activation="relu"),
+        *activated(layers.Conv2D, 16, 5, padding="same"),
         layers.MaxPooling2D(),
-        layers.Conv2D(120, 5, padding="same", activation="relu"),
+        *activated(layers.Conv2D, 120, 5, padding="same"),
         layers.Flatten(),
-        layers.Dense(84, activation="relu"),
+        *activated(layers.Dense, 84),
         layers.Dense(10, activation="softmax"),
     ]
 )

@@ -1,14 +1,11 @@
 """Make data/<dataset>.npz: fetch, verify, read and split one dataset."""
 
-import argparse
+from actgrad.config.loading import data_config
+from actgrad.config.schema import Data
+from actgrad.console import dataset_name, run_script, script_parser
+from actgrad.data import storage
 
-from actgrad.config import schema as config
-from actgrad.console import run_script
-from actgrad.data import storage as datasets
-from actgrad.errors import UserError
-
-HELP = """\
-examples
+EXAMPLES = """\
   python src/download.py data=digits
   python src/download.py data=cifar10
   python src/download.py data=cifar10 data.archive=~/Downloads/cifar-10-binary.tar.gz
@@ -19,19 +16,18 @@ Datasets are the files of conf/data. A download is kept in the user's cache fold
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__, EXAMPLES)
     parser.add_argument("dataset", metavar="data=NAME", help="a file of conf/data")
-    parser.add_argument("overrides", metavar="data.KEY=VALUE", nargs="*", default=[], help=f"KEY is one of {', '.join(config.Data.model_fields)}")
+    parser.add_argument("overrides", metavar="data.KEY=VALUE", nargs="*", default=[], help=f"KEY is one of {', '.join(Data.model_fields)}")
     arguments = parser.parse_args()
-    if not arguments.dataset.startswith("data="):
-        raise UserError(f"{arguments.dataset!r} is not understood; begin with data=NAME, such as data=digits")
-    data = config.data_config(arguments.dataset.removeprefix("data="), arguments.overrides)
-    target = datasets.path(data.name)
-    dataset = datasets.prepare(data, target)
-    sizes = ", ".join(f"{len(dataset.images[part])} {part}" for part in datasets.SPLITS)
-    height, width, channels = dataset.images["train"].shape[1:]
+    data = data_config(dataset_name(arguments.dataset), arguments.overrides)
+    target = storage.path(data.name)
+    dataset = storage.prepare(data, target)
+    images = dataset.images
+    height, width, channels = images["train"].shape[1:]
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in images.items())
     print(f"{target}: {sizes} images of {height}x{width}x{channels}, {len(dataset.class_names)} classes")
-    if dataset.validation_split == "test":
+    if not len(images["val"]):
         print("No validation split: the test split will be used for validation, and every result says so.")
 
 

@@ -1,4 +1,4 @@
-"""The real configuration, shrunk; the real digits; one trained cell to look at."""
+"""The real configuration, shrunk; the real digits; one finished run to look at."""
 
 import json
 import os
@@ -17,35 +17,35 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from actgrad.config import schema as config
+from actgrad.config import loading
 from actgrad.config.schema import Config
-from actgrad.data import storage as datasets
+from actgrad.data import storage
 from actgrad.data.storage import Dataset
 
 ROOT = Path(__file__).parents[1]
-GROUPS = ("activation", "data", "model", "recipe")
-NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in (*GROUPS, "experiment")}
+GROUPS = ("activation", "data", "model", "recipe", "condition")
+NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
 SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.threads=2", "run_dir=unused"]
 
 
-PARTS = ("conf", "src", "benchmarks", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
-STUDY = {"datasets": ["digits"], "activations": ["sigmoid", "relu"], "seeds": [0], "experiments": ["he"], "recipe": "default"}
+PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitignore")
+STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["sigmoid", "relu"], "seeds": [0]}
 
 
 class Project:
-    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; one experiment, of one cell."""
+    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; two conditions, the second for ReLU alone."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         for part in PARTS:
             (folder / part).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "local"))
             else:
                 shutil.copy(ROOT / part, folder / part)
         (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
         self.edit("conf/recipe/digits.yaml", "epochs: 12", "epochs: 1")
-        self.edit("conf/experiment/he.yaml", 'activation: "linear,sigmoid,tanh,relu", seed: "0,1,2"', 'activation: relu, seed: "0"')
+        self.edit("conf/condition/he.yaml", "activations: [linear, sigmoid, tanh, relu], seeds: [0, 1, 2]", "activations: [relu]")
         self.run("git", "init", "-q")
         self.commit("start")
 
@@ -147,29 +147,29 @@ writes this file; a test that fails has no line.
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
     """One number for all tests: a process cannot change it once it has computed something."""
-    from actgrad.networks.seeding import make_deterministic
+    from actgrad.training import determinism
 
-    make_deterministic(0, 2)
+    determinism.start(0, 2)
 
 
 @pytest.fixture(scope="session")
-def cell() -> Callable[..., Config]:
-    """Compose the configuration of a cell: two epochs of digits, with further overrides."""
+def run_config() -> Callable[..., Config]:
+    """Compose the configuration of a run: two epochs of digits, with further overrides."""
 
     def composed(*overrides: str) -> Config:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return config.cell_config(compose("config", [*SHRUNK, *overrides]))
+            return loading.run_config(compose("config", [*SHRUNK, *overrides]))
 
     return composed
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Dataset:
-    data = config.data_config("digits", [])
+    data = loading.data_config("digits", [])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("digits"))
-        datasets.prepare(data, datasets.path("digits"))
-        return datasets.load(data)
+        storage.prepare(data, storage.path("digits"))
+        return storage.load(data)
 
 
 @pytest.fixture(scope="session")
@@ -183,13 +183,20 @@ def few_digits(digits) -> Dataset:
     )
 
 
-@pytest.fixture(scope="session")
-def trained(cell, few_digits):
-    """A cell of tanh, trained: its configuration, result and network."""
-    from actgrad.training.loop import train
+def train(config: Config, dataset: Dataset, *arguments, **keywords):
+    """Train one network, as pipeline.run does: its RunResult, and the network."""
+    from actgrad.pipeline.run import result_of
+    from actgrad.training import loop
 
-    configuration = cell("activation=tanh")
-    return configuration, *train(configuration, few_digits)
+    measured, network = loop.train(config, dataset, *arguments, **keywords)
+    return result_of(config, measured, dataset.sha256, "f" * 64), network
+
+
+@pytest.fixture(scope="session")
+def trained(run_config, few_digits):
+    """A run of tanh: its configuration, RunResult and network."""
+    config = run_config("activation=tanh")
+    return config, *train(config, few_digits)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from actgrad.config.schema import Activation
 from actgrad.errors import UserError
+from actgrad.monitor.derivatives import derivative
 from actgrad.networks import activations
 
 ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "maxout"]
@@ -19,7 +20,7 @@ def value(layer: keras.layers.Layer, *z: float) -> list[float]:
 
 
 def slope(layer: keras.layers.Layer, *z: float) -> list[float]:
-    return activations.derivative(layer, tf.constant(z, tf.float32, (len(z), 1))).numpy().ravel().tolist()
+    return derivative(layer, tf.constant(z, tf.float32, (len(z), 1))).numpy().ravel().tolist()
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,8 @@ def slope(layer: keras.layers.Layer, *z: float) -> list[float]:
         ("silu", [-0.26894143, 0, 0.7310586]),
     ],
 )
-def test_values_at_minus_one_zero_and_one(cell, name, expected):
-    assert value(activations.build(cell(f"activation={name}").activation), -1, 0, 1) == pytest.approx(expected, abs=1e-6)
+def test_values_at_minus_one_zero_and_one(run_config, name, expected):
+    assert value(activations.build(run_config(f"activation={name}").activation), -1, 0, 1) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -53,47 +54,47 @@ def test_values_at_minus_one_zero_and_one(cell, name, expected):
         ("silu", [0.07232949, 0.5, 0.92767051]),
     ],
 )
-def test_derivatives_at_minus_one_zero_and_one(cell, name, expected):
-    got = slope(activations.build(cell(f"activation={name}").activation), -1, 0, 1)
+def test_derivatives_at_minus_one_zero_and_one(run_config, name, expected):
+    got = slope(activations.build(run_config(f"activation={name}").activation), -1, 0, 1)
     kink = name in ("leaky_relu", "prelu", "elu")  # at 0 either side's derivative will do
     assert [got[0], got[2]] == pytest.approx([expected[0], expected[2]], abs=1e-6)
     assert kink or got[1] == pytest.approx(expected[1], abs=1e-6)
 
 
-def test_the_sigmoid_never_passes_more_than_a_quarter(cell):
-    curve = activations.curve(cell("activation=sigmoid").activation)
+def test_the_sigmoid_never_passes_more_than_a_quarter(run_config):
+    curve = activations.curve(run_config("activation=sigmoid").activation)
     assert curve["derivative"].max() == pytest.approx(0.25)
     assert curve.loc[curve["derivative"].idxmax(), "z"] == pytest.approx(0, abs=1e-6)
-    assert slope(activations.build(cell("activation=sigmoid").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
+    assert slope(activations.build(run_config("activation=sigmoid").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
 
 
-def test_tanh_passes_all_at_zero_and_nothing_far_out(cell):
-    curve = activations.curve(cell("activation=tanh").activation)
+def test_tanh_passes_all_at_zero_and_nothing_far_out(run_config):
+    curve = activations.curve(run_config("activation=tanh").activation)
     assert curve["derivative"].max() == pytest.approx(1)
-    assert slope(activations.build(cell("activation=tanh").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
+    assert slope(activations.build(run_config("activation=tanh").activation), -20, 20) == pytest.approx([0, 0], abs=1e-8)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_curve_is_that_of_the_layer_and_its_derivative_fits_its_differences(cell, name):
-    curve = activations.curve(cell(f"activation={name}").activation)
+def test_the_curve_is_that_of_the_layer_and_its_derivative_fits_its_differences(run_config, name):
+    curve = activations.curve(run_config(f"activation={name}").activation)
     differences = np.gradient(curve["value"], curve["z"])
     smooth = np.abs(curve["z"]) > 0.1  # at a kink the difference is of both sides
     assert curve["derivative"][smooth].to_numpy() == pytest.approx(differences[smooth], abs=5e-3)
 
 
-def test_prelu_learns_one_slope_a_channel(cell):
+def test_prelu_learns_one_slope_a_channel(run_config):
     for shape in ((None, 8, 8, 6), (None, 84)):
-        layer = activations.build(cell("activation=prelu").activation)
+        layer = activations.build(run_config("activation=prelu").activation)
         layer.build(shape)
         assert layer.count_params() == shape[-1]
         assert np.allclose(layer.get_weights()[0], 0.25)
 
 
-def test_maxout_takes_the_largest_of_neighbouring_pieces(cell):
-    layer = activations.build(cell("activation=maxout", "activation.config.pieces=3").activation)
+def test_maxout_takes_the_largest_of_neighbouring_pieces(run_config):
+    layer = activations.build(run_config("activation=maxout", "activation.config.pieces=3").activation)
     z = tf.constant([[1.0, 5.0, 2.0, -1.0, -3.0, -2.0]])
     assert layer(z).numpy().tolist() == [[5.0, -1.0]]
-    assert activations.derivative(layer, z).numpy().tolist() == [[0, 1, 0, 1, 0, 0]]
+    assert derivative(layer, z).numpy().tolist() == [[0, 1, 0, 1, 0, 0]]
 
 
 def test_a_layer_of_ones_own_needs_no_change_here(tmp_path, monkeypatch):

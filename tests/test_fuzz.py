@@ -23,7 +23,7 @@ from PIL import Image
 
 from actgrad.config import schema as config
 from actgrad.config.schema import Data
-from actgrad.data import storage as datasets
+from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.pipeline.checkpoints import Checkpoint
 from conftest import NAMES, ROOT, image_set
@@ -121,14 +121,14 @@ def test_fuzz_archive(kind, tmp_path):
     source = tmp_path / "archive"
     data = Data(name="pets", format=form, archive=str(source), val_size=0)
     source.write_bytes(finish(content))
-    assert set(datasets.prepare(data, tmp_path / "out.npz").class_names) == {"cat", "dog"}
+    assert set(storage.prepare(data, tmp_path / "out.npz").class_names) == {"cat", "dog"}
 
     @many
     @given(spoilt(content))
     def read(new):
         source.write_bytes(finish(new))
         try:
-            dataset = datasets.prepare(data, tmp_path / "out.npz")
+            dataset = storage.prepare(data, tmp_path / "out.npz")
         except UserError as error:
             assert "\n" not in str(error)
         else:

@@ -12,90 +12,90 @@ import pytest
 from matplotlib.figure import Figure
 
 from actgrad.analysis import claims, tables
+from actgrad.analysis.claims.article import TRAINING
 from actgrad.analysis.evidence import Evidence
-from actgrad.errors import UserError
-from actgrad.report import figures as plots
-from actgrad.report import page as html
-from actgrad.results import run as results
-from actgrad.results.run import LAYERS, CellResult
+from actgrad.analysis.runs import Runs
+from actgrad.config.schema import Data
+from actgrad.networks.names import LAYERS
+from actgrad.report import figures
+from actgrad.report.content import content
+from actgrad.results.run import RunResult
+from actgrad.training.names import HISTORY, TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from conftest import ROOT, sentence
 
 HOSTILE = "<script>alert(1)</script>"
 
 
-def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, **metrics) -> CellResult:
-    """A cell whose figures are known, in the form of a real one."""
+DATA = Data(name="toy", format="npz", val_size=1, source=HOSTILE)
+
+
+def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condition: str = "baseline", **metrics) -> RunResult:
+    """A run whose figures are known, in the form of a real one."""
     step = np.arange(1, 10 * epochs + 1)
     history = pd.DataFrame({"epoch": range(1, epochs + 1), "step": range(10, 10 * epochs + 1, 10)})
-    for name in results.HISTORY:
+    for name in HISTORY:
         history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
     gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
     measured = {
         "units": 6,
-        "delta_rms": 0.1,
+        "preact_grad_rms": 0.1,
         "slope_ms": 0.5,
         "weight_gain": 2.0,
         "pooling_gain": 0.25,
         "dead": 0,
-        "died": 0,
+        "newly_dead": 0,
         "revived": 0,
         "saturated": 0.0,
     }
     probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, **measured} for e in range(epochs + 1) for layer in LAYERS])
     z = np.linspace(-6, 6, 25)
-    values = dict.fromkeys((results.TRAIN_ACCURACY, results.VAL_ACCURACY, results.TEST_ACCURACY), accuracy)
-    return CellResult(
-        config=f"data: {{source: '{HOSTILE}', licence: ''}}\nrecipe: {{name: r, input_scaling: none, optimizer: Adam, learning_rate: 0.1, "
-        "batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform}\nmodel: {pooling: max}\n",
+    values = dict.fromkeys((TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY), accuracy)
+    return RunResult(
+        config="recipe: {input_scaling: none, optimizer: Adam, learning_rate: 0.1, batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform, "
+        "threads: 2}\nmodel: {name: lenet5, pooling: max}\n",
         history=history,
         gradients=gradients,
         probe=probe,
         activation=pd.DataFrame({"z": z, "value": z, "derivative": 1.0}),
         metrics={
-            "key": f"toy/{activation}-{seed}",
+            "key": f"toy/{activation}/{condition}-{seed}",
             "status": "finished",
             "validation_split": "val",
+            "largest_class": 1 / 6,
             "last": values,
             "best": {"epoch": epochs} | values,
-            "affine": {"folding_error": 0.5, "superposition_error": 0.2},
+            "linearity": {"folding_error": 0.5, "superposition_error": 0.2},
             "data_sha256": "0" * 64,
-            "code_sha256": "1" * 64,
-            "environment": {"tensorflow": "2.21.0"},
+            "core_sha256": "1" * 64,
+            "environment": {"python": "3", "tensorflow": "2.21.0", "keras": "3", "numpy": "2", "cpu": "abacus", "gpu": "none"},
         }
         | metrics,
     )
 
 
-def study_cells(**metrics) -> dict[str, list[CellResult]]:
-    return {"relu": [made_up("relu", 0, 0.5), made_up("relu", 1, 0.7)], "snake": [made_up("snake", 0, 0.9, **metrics), made_up("snake", 1, 0.9)]}
+def study_runs(condition: str = "baseline", **metrics) -> dict[str, list[RunResult]]:
+    """Two activations of two seeds; `metrics` are those of the first run of the second."""
+    return {
+        "relu": [made_up("relu", 0, 0.5, condition=condition), made_up("relu", 1, 0.7, condition=condition)],
+        "snake": [made_up("snake", 0, 0.9, condition=condition, **metrics), made_up("snake", 1, 0.9, condition=condition)],
+    }
 
 
-def page(cells: dict[str, list[CellResult]], drawn: bool = False, **more) -> str:
-    evidence = Evidence("toy", cells, **more)
-    return html.report(evidence, claims.ledger(evidence), plots.study_drawings(evidence) if drawn else [])
+def evidence(runs: Runs, others: dict[str, Runs] | None = None, dataset: str = "toy", **more) -> Evidence:
+    return Evidence(dataset, {"baseline": runs, **(others or {})}, **more)
 
 
-def test_a_seed_that_stays_below_twice_the_accuracy_of_guessing_did_not_learn():
-    guessing = 1 / 6  # six units in the last layer
-    cells = [made_up("relu", seed, accuracy) for seed, accuracy in enumerate((guessing, 1.9 * guessing, 2.1 * guessing))]
-    diverged = made_up("relu", 3, 0.1, status="diverged", last={}, best={})
-    assert tables.summary({"relu": [*cells, diverged]})["not_learned"].tolist() == [2]
-    table = tables.seeds({"relu": [*cells, diverged]})
-    assert table["seed"].tolist() == [0, 1, 2, 3]
-    assert table["test_accuracy_last"].iloc[:3].tolist() == [guessing, 1.9 * guessing, 2.1 * guessing]
-    assert np.isnan(table["test_accuracy_last"].iloc[3])
+def page(*arguments, **keywords) -> str:
+    """The page of a report, with its figures."""
+    return content(evidence(*arguments, **keywords), DATA)["index.html"].decode()
 
 
-def test_of_two_classes_a_network_has_learned_from_halfway_between_guessing_and_1():
-    cell = made_up("relu", 0, 0.7)
-    cell.probe["units"] = 2
-    assert tables.guessing({"relu": [cell]}) == 0.5
-    assert tables.learned_from({"relu": [cell]}) == 0.75
-    assert tables.summary({"relu": [cell]})["not_learned"].tolist() == [1]
+def drawn(*arguments, **keywords) -> dict[str, figures.Drawing]:
+    return {drawing.name: drawing for drawing in figures.drawings(evidence(*arguments, **keywords))}
 
 
 def test_summary_is_mean_and_sample_deviation_over_seeds():
-    table = tables.summary(study_cells()).set_index("activation")
+    table = tables.summary(study_runs()).set_index("activation")
     relu = table.loc["relu"]
     assert (relu["seeds"], relu["diverged"]) == ("0 1", 0)
     assert relu["val_accuracy_last_mean"] == pytest.approx(0.6)
@@ -113,7 +113,7 @@ def test_one_seed_has_no_deviation():
 
 
 def test_the_page_is_one_file_and_names_are_escaped():
-    text = page(study_cells(), drawn=True)
+    text = page(study_runs())
     assert text.count("<img src=") == 8
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -124,123 +124,126 @@ def test_the_page_is_one_file_and_names_are_escaped():
 
 
 def test_the_page_opens_with_every_claim_and_its_links_lead_somewhere():
-    text = page(study_cells(), drawn=True)
+    text = page(study_runs())
     assert text[: text.index("Results</h2>")].count("<details>") == len(claims.CLAIMS)
     assert text.index("What holds</h2>") < text.index("Results</h2>")
-    assert "The study has no cells of linear, sigmoid." in text
-    targets = set(re.findall(r'href="#([^"]+)"', text))
-    assert targets <= set(re.findall(r'id="([^"]+)"', text))
+    assert "The study has no runs of linear, sigmoid." in text
+    targets, ids = set(re.findall(r'href="#([^"]+)"', text)), re.findall(r'<h[23] id="([^"]+)"', text)
+    assert targets <= set(ids)
     assert targets
+    assert len(ids) == len(set(ids))
 
 
-def test_pairs_are_coloured_only_where_they_are_told_apart():
-    alike = page(study_cells())
+def test_pairs_are_coloured_only_where_the_difference_is_significant():
+    alike = page(study_runs())
     assert alike.count('class="alike"') == 2
     assert ">-30.0</td>" in alike
     assert ">+30.0</td>" in alike
     apart = {name: [made_up(name, seed, base + 0.001 * seed**2) for seed in range(4)] for name, base in (("relu", 0.5), ("snake", 0.9))}
-    for seed, cell in enumerate(apart["relu"]):
-        cell.metrics["last"][results.TEST_ACCURACY] += 0.001 * seed
+    for seed, run in enumerate(apart["relu"]):
+        run.metrics["last"][TEST_ACCURACY] += 0.001 * seed
     assert re.findall(r'class="(ahead|behind|alike)"', page(apart)) == ["behind", "ahead"]
 
 
 def test_a_study_without_validation_split_is_labelled():
-    cells = study_cells()
-    for of_activation in cells.values():
-        for cell in of_activation:
-            cell.metrics["validation_split"] = "test"
-    text = page(cells)
+    runs = study_runs()
+    for of_activation in runs.values():
+        for run in of_activation:
+            run.metrics["validation_split"] = "test"
+    text = page(runs)
     assert "test as validation" in text
     assert "No validation split was taken" in text
-    assert "No validation split was taken" not in page(study_cells())
+    assert "No validation split was taken" not in page(study_runs())
 
 
 @pytest.mark.parametrize("steps", [0, 4])
 @pytest.mark.parametrize("both_seeds", [False, True])
-def test_a_cell_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, steps, both_seeds):
-    cells = study_cells()
+def test_a_run_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, steps, both_seeds):
+    runs = study_runs()
     for seed in (0, 1) if both_seeds else (0,):
-        whole = made_up("snake", seed, 0.9, status="diverged", last={}, best={})
+        whole = made_up("snake", seed, 0.9, status="diverged", last={}, best={}, linearity={})
         rows = {"history": whole.history[:0], "probe": whole.probe[whole.probe["epoch"] == 0], "gradients": whole.gradients[:steps]}
         dataclasses.replace(whole, **rows).write(tmp_path / str(seed))
-        cells["snake"][seed] = CellResult.read(tmp_path / str(seed))
-    text = page(cells, drawn=True)
-    assert "toy/snake-0 diverged" in text
-    table = tables.summary(cells).set_index("activation")
+        runs["snake"][seed] = RunResult.read(tmp_path / str(seed))
+    text = page(runs, {"he": study_runs("he")})
+    assert "toy/snake/baseline-0 diverged" in text
+    table = tables.summary(runs).set_index("activation")
     assert table.loc["snake", "diverged"] == 1 + both_seeds
     assert both_seeds or table.loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
-    assert plots.cell_gradient_norms(cells["snake"][0])
-    assert plots.cell_learning_curves(cells["snake"][0])
-
-
-def test_cells_of_different_recipes_make_no_report():
-    cells = study_cells()
-    cells["snake"][1] = dataclasses.replace(cells["snake"][1], config=cells["snake"][1].config.replace("0.1", "0.2"))
-    with pytest.raises(UserError, match="toy/snake-1 was trained on other data or under another recipe than toy/relu-0"):
-        tables.belong_together(cells)
-    tables.belong_together(study_cells())
+    assert figures.run_gradient_norms(runs["snake"][0])
+    assert figures.run_learning_curves(runs["snake"][0])
 
 
 def test_every_claim_names_a_figure_that_there_is():
-    more = {"experiments": {"he": study_cells()}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
-    drawn = {drawing.name for drawing in plots.study_drawings(Evidence("toy", study_cells(), **more))} | {"article_curve"}
-    assert {claim.figure for claim in claims.CLAIMS} <= drawn
+    more = {"others": {"he": study_runs("he")}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    assert {claim.figure for claim in claims.CLAIMS} <= {*drawn(study_runs(), **more), "article_curve"}
 
 
 def test_coordinates_of_a_figure_are_rounded_and_its_words_are_not():
     figure = Figure(figsize=(4, 3))
     figure.subplots().text(0.5, 0.5, "processor of 2.2567 GHz")
-    svg = plots.image(figure, "svg").decode()
+    svg = figures.image(figure, "svg").decode()
     assert "2.2567 GHz" in svg
     assert not re.search(r' [dxy]="[^"]*\b[1-9]\d*\.\d\d', svg)
 
 
 def test_the_same_results_give_the_same_bytes():
-    assert page(study_cells(), drawn=True) == page(study_cells(), drawn=True)
+    assert content(evidence(study_runs()), DATA) == content(evidence(study_runs()), DATA)
 
 
 def test_one_colour_per_activation_wherever_it_appears():
-    colours = plots.styles(["snake", "relu", "swoosh"])
-    assert colours["relu"] == plots.styles(["relu"])["relu"]
+    colours = figures.styles(["snake", "relu", "swoosh"])
+    assert colours["relu"] == figures.styles(["relu"])["relu"]
     assert len({colour for colour, _ in colours.values()}) == 3
 
 
 def test_a_gradient_of_zero_leaves_a_gap_and_no_warning():
-    cells = study_cells()
-    for of_activation in cells.values():
-        for cell in of_activation:
-            cell.gradients.loc[5:, "conv1"] = 0
-            cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0
-    assert "<img" in page(cells, drawn=True)
+    runs = study_runs()
+    for of_activation in runs.values():
+        for run in of_activation:
+            run.gradients.loc[5:, "conv1"] = 0
+            run.probe.loc[run.probe["layer"] == "conv1", "preact_grad_rms"] = 0
+    assert "<img" in page(runs)
+
+
+PARAMS = "datasets: [digits]\nconditions: [baseline]\nactivations: [tanh]\nseeds: [0]\n"
 
 
 def test_report_writes_what_it_read(script, tmp_path, trained):
-    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [tanh]\nseeds: [0]\nrecipe: default\n")
-    stale = tmp_path / "runs" / "digits" / "removed-0"
-    stale.mkdir(parents=True)
-    trained[1].write(tmp_path / "runs" / "digits" / "tanh-0")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    not_listed = tmp_path / "runs" / "digits" / "tanh" / "removed-0"
+    not_listed.mkdir(parents=True)
+    trained[1].write(tmp_path / "runs" / "digits" / "tanh" / "baseline-0")
     done = script("report.py", "data=digits")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "reports" / "digits"
-    figures = {path.stem for path in folder.glob("figures/*.svg")}
-    assert figures == {"seeds", "learning_curves", "gradient_norms", "delta", "attenuation", "census", "affine", "activations"}
-    assert {path.stem for path in folder.glob("figures/*.png")} == figures
-    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in figures} | {
+    names = {path.stem for path in folder.glob("figures/*.svg")}
+    assert names == {"seeds", "learning_curves", "gradient_norms", "preact_grads", "share_of_next", "unit_states", "linearity", "activations"}
+    assert {path.stem for path in folder.glob("figures/*.png")} == names
+    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in (*names, "summary", "pairs", "conditions")} | {
         "index.html",
         "claims.json",
-        "summary.csv",
-        "pairs.csv",
+        "provenance.json",
     }
-    one_process = plots.study_drawings(Evidence("digits", {"tanh": [CellResult.read(tmp_path / "runs" / "digits" / "tanh-0")]}))
-    assert [drawing.svg for drawing in one_process] == [(folder / "figures" / f"{drawing.name}.svg").read_bytes() for drawing in one_process]
+    one_process = drawn({"tanh": [RunResult.read(tmp_path / "runs" / "digits" / "tanh" / "baseline-0")]}, dataset="digits")
+    assert [one_process[name].svg for name in names] == [(folder / "figures" / f"{name}.svg").read_bytes() for name in names]
     row = pd.read_csv(folder / "summary.csv").loc[0]
     assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
     assert row["conv1_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
+    facts = json.loads((folder / "provenance.json").read_text())
+    assert facts["source"] in (folder / "index.html").read_text()
+    assert facts["environments"] == [{"values": trained[1].metrics["environment"], "runs": ["digits/tanh/baseline-0"]}]
+
+    (tmp_path / "README.md").write_text("# a page\n\n<!-- results of digits -->\n<!-- end of results -->\nthe end\n")
+    done = script("report.py", "data=digits", "--readme")
+    assert done.stdout == "README.md: the results of digits\n", done.stderr
+    assert "| tanh | " in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nthe end\n")
 
 
 DEPTH = pd.DataFrame(
     [
-        {"activation": name, "seed": seed, "depth": depth, "attenuation": 0.1 * depth}
+        {"activation": name, "seed": seed, "depth": depth, "preact_grad_rms_first": 10 ** (-0.1 * depth), "preact_grad_rms_last": 1.0}
         for name in ("relu", "snake")
         for seed in (0, 1)
         for depth in (2, 3)
@@ -273,24 +276,24 @@ TIMES = {
 
 
 def test_every_kind_of_evidence_has_its_figure_and_its_data():
-    study = study_cells()
-    other = {name: [made_up(name, seed, value) for seed in (0, 1)] for name, value in (("relu", 0.8), ("snake", 0.6))}
+    study = study_runs()
+    other = {name: [made_up(name, seed, value, condition="he") for seed in (0, 1)] for name, value in (("relu", 0.8), ("snake", 0.6))}
     for of_activation in other.values():
-        for index, cell in enumerate(of_activation):
-            of_activation[index] = dataclasses.replace(cell, config=cell.config.replace("glorot_uniform", "he_uniform"))
-    more = {"experiments": {"he": other}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
-    drawings = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("toy", study, **more))}
+        for index, run in enumerate(of_activation):
+            of_activation[index] = dataclasses.replace(run, config=run.config.replace("glorot_uniform", "he_uniform"))
+    more = {"others": {"he": other}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    drawings = drawn(study, **more)
     assert set(drawings) == {
         "seeds",
         "learning_curves",
         "gradient_norms",
-        "delta",
-        "attenuation",
+        "preact_grads",
+        "share_of_next",
         "depth",
-        "census",
+        "unit_states",
         "learning_rates",
-        "experiments",
-        "affine",
+        "conditions",
+        "linearity",
         "activations",
         "times",
     }
@@ -298,52 +301,49 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert drawings["times"].data["activation"].tolist() == ["relu"]
     assert drawings["learning_rates"].data["mean"].tolist() == [0.5, 0.7, 0.6, 0.0]
     assert drawings["depth"].data["mean"].tolist() == pytest.approx([0.2, 0.3] * 2)
-    means = drawings["experiments"].data.set_index(["experiment", "activation"])["mean"]
-    assert means.to_dict() == pytest.approx({("study", "relu"): 0.6, ("study", "snake"): 0.9, ("he", "relu"): 0.8, ("he", "snake"): 0.6})
+    means = drawings["conditions"].data.set_index(["condition", "activation"])["mean"]
+    assert means.to_dict() == pytest.approx({("baseline", "relu"): 0.6, ("baseline", "snake"): 0.9, ("he", "relu"): 0.8, ("he", "snake"): 0.6})
     text = page(study, **more)
     assert "<dt>he</dt><dd>recipe.kernel_initializer: he_uniform</dd>" in text
     assert re.search(r"relu minus snake</td>\s*<td class=\"alike\">-30.0</td>\s*<td class=\"alike\">\+20.0</td>", text)
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
+    assert "<th>claim</th><th>baseline</th><th>he</th>" in text
+
+
+def test_the_first_condition_is_the_headline():
+    both = {"he": study_runs("he"), "baseline": study_runs()}
+    found = Evidence("toy", both)
+    assert (found.headline, list(found.others), found.runs) == ("he", ["baseline"], both["he"])
+    assert (found.under("baseline").conditions, found.pairs["condition"].unique().tolist()) == ({"baseline": both["baseline"]}, ["he"])
+    text = content(found, DATA)["index.html"].decode()
+    assert "each, condition <b>he</b>:" in text
+    assert "toy/relu/he-0" in text
+
+
+def test_activations_that_did_less_well_when_tuned_are_named():
+    tuned = {"relu": [made_up("relu", 0, 0.4, condition="tuned")], "snake": [made_up("snake", 0, 0.95, condition="tuned")]}
+    assert "relu: less test accuracy under <b>tuned</b> than under <b>baseline</b>." in page(study_runs(), {"tuned": tuned}, trials=TRIALS)
+
+
+def test_a_headline_with_a_learning_rate_for_each_activation_says_so():
+    runs = study_runs()
+    runs["relu"] = [dataclasses.replace(run, config=run.config.replace("learning_rate: 0.1", "learning_rate: 0.2")) for run in runs["relu"]]
+    assert re.search(r"Adam with\s+a learning rate for each activation,", page(runs))
+    assert re.search(r"Adam with\s+learning rate 0.1,", page(study_runs()))
 
 
 def test_the_curve_of_the_article_is_drawn_where_the_study_follows_it():
-    cells = {
-        "relu": [
-            dataclasses.replace(
-                made_up("relu", 0, 0.5, epochs=10),
-                config=json.dumps({"recipe": claims.TRAINING, "model": {"pooling": "max", "batch_normalization": False}}),
-            )
-        ]
-    }
-    table = {drawing.name: drawing for drawing in plots.study_drawings(Evidence("cifar10_jpeg", cells))}["article_curve"].data
+    recipe = json.dumps({"recipe": TRAINING, "model": {"pooling": "max", "batch_normalization": False}})
+    runs = {"relu": [dataclasses.replace(made_up("relu", 0, 0.5, epochs=10), config=recipe)]}
+    table = drawn(runs, dataset="cifar10_jpeg")["article_curve"].data
     assert table.set_index(["split", "epoch"]).loc[("val", 10), "article"] == 0.5417
     assert table.set_index(["split", "epoch"]).loc[("val", 10), "mean"] == pytest.approx(0.5)
-    assert "article_curve" not in {drawing.name for drawing in plots.study_drawings(Evidence("digits", cells))}
-
-
-def test_what_an_experiment_changes_is_named():
-    study = study_cells()
-    assert tables.differences(study, study) == {}
-    rates = {
-        name: [dataclasses.replace(cells[0], config=cells[0].config.replace("rate: 0.1", f"rate: {rate}"))]
-        for (name, cells), rate in zip(study.items(), (0.2, 0.01), strict=True)
-    }
-    assert tables.differences(study, rates) == {"recipe.learning_rate": "0.01 to 0.2"}
-
-
-def test_signal_is_measured_beside_what_derivatives_and_weights_predict():
-    cell = made_up("relu", 0, 0.5)
-    cell.probe.loc[cell.probe["layer"] == "conv1", "delta_rms"] = 0.02
-    table = tables.signal({"relu": [cell]}).set_index(["epoch", "layer"])
-    assert table.loc[(0, "conv1"), "attenuation"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
-    assert table.loc[(0, "conv1"), "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 2 * 0.25)
-    assert table.loc[(0, "conv1"), "derivative_factor"] == pytest.approx(np.sqrt(0.5))
-    assert np.isnan(table.loc[(0, "output"), "attenuation"])
+    assert "article_curve" not in drawn(runs, dataset="digits")
 
 
 def test_report_imports_no_tensorflow(tmp_path, trained):
-    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [tanh]\nseeds: [0]\nrecipe: default\n")
-    trained[1].write(tmp_path / "runs" / "digits" / "tanh-0")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    trained[1].write(tmp_path / "runs" / "digits" / "tanh" / "baseline-0")
     code = (
         f"import json, runpy, sys; sys.argv = ['report.py', 'data=digits']; sys.path.insert(0, {str(ROOT / 'src')!r});"
         f"runpy.run_path({str(ROOT / 'src' / 'report.py')!r}, run_name='__main__'); print(json.dumps(sorted(sys.modules)))"
@@ -360,11 +360,12 @@ def test_report_imports_no_tensorflow(tmp_path, trained):
         (["digits"], "'digits' is not understood; write data=NAME"),
         (["data=digts"], "data=digts is not in params.yaml, whose datasets are digits; add it there"),
         (["data=../runs"], "is not in params.yaml"),
-        (["data=digits"], "runs/digits/relu-0/config.yaml is missing; train the cell: dvc repro"),
+        (["data=digits"], "runs/digits/tanh/baseline-0/metrics.json is missing; train the run: dvc repro"),
+        (["data=digits", "--readme"], "README.md cannot be used (No such file or directory); bring or make it"),
     ],
 )
 def test_report_refuses_with_one_sentence_and_keeps_what_was_there(script, tmp_path, arguments, expected):
-    (tmp_path / "params.yaml").write_text("datasets: [digits]\nactivations: [relu]\nseeds: [0]\nrecipe: default\n")
+    (tmp_path / "params.yaml").write_text(PARAMS)
     old = tmp_path / "reports" / "digits" / "index.html"
     old.parent.mkdir(parents=True)
     old.write_text("old")

@@ -44,13 +44,13 @@ def test_the_correction_is_that_of_statsmodels(number):
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_activations_that_are_alike_are_left_alone(seeds):
-    """Of 300 studies without a difference, one in twenty tells any pair apart, give or take three standard errors."""
+    """Of 300 studies without a difference, one in twenty finds a significant pair, give or take three standard errors."""
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(300):
         shared = rng.normal(0, 0.02, seeds)  # what a seed does to all of them
         table = paired({name: list(0.5 + shared + rng.normal(0, 0.01, seeds)) for name in "abc"})
-        wrong += table["told_apart"].any()
+        wrong += table["significant"].any()
     assert wrong / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
@@ -61,7 +61,7 @@ def test_a_difference_of_the_detectable_size_is_found_as_often_as_stated():
     found = 0
     for _ in range(500):
         shared = rng.normal(0, 0.05, 5)
-        found += paired({"a": list(shared + size + rng.normal(0, 0.01, 5)), "b": list(shared)})["told_apart"].iloc[0]
+        found += paired({"a": list(shared + size + rng.normal(0, 0.01, 5)), "b": list(shared)})["significant"].iloc[0]
     assert found / 500 == pytest.approx(statistics.POWER, abs=3 * np.sqrt(0.8 * 0.2 / 500))
 
 
@@ -69,7 +69,7 @@ def test_differences_without_spread_are_judged_by_the_sign_test():
     table = paired({"a": [0.5, 0.5, 0.5], "b": [0.4, 0.4, 0.4], "c": [0.5, 0.5, 0.5]})
     assert table.loc[("a", "b"), "p"] == 0.25
     assert table.loc[("a", "c"), "p"] == 1
-    assert not table["told_apart"].any()
+    assert not table["significant"].any()
 
 
 def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():
@@ -78,15 +78,15 @@ def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():
     assert table.loc[("a", "c"), "seeds"] == 1
     assert table.loc[("a", "c"), "difference"] == pytest.approx(0.5)
     assert np.isnan(table.loc[("a", "c"), "p"])
-    assert not table.loc[("a", "c"), "told_apart"]
-    assert not paired({"a": [None], "b": [0.5]})["told_apart"].any()
+    assert not table.loc[("a", "c"), "significant"]
+    assert not paired({"a": [None], "b": [0.5]})["significant"].any()
 
 
 def test_what_float32_leaves_is_no_spread_between_seeds():
     """All three seeds differ by 7 of 360 images; as float32 the differences vary in the eighth decimal."""
     accuracy = {"a": [float(np.float32(k / 360)) for k in (340, 331, 347)], "b": [float(np.float32(k / 360)) for k in (333, 324, 340)]}
     row = paired(accuracy).iloc[0]
-    assert (row["p"], row["told_apart"]) == (0.25, False)
+    assert (row["p"], row["significant"]) == (0.25, False)
 
 
 @pytest.mark.parametrize(("difference", "seeds", "level"), [(1.7, 5, 0.05), (4.0, 3, 0.05), (0.9, 10, 0.01)])

@@ -1,17 +1,13 @@
 """How an entry script behaves at the terminal."""
 
+import argparse
 import atexit
 import errno
-import functools
 import gc
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Sequence
 
 from actgrad.errors import UserError
 
@@ -57,45 +53,30 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def script_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
+    """The parser of an entry script that takes data=NAME: its docstring, and examples of its use."""
+    return argparse.ArgumentParser(
+        description=description, epilog=f"examples\n{examples}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
+    """KEY=VALUE arguments as a mapping.
+
+    Raises:
+        UserError: for an argument that is not KEY=VALUE with one of these keys, or a key twice.
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not (equals and value and key in keys):
+            raise UserError(f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits")
+        if key in found:
+            raise UserError(f"{key}= is given twice; give it once")
+        found[key] = value
+    return found
+
+
 def dataset_name(argument: str) -> str:
     """NAME of the argument data=NAME."""
-    if not argument.startswith("data="):
-        raise UserError(f"{argument!r} is not understood; write data=NAME, such as data=digits")
-    return argument.removeprefix("data=")
-
-
-def load_keras() -> None:
-    """Import Keras, which takes seconds, without what its libraries write to the screen, and clear what an earlier cell left in it."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    keras = _keras()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
-    keras.backend.clear_session()
-    keras.config.disable_interactive_logging()
-
-
-@functools.cache
-def _keras() -> ModuleType:
-    """Keras, imported without scikit-learn, for which it has wrappers, and with few looks for garbage: that saves two seconds."""
-    gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
-    absent = sys.modules.setdefault("sklearn", None) is None  # Python's way to say that a module is not installed
-    with _muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
-        import keras
-    if absent:
-        del sys.modules["sklearn"]
-    gc.freeze()  # all that is imported stays
-    return keras
-
-
-@contextmanager
-def _muted_stderr() -> Iterator[None]:
-    """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    return named([argument], "data")["data"]

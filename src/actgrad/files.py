@@ -1,5 +1,7 @@
-"""Files: written whole or not at all, told apart by their checksum, and used by one process at a time."""
+"""Files: written whole or not at all, identified by their checksum, and used by one process at a time."""
 
+import ctypes
+import errno
 import hashlib
 import os
 import sys
@@ -13,6 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from actgrad.errors import UserError
+
+PROJECT = Path(__file__).parents[2]
+"""The root of the repository."""
 
 UNFINISHED = ".part"
 """What the names of unfinished files and folders end in; git and DVC ignore those that a killed process leaves behind."""
@@ -59,22 +64,39 @@ def new_folder(path: str, key: str) -> Path:
 
 
 def replace_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Make a folder hold these files and no others; an interrupted write leaves the old one."""
+    """Make a folder hold these files and no others, in one step: an interruption leaves the old folder or the new one."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent) as new:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent) as temporary:
+            new = Path(temporary, "new")
+            new.mkdir()
             for name, data in content.items():
-                path = Path(new, "new", name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(data)
             if folder.exists():
-                folder.replace(Path(new, "old"))
-            Path(new, "new").replace(folder)
+                _exchange(new, folder)
+            else:
+                new.replace(folder)
+
+
+RENAME_EXCHANGE, AT_FDCWD = 2, -100
+"""Linux' constants of renameat2(2)."""
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Let two folders exchange their places, in one step where the system can (Linux); Python has no function for it."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if exchange is not None and exchange(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) == 0:
+        return
+    if exchange is not None and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # those: a file system that cannot exchange
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
+    old.replace(new.with_name("old"))
+    new.replace(old)
 
 
 @contextmanager
-def alone(path: Path, what: str, seconds: float = -1) -> Iterator[None]:
-    """No other process is here with the same lock file meanwhile; waits for one that is, and says so on stderr, naming `what` it does.
+def exclusive_lock(path: Path, what: str, seconds: float = -1) -> Iterator[None]:
+    """Hold an exclusive lock. If another process has it, wait, and print on stderr what that process does (`what`).
 
     Raises:
         UserError: if the other is not done in time.
@@ -94,6 +116,17 @@ def alone(path: Path, what: str, seconds: float = -1) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def locked(path: Path) -> bool:
+    """Whether a process holds this lock now."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def sha256(path: Path) -> str:

@@ -1,16 +1,16 @@
-"""What git knows of this project: the commit, what differs from it, and the code of an earlier one."""
+"""What git knows of this project: the commit, what differs from it, and the source of an earlier one."""
 
 import os
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from actgrad.config.schema import CONF
-from actgrad.results import fingerprint as provenance
+from actgrad.files import PROJECT
 
-PROJECT = CONF.parent
 DECIDING = ("src", "conf", "requirements.lock")
 """What of the repository decides a result."""
 PLAIN = ("--patch", "--binary", "--full-index", "--relative", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
@@ -39,23 +39,24 @@ def commit_of(path: Path, project: Path = PROJECT) -> str | None:
     return _line(_git(project, "log", "-1", "--format=%H", "--", str(path)))
 
 
-def code_sha256(commit: str, patch: bytes = b"", project: Path = PROJECT) -> str | None:
-    """provenance.code_sha256 of a commit, with a patch applied to it; None if there is no such commit, or the patch does not fit it."""
-    archived = _git(project, "archive", commit, "src/actgrad")
-    if archived is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
+@contextmanager
+def source(commit: str, patch: bytes = b"", project: Path = PROJECT) -> Iterator[Path | None]:
+    """A folder with src/actgrad as it was at a commit, with a patch applied; None if there is no such commit, or the patch does not fit."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        archived = _git(project, "archive", commit, "src/actgrad")
+        if archived is None:
+            yield None
+            return
         with tarfile.open(fileobj=BytesIO(archived)) as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # as an argument, Python before 3.11.4 does not take it
             archive.extractall(folder)
         if patch:
-            Path(folder, "patch").write_bytes(patch)
-            if _git(Path(folder), "apply", "--include=src/actgrad/*", "patch", GIT_CEILING_DIRECTORIES=str(Path(folder).parent)) is None:
-                return None
-        try:
-            return provenance.code_sha256(Path(folder, "src", "actgrad"))
-        except FileNotFoundError:  # a commit of other modules
-            return None
+            (folder / "patch").write_bytes(patch)
+            if _git(folder, "apply", "--include=src/actgrad/*", "patch", GIT_CEILING_DIRECTORIES=str(folder.parent)) is None:
+                yield None
+                return
+        yield folder
 
 
 def _git(folder: Path, *command: str, **environment: str) -> bytes | None:

@@ -3,21 +3,19 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from actgrad.analysis import tables
-from actgrad.analysis.tables import Cells
-from actgrad.config import schema as config
+from actgrad.analysis.runs import Runs, belong_together
+from actgrad.config.loading import Listed, listed
 from actgrad.config.schema import Study
-from actgrad.results import run as results
-from actgrad.results.run import CellResult
-
-STUDY = "study"
-"""What tables and figures call the study itself, beside its experiments."""
+from actgrad.errors import UserError
+from actgrad.results.paths import depth_path, run_folder, trials_path
+from actgrad.results.run import RunResult
 
 TIMES = Path("benchmarks", "activation_time.json")
 
@@ -28,61 +26,75 @@ class Evidence:
 
     Attributes:
         dataset: its name.
-        cells: the study's, by activation.
-        experiments: the cells of each of the study's experiments.
-        depth: attenuation of stacks of several depths, as depth.attenuation gives it.
-        trials: the search for learning rates, as tuning.read gives it.
+        conditions: the runs of each condition, in the order of params.yaml. The first one is the headline: the report is about its runs, and
+            compares those of the others with them.
+        depth: gradients in stacks of several depths, as training.depth measures them.
+        trials: the search for learning rates, as learning_rates.read gives it.
         times: what benchmarks/activation_time.py measured.
     """
 
     dataset: str
-    cells: Cells
-    experiments: Mapping[str, Cells] = field(default_factory=dict)
+    conditions: Mapping[str, Runs]
     depth: pd.DataFrame | None = None
     trials: pd.DataFrame | None = None
     times: Mapping[str, Any] | None = None
 
     @property
-    def studies(self) -> dict[str, Cells]:
-        """The study itself and its experiments."""
-        return {STUDY: self.cells, **self.experiments}
+    def headline(self) -> str:
+        """The name of the first condition."""
+        return next(iter(self.conditions))
+
+    @property
+    def runs(self) -> Runs:
+        """The runs of the headline."""
+        return self.conditions[self.headline]
+
+    @property
+    def others(self) -> dict[str, Runs]:
+        """The other conditions."""
+        return {name: runs for name, runs in self.conditions.items() if name != self.headline}
+
+    def under(self, condition: str) -> "Evidence":
+        """The runs of one condition alone, to judge claims under it."""
+        return Evidence(self.dataset, {condition: self.conditions[condition]})
 
     @functools.cached_property
     def pairs_under(self) -> pd.DataFrame:
-        """The paired comparisons of test accuracy in the study and in its experiments, as tables.pairs gives them."""
-        return tables.pairs(self.studies)
+        """The paired comparisons of test accuracy under each condition, as tables.pairs gives them."""
+        return tables.pairs(self.conditions)
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """The study's own of them."""
-        return self.pairs_under[self.pairs_under["experiment"] == STUDY]
+        """The paired comparisons of the headline."""
+        return self.pairs_under[self.pairs_under["condition"] == self.headline]
 
     @classmethod
     def read(cls, dataset: str, study: Study) -> "Evidence":
         """What params.yaml lists of a dataset, from runs/ and benchmarks/.
 
         Raises:
-            UserError: if a cell is missing, or cells do not belong together.
+            UserError: if a run is missing, or runs cannot be compared.
         """
-        listed = {name: config.experiment(name) for name in study.experiments}
+        conditions = {name: _runs(dataset, name, one) for name, one in listed(study).items()}
+        belong_together(conditions)
+        depth = _table(depth_path(dataset), study.activations)
+        if depth is not None and not set(tables.DEPTH_COLUMNS) <= set(depth):
+            raise UserError(f"{depth_path(dataset)} was made by older code; make it anew with dvc repro depth@{dataset}")
         return cls(
             dataset,
-            _cells(dataset, study.activations, study.seeds),
-            experiments={name: _cells(f"{dataset}/{name}", one.activations, one.seeds) for name, one in listed.items()},
-            depth=_table(results.depth_path(dataset), study.activations),
-            trials=_table(results.tuning_path(dataset), study.activations),
+            conditions,
+            depth=depth,
+            trials=_table(trials_path(dataset), study.activations),
             times=json.loads(TIMES.read_text()) if TIMES.is_file() else None,
         )
 
 
-def _cells(study: str, activations: Sequence[str], seeds: Sequence[int]) -> Cells:
-    cells = {name: [CellResult.read(results.folder(study, name, seed)) for seed in seeds] for name in activations}
-    tables.belong_together(cells)
-    return cells
+def _runs(dataset: str, condition: str, members: Listed) -> Runs:
+    return {name: [RunResult.read(run_folder(dataset, name, condition, seed)) for seed in members.seeds] for name in members.activations}
 
 
 def _table(path: Path, activations: Sequence[str]) -> pd.DataFrame | None:
-    """What is kept there of these activations, in their order; None where nothing is."""
+    """The rows of a file that are about these activations, in their order; None where there are none."""
     rows = pd.read_csv(path) if path.is_file() else pd.DataFrame({"activation": []})
     rows = rows[rows["activation"].isin(activations)]
     if rows.empty:

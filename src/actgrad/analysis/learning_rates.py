@@ -1,41 +1,48 @@
-"""What a search for learning rates found, and the recipe that comes of it."""
+"""What a search for learning rates found, and the rates that it chooses."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from actgrad.config.schema import TUNED
 from actgrad.errors import UserError
-from actgrad.results import run as results
+from actgrad.results.paths import trials_path
+from actgrad.training.names import VAL_ACCURACY, VAL_LOSS
+
+TUNED = "tuned"
+"""The condition that takes the rates that were found."""
+
+COLUMNS = ("activation", "learning_rate", "seed", "epochs", "status", "val_accuracy", "val_loss")
 
 
-def read(folder: Path, since: float = 0) -> pd.DataFrame:
-    """One row a trial: activation, learning_rate, seed, epochs, status, val_accuracy and val_loss (at the last epoch; empty if it diverged).
+def read(folders: Sequence[Path]) -> pd.DataFrame:
+    """One row a trial: COLUMNS; accuracy and loss after its last epoch, empty if it finished none.
 
-    Trials whose result is older than `since`, in seconds of the clock, are left out: an earlier search may have been interrupted.
+    Args:
+        folders: the run folders of the trials.
     """
-    rows = []
-    for path in (path for path in folder.rglob("metrics.json") if path.stat().st_mtime >= since):
-        configuration = yaml.safe_load((path.parent / "config.yaml").read_text())
-        metrics = json.loads(path.read_text())
-        rows.append(
-            {
-                "activation": configuration["activation"]["name"],
-                "learning_rate": configuration["recipe"]["learning_rate"],
-                "seed": configuration["seed"],
-                "epochs": configuration["recipe"]["epochs"],
-                "status": metrics["status"],
-                "val_accuracy": metrics["last"].get(results.VAL_ACCURACY),
-                "val_loss": metrics["last"].get(results.VAL_LOSS),
-            }
-        )
-    return pd.DataFrame(rows).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
+    rows = [_row(folder) for folder in folders]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
+
+
+def _row(folder: Path) -> dict[str, object]:
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {
+        "activation": values["activation"]["name"],
+        "learning_rate": values["recipe"]["learning_rate"],
+        "seed": values["seed"],
+        "epochs": values["recipe"]["epochs"],
+        "status": metrics["status"],
+        "val_accuracy": metrics["last"].get(VAL_ACCURACY),
+        "val_loss": metrics["last"].get(VAL_LOSS),
+    }
 
 
 def merged(before: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """New trials, and of earlier ones those of the activations that the new ones leave out."""
+    """New trials, and the earlier ones of activations that have no new trial."""
     kept = before[~before["activation"].isin(table["activation"])]
     return pd.concat([kept, table], ignore_index=True).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
 
@@ -43,11 +50,13 @@ def merged(before: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 def best(table: pd.DataFrame) -> pd.DataFrame:
     """The learning rate of each activation with the highest validation accuracy, mean over seeds; of equal ones the smallest.
 
+    A rate with a trial that diverged is not chosen.
+
     Returns:
-        One row an activation: activation, learning_rate, epochs, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried of it.
+        One row an activation: activation, learning_rate, epochs, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried.
 
     Raises:
-        UserError: if every trial of an activation diverged.
+        UserError: if every learning rate of an activation has a trial that diverged.
     """
     tried = table.groupby("activation").agg(smallest=("learning_rate", "min"), largest=("learning_rate", "max"), seeds=("seed", "nunique"))
     whole = table[table["status"] == "finished"]
@@ -63,12 +72,11 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     return chosen[["activation", "learning_rate", "epochs", "val_accuracy", "at_edge"]]
 
 
-def recipe(dataset: str, base: str, table: pd.DataFrame) -> str:
-    """The text of a recipe: `base` (YAML), with the best learning rate of each activation."""
+def rates_text(dataset: str, table: pd.DataFrame) -> str:
+    """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation."""
     rates = {row.activation: row.learning_rate for row in best(table).itertuples()}
-    values = yaml.safe_load(base) | {"name": f"{dataset}_{TUNED}", "learning_rate": rates}
-    head = (
-        f"# The recipe {yaml.safe_load(base)['name']} with, for each activation, the learning rate of the highest validation accuracy\n"
-        f"# among the trials in {results.tuning_path(dataset)}: python src/tune.py data={dataset}.\n"
+    return (
+        "# @package recipe\n"
+        f"# For each activation, the learning rate with the highest validation accuracy among the trials in {trials_path(dataset)}.\n"
+        f"# Made by: python src/tune.py data={dataset}\n" + yaml.safe_dump({"learning_rate": rates}, sort_keys=False)
     )
-    return head + yaml.safe_dump(values, sort_keys=False)

@@ -1,4 +1,4 @@
-"""What seeds can show: intervals, and which activations can be told apart. Pure.
+"""What seeds can show: intervals, and which activations differ significantly. Pure.
 
 Distributions come from scipy.special, and Holm's correction is written out: to import scipy.stats and statsmodels would take a tenth of a
 report's time. The tests compare with both.
@@ -20,7 +20,7 @@ LEVEL = 0.95
 POWER = 0.8
 
 DIGITS = 6
-"""Decimals of a difference that count: what float32 leaves beyond them is no spread between seeds."""
+"""Decimals of a difference that count: rounding in float32 beyond them is no spread between seeds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-PAIRED = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm", "detectable", "told_apart")
+PAIRED = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm", "detectable", "significant")
 
 
 def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
@@ -51,12 +51,11 @@ def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
     Args:
         values: activation -> seed -> what was measured, None where nothing was.
 
-    Cells of one seed start with the same weights and see the same order of examples, so the difference is taken within
+    Runs of one seed start with the same weights and see the same order of examples, so the difference is taken within
     seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
     two-sided), p_holm (Holm's correction over all pairs), detectable (the difference that this many seeds with this spread
-    show with a probability of POWER, at the level of Holm's first step), and `told_apart` (p_holm below 1 - LEVEL). The
-    intervals are of each pair by itself, uncorrected. Pairs with fewer than
-    two common seeds have no test, and are not told apart.
+    show with a probability of POWER, at the level of Holm's first step), and `significant` (p_holm below 1 - LEVEL).
+    The intervals are of each pair by itself, uncorrected. Pairs with fewer than two common seeds have no test, and no significant difference.
     """
     rows = []
     for first, second in itertools.combinations(values, 2):
@@ -71,7 +70,7 @@ def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
         table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
         level = (1 - LEVEL) / tested.sum()
         table["detectable"] = table["deviation"] * [_standardized_difference(int(seeds), level) for seeds in table["seeds"]]
-    table["told_apart"] = table["p_holm"] < 1 - LEVEL
+    table["significant"] = table["p_holm"] < 1 - LEVEL
     return table[list(PAIRED)]
 
 
@@ -118,7 +117,7 @@ def power(difference: float, seeds: int, level: float) -> float:
 
 @functools.cache
 def _critical(seeds: int, level: float) -> np.ndarray:
-    """How far from 0 a mean must lie to be told apart, in standard errors, for 4,000 equally likely sample deviations."""
+    """How far from 0 a mean must lie to be significant, in standard errors, for 4,000 equally likely sample deviations."""
     quantiles = (np.arange(4000) + 0.5) / 4000
     deviations = np.sqrt(2 * special.gammaincinv((seeds - 1) / 2, quantiles) / (seeds - 1))  # chi-squared's
     return -special.stdtrit(seeds - 1, level / 2) * deviations

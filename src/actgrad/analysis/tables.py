@@ -1,160 +1,121 @@
 """The tables of a report: one function a table, each the data of a figure or of the page. Pure."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from pandas.api.typing import DataFrameGroupBy
 
-from actgrad.analysis import statistics
+from actgrad.analysis import attenuation, statistics
+from actgrad.analysis.runs import DIVERGED, FAILED, Runs, outcome, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
-from actgrad.errors import UserError
-from actgrad.results import run as results
-from actgrad.results.run import ACTIVATED_LAYERS, LAYERS, CellResult
-
-Cells = Mapping[str, Sequence[CellResult]]
-"""The cells of a study, or of one of its experiments, by activation."""
+from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
+from actgrad.results.run import RunResult
+from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 
 POINTS = 120
-"""At most so many points has a line over optimizer steps."""
+"""Maximum number of points per line over optimizer steps."""
 
 MEASURES = {
-    "train_accuracy_last": ("last", results.TRAIN_ACCURACY),
-    "val_accuracy_last": ("last", results.VAL_ACCURACY),
-    "test_accuracy_last": ("last", results.TEST_ACCURACY),
+    "train_accuracy_last": ("last", TRAIN_ACCURACY),
+    "val_accuracy_last": ("last", VAL_ACCURACY),
+    "test_accuracy_last": ("last", TEST_ACCURACY),
     "best_epoch": ("best", "epoch"),
-    "val_accuracy_best": ("best", results.VAL_ACCURACY),
+    "val_accuracy_best": ("best", VAL_ACCURACY),
 }
 
+DEPTH_COLUMNS = ("activation", "seed", "depth", "preact_grad_rms_first", "preact_grad_rms_last")
+"""Columns of runs/<dataset>/depth*.csv."""
 
-def belong_together(cells: Cells) -> None:
-    """Raise UserError unless all cells were trained on the same data, under the same recipe, seed for seed.
+UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 
-    Learning rates may differ between activations: a tuned recipe has one for each.
+
+# --- accuracy
+
+
+def summary(runs: Runs) -> pd.DataFrame:
+    """One row an activation: seeds, the number of runs that diverged and that failed, then mean and sample standard deviation over seeds of each of
+    MEASURES and of the gradient norm of the first and the last layer at the first and the last step.
+
+    Runs that diverged count in means only where they have a value. A single seed has no deviation.
     """
-    first = next(iter(cells.values()))[0]
-    for of_activation in cells.values():
-        for cell in of_activation:
-            if _common(cell) != _common(first) or _rate(cell) != _rate(of_activation[0]):
-                raise UserError(f"{cell.key} was trained on other data or under another recipe than {first.key}; train them alike: dvc repro")
+    return pd.DataFrame([{"activation": name, **_row(of_activation)} for name, of_activation in runs.items()])
 
 
-def _common(cell: CellResult) -> tuple:
-    values = configuration(cell)
-    return cell.metrics["data_sha256"], values["recipe"] | {"learning_rate": None}, values["model"]
-
-
-def _rate(cell: CellResult) -> float:
-    return configuration(cell)["recipe"]["learning_rate"]
-
-
-def configuration(cell: CellResult) -> dict[str, Any]:
-    """The values of a cell's configuration."""
-    return _parsed(cell.config)
-
-
-@functools.cache
-def _parsed(config: str) -> dict[str, Any]:
-    return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the loader that is written in Python
-
-
-# --- results
-
-
-def learned_from(cells: Cells) -> float:
-    """The test accuracy from which a network counts as having learned: twice that of guessing, at most halfway from there to 1."""
-    return min(2 * guessing(cells), (1 + guessing(cells)) / 2)
-
-
-def guessing(cells: Cells) -> float:
-    """The accuracy of guessing, where classes are of one size."""
-    probe = next(iter(cells.values()))[0].probe
-    return 1 / probe.loc[probe["layer"] == LAYERS[-1], "units"].iloc[0]
-
-
-def summary(cells: Cells) -> pd.DataFrame:
-    """One row an activation: seeds, diverged, not_learned, then mean and sample standard deviation over seeds of each of MEASURES and
-    of the gradient norm of the first and the last layer at the first and the last step.
-
-    Cells that diverged count in `diverged` and, in means, only where they have a value. A single seed has no deviation.
-    """
-    enough = learned_from(cells)
-    return pd.DataFrame([{"activation": name, **_row(of_activation, enough)} for name, of_activation in cells.items()])
-
-
-def _row(cells: Sequence[CellResult], enough: float) -> dict[str, object]:
-    values = pd.DataFrame([_values(cell) for cell in cells])
+def _row(runs: Sequence[RunResult]) -> dict[str, object]:
+    values = pd.DataFrame([_values(run) for run in runs])
+    outcomes = [outcome(run) for run in runs]
     row: dict[str, object] = {
-        "seeds": " ".join(str(cell.seed) for cell in cells),
-        "diverged": sum(cell.metrics["status"] == "diverged" for cell in cells),
-        "not_learned": sum(accuracy is not None and accuracy < enough for accuracy in _test_accuracy(cells).values()),
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "diverged": outcomes.count(DIVERGED),
+        "failed": outcomes.count(FAILED),
     }
     for name in values:
         row |= {f"{name}_mean": values[name].mean(), f"{name}_sd": values[name].std(ddof=1)}
     return row
 
 
-def seeds_in_words(row: Mapping[Any, Any]) -> str:
-    """Of a row of `summary`: how many cells an activation has, and how many of them failed."""
-    failed = [f"{row[name]} {words}" for name, words in (("not_learned", "did not learn"), ("diverged", "diverged")) if row[name]]
-    number = str(len(row["seeds"].split()))
-    return f"{number}: {', '.join(failed)}" if failed else number
+def _measures(run: RunResult) -> dict[str, float | None]:
+    return {name: run.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
 
 
-def _measures(cell: CellResult) -> dict[str, float | None]:
-    return {name: cell.metrics[group].get(metric) for name, (group, metric) in MEASURES.items()}
-
-
-def _values(cell: CellResult) -> dict[str, float | None]:
-    values = _measures(cell)
-    if len(cell.gradients):
-        for end, norms in (("first", cell.gradients.iloc[0]), ("last", cell.gradients.iloc[-1])):
+def _values(run: RunResult) -> dict[str, float | None]:
+    values = _measures(run)
+    if len(run.gradients):
+        for end, norms in (("first", run.gradients.iloc[0]), ("last", run.gradients.iloc[-1])):
             values |= {f"{layer}_gradient_norm_{end}": norms[layer] for layer in (LAYERS[0], LAYERS[-1])}
     return values
 
 
-def seeds(cells: Cells) -> pd.DataFrame:
-    """One row a cell: activation, seed and MEASURES; one that diverged early lacks some."""
-    rows = [{"activation": name, "seed": cell.seed, **_measures(cell)} for name, of_activation in cells.items() for cell in of_activation]
+def seeds(runs: Runs) -> pd.DataFrame:
+    """One row a run: activation, seed and MEASURES; one that diverged early lacks some."""
+    rows = [{"activation": name, "seed": run.seed, **_measures(run)} for name, of_activation in runs.items() for run in of_activation]
     return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
-def learning_curves(cells: Cells) -> pd.DataFrame:
+def learning_curves(runs: Runs) -> pd.DataFrame:
     """One row an activation, split (train, val) and epoch: mean, low and high accuracy over the seeds that finished it."""
     rows = []
-    for name, of_activation in cells.items():
-        for split, metric in (("train", results.TRAIN_ACCURACY), ("val", results.VAL_ACCURACY)):
-            values = pd.concat([cell.history.set_index("epoch")[metric] for cell in of_activation], axis=1)
+    for name, of_activation in runs.items():
+        for split, metric in (("train", TRAIN_ACCURACY), ("val", VAL_ACCURACY)):
+            values = pd.concat([run.history.set_index("epoch")[metric] for run in of_activation], axis=1)
             ends = {"mean": values.mean(axis=1), "low": values.min(axis=1), "high": values.max(axis=1)}
             rows.append(pd.DataFrame(ends).reset_index().assign(activation=name, split=split))
     table = pd.concat(rows)[["activation", "split", "epoch", "mean", "low", "high"]]
-    return table.astype({"epoch": int, "mean": float, "low": float, "high": float})  # a cell without a finished epoch has no types
+    return table.astype({"epoch": int, "mean": float, "low": float, "high": float})  # a run without a finished epoch has no types
 
 
-def article_curve(cells: Cells, article: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """The article's log of its ReLU network beside that of `cells`: one row a split and epoch: article, mean, low, high."""
-    ours = learning_curves({"relu": cells["relu"]}).drop(columns="activation")
+def article_curve(runs: Runs, article: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """The article's log of its ReLU network beside that of `runs`: one row a split and epoch: article, mean, low, high."""
+    ours = learning_curves({"relu": runs["relu"]}).drop(columns="activation")
     logged = [{"split": split, "epoch": epoch, "article": value} for split, values in article.items() for epoch, value in enumerate(values, 1)]
     return pd.DataFrame(logged).merge(ours, how="left", on=["split", "epoch"])
 
 
-def activation_functions(cells: Cells) -> pd.DataFrame:
-    """One row an activation and z: value and derivative."""
-    return pd.concat([of_activation[0].activation.assign(activation=name) for name, of_activation in cells.items()])[
-        ["activation", "z", "value", "derivative"]
-    ]
+def pairs(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """Every pair of activations under each condition: condition, and the columns of statistics.paired on the test accuracy after the last
+    epoch, corrected over the pairs of that condition."""
+    return pd.concat([paired(runs).assign(condition=name) for name, runs in conditions.items()])[["condition", *PAIRED]]
+
+
+def paired(runs: Runs) -> pd.DataFrame:
+    """Every pair of activations of one condition, compared on the test accuracy after the last epoch."""
+    return statistics.paired({name: _by_seed(of_activation) for name, of_activation in runs.items()})
+
+
+def _by_seed(runs: Sequence[RunResult]) -> dict[int, float | None]:
+    """Seed -> test accuracy after the last epoch; None for a run that diverged."""
+    return {run.seed: test_accuracy(run) for run in runs}
 
 
 # --- gradients
 
 
-def gradient_norms(cells: Cells) -> pd.DataFrame:
+def gradient_norms(runs: Runs) -> pd.DataFrame:
     """One row an activation and stretch of steps: activation, step (its middle), and the geometric mean over the stretch and over
     seeds of each layer's gradient norm. A norm of 0 has no place in it."""
-    rows = [thinned(pd.concat([cell.gradients for cell in of_activation])).assign(activation=name) for name, of_activation in cells.items()]
+    rows = [thinned(pd.concat([run.gradients for run in of_activation])).assign(activation=name) for name, of_activation in runs.items()]
     return pd.concat(rows)[["activation", "step", *LAYERS]]
 
 
@@ -178,37 +139,54 @@ def _geometric_mean(values: pd.Series) -> float:
     return float(np.exp(np.log(positive).mean())) if len(positive) else np.nan
 
 
-def signal(cells: Cells) -> pd.DataFrame:
-    """One row an activation, epoch and layer, geometric means over seeds: delta_rms; `attenuation`, its ratio to the next layer's;
-    `predicted`, that ratio from the layer's derivatives and the weights (sqrt(slope_ms * weight_gain * pooling_gain), Glorot and Bengio 2010,
-    equation 6); and `derivative_factor`, the derivatives' part of it (sqrt(slope_ms))."""
+def preact_grads(runs: Runs) -> pd.DataFrame:
+    """One row an activation, epoch and layer: preact_grad_rms (geometric mean of the seeds in which it is above 0), and `attenuation`: decades, mean
+    over seeds. That is of the whole network, so the same for each of its layers; it is NaN where that of a seed is."""
     rows = []
-    for name, of_activation in cells.items():
-        probes = pd.concat([cell.probe.assign(following=cell.probe.groupby("epoch")["delta_rms"].shift(-1)) for cell in of_activation])
+    for name, of_activation in runs.items():
+        probes = pd.concat([run.probe for run in of_activation])
+        means = geometric_means(probes.groupby(["epoch", "layer"], sort=False)[["preact_grad_rms"]]).reset_index()
+        decades = pd.concat([attenuation.by_epoch(run) for run in of_activation]).groupby(level="epoch").mean(skipna=False)
+        rows.append(means.join(decades, on="epoch").assign(activation=name))
+    return pd.concat(rows)[["activation", "epoch", "layer", "preact_grad_rms", "attenuation"]]
+
+
+def share_of_next(runs: Runs) -> pd.DataFrame:
+    """One row an activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms as a share of
+    the next layer's; `predicted`, that share from the layer's derivatives and the weights (sqrt(slope_ms * weight_gain * pooling_gain), Glorot and
+    Bengio 2010, equation 6); and `derivatives_alone`, the derivatives' part of it (sqrt(slope_ms))."""
+    rows = []
+    for name, of_activation in runs.items():
+        starts = [run.probe[run.probe["epoch"] == 0] for run in of_activation]
+        probes = pd.concat([start.assign(following=start["preact_grad_rms"].shift(-1)) for start in starts])
         with np.errstate(divide="ignore", invalid="ignore"):
-            probes["attenuation"] = probes["delta_rms"] / probes["following"]
+            probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
         probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["weight_gain"] * probes["pooling_gain"])
-        probes["derivative_factor"] = np.sqrt(probes["slope_ms"])
-        columns = ["delta_rms", "attenuation", "predicted", "derivative_factor"]
-        means = geometric_means(probes.groupby(["epoch", "layer"], sort=False)[columns])
+        probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
+        probes = probes[probes["layer"].isin(ACTIVATED_LAYERS)]
+        means = geometric_means(probes.groupby("layer", sort=False)[["share_of_next", "predicted", "derivatives_alone"]])
         rows.append(means.reset_index().assign(activation=name))
-    return pd.concat(rows)[["activation", "epoch", "layer", "delta_rms", "attenuation", "predicted", "derivative_factor"]]
+    return pd.concat(rows)[["activation", "layer", "share_of_next", "predicted", "derivatives_alone"]]
 
 
 def depth(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and depth: mean, low and high (over seeds) of the decades that the signal loses from last to first block,
-    and the activation's depth_rates."""
-    groups = measured.groupby(["activation", "depth"], sort=False)["attenuation"]
-    table = groups.agg(["mean", "min", "max"]).rename(columns={"min": "low", "max": "high"}).reset_index()
+    """One row an activation and depth: mean, low and high (over seeds) of the attenuation from last to first block, `lost` (in how many seeds no
+    gradient arrives at the first block), and the activation's depth_rates."""
+    table = _with_attenuation(measured)
+    groups = table.groupby(["activation", "depth"], sort=False)
+    decades = groups["attenuation"]
+    ends = {"mean": decades.mean(skipna=False), "low": decades.min(skipna=False), "high": decades.max(skipna=False)}
+    table = pd.DataFrame(ends | {"lost": groups["arrives"].agg(lambda arrives: int((~arrives).sum()))}).reset_index()
     return table.merge(depth_rates(measured).rename(columns={"low": "rate_low", "high": "rate_high"}), how="left", on="activation")
 
 
 def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation: `rate`, decades that one more block costs (least squares line through the depths of a seed, mean over
-    seeds), with low and high of its interval. Depths at which nothing arrives any more are left out, and so is an activation through
-    which nothing arrives at any two."""
+    """One row an activation: `rate`, the decades of attenuation that one more block adds (least squares line through the depths of a seed, mean
+    over seeds), with low and high of its interval. Depths at which no gradient arrives at the first block are left out, and so is an activation
+    of which fewer than two depths are left."""
     rows = []
-    for name, of_activation in measured[np.isfinite(measured["attenuation"])].groupby("activation", sort=False):
+    table = _with_attenuation(measured)
+    for name, of_activation in table[table["arrives"] & np.isfinite(table["attenuation"])].groupby("activation", sort=False):
         slopes = [_slope(one["depth"], one["attenuation"]) for _, one in of_activation.groupby("seed") if len(one) > 1]
         if not slopes:
             continue
@@ -217,27 +195,10 @@ def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["activation", "rate", "low", "high"])
 
 
-def affine(studies: Mapping[str, Cells]) -> pd.DataFrame:
-    """One row a study or experiment and activation: the largest folding_error and superposition_error over its seeds."""
-    rows = []
-    for experiment, cells in studies.items():
-        for name, of_activation in cells.items():
-            errors = [cell.metrics["affine"] for cell in of_activation if cell.metrics["affine"]]
-            if errors:
-                worst = {key: max(error[key] for error in errors) for key in ("folding_error", "superposition_error")}
-                rows.append({"experiment": experiment, "activation": name, **worst})
-    return pd.DataFrame(rows, columns=["experiment", "activation", "folding_error", "superposition_error"])
-
-
-def times(measured: Mapping[str, Any], cells: Cells) -> pd.DataFrame:
-    """One row an activation: milliseconds of its layers and of a whole step, and both as multiples of ReLU's with their intervals."""
-    rows = []
-    for name, row in measured["activations"].items():
-        if name not in cells:
-            continue
-        multiples = {f"{part}_{key}": row[part][key] for part in ("layers_to_relu", "step_to_relu") for key in ("value", "low", "high")}
-        rows.append({"activation": name, "layers_ms": row["layers_ms"], "step_ms": row["step_ms"], **multiples})
-    return pd.DataFrame(rows)
+def _with_attenuation(measured: pd.DataFrame) -> pd.DataFrame:
+    """Rows of DEPTH_COLUMNS with `attenuation` from last to first block, and whether a gradient `arrives` at the first."""
+    first, last = measured["preact_grad_rms_first"], measured["preact_grad_rms_last"]
+    return measured.assign(attenuation=attenuation.attenuation(first, last), arrives=~first.le(attenuation.SMALLEST))
 
 
 def _slope(x: pd.Series, y: pd.Series) -> float:
@@ -249,97 +210,96 @@ def _slope(x: pd.Series, y: pd.Series) -> float:
 # --- units
 
 
-def census(cells: Cells) -> pd.DataFrame:
-    """One row an activation, epoch and layer, means over seeds: units, dead, died, revived (units), saturated (share)."""
+def unit_states(runs: Runs) -> pd.DataFrame:
+    """One row an activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (units), saturated (share). NaN where that of a
+    seed is."""
     rows = []
-    for name, of_activation in cells.items():
-        probes = pd.concat([cell.probe for cell in of_activation])
+    for name, of_activation in runs.items():
+        probes = pd.concat([run.probe for run in of_activation])
         probes = probes[probes["layer"].isin(ACTIVATED_LAYERS)]
-        means = probes.groupby(["epoch", "layer"], sort=False)[["units", "dead", "died", "revived", "saturated"]].mean()
+        means = probes.groupby(["epoch", "layer"], sort=False)[list(UNIT_COLUMNS)].mean(skipna=False)
         rows.append(means.reset_index().assign(activation=name))
-    return pd.concat(rows)[["activation", "epoch", "layer", "units", "dead", "died", "revived", "saturated"]]
+    return pd.concat(rows)[["activation", "epoch", "layer", *UNIT_COLUMNS]]
 
 
-def unit_totals(census: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation, from the rows of `census`: units, those dead before any update, died, revived and dead at the end, and the largest
-    share of saturated activations that a layer has before any update and at the end."""
+def unit_totals(states: pd.DataFrame) -> pd.DataFrame:
+    """One row an activation, from the rows of `unit_states`: units, those dead before any update, newly dead, revived and dead at the end, and the
+    largest share of saturated activations that a layer has before any update and at the end. NaN where a layer's is."""
     rows = []
-    for name, of_layer in census.groupby("activation", sort=False):
+    for name, of_layer in states.groupby("activation", sort=False):
         start, end = (of_layer[of_layer["epoch"] == epoch] for epoch in (0, of_layer["epoch"].max()))
-        counts = {"units": start["units"], "dead_at_start": start["dead"], "died": end["died"], "revived": end["revived"], "dead": end["dead"]}
-        row = {key: float(values.sum()) for key, values in counts.items()}
-        rows.append({"activation": name, **row, "saturated_at_start": start["saturated"].max(), "saturated": end["saturated"].max()})
+        counts = {"units": start["units"], "dead_at_start": start["dead"]} | {name: end[name] for name in ("newly_dead", "revived", "dead")}
+        row = {key: float(values.sum(skipna=False)) for key, values in counts.items()}
+        shares = {"saturated_at_start": start["saturated"], "saturated": end["saturated"]}
+        rows.append({"activation": name, **row, **{key: values.max(skipna=False) for key, values in shares.items()}})
+    return pd.DataFrame(rows)
+
+
+# --- the functions themselves
+
+
+def activation_functions(runs: Runs) -> pd.DataFrame:
+    """One row an activation and z: value and derivative."""
+    return pd.concat([of_activation[0].activation.assign(activation=name) for name, of_activation in runs.items()])[
+        ["activation", "z", "value", "derivative"]
+    ]
+
+
+def linearity(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a condition and activation: the largest folding_error and superposition_error over its seeds; a run that diverged has none."""
+    rows = []
+    for condition, runs in conditions.items():
+        for name, of_activation in runs.items():
+            errors = [run.metrics["linearity"] for run in of_activation if run.metrics["linearity"]]
+            if errors:
+                worst = {key: max(error[key] for error in errors) for key in ("folding_error", "superposition_error")}
+                rows.append({"condition": condition, "activation": name, **worst})
+    return pd.DataFrame(rows, columns=["condition", "activation", "folding_error", "superposition_error"])
+
+
+def times(measured: Mapping[str, Any], runs: Runs) -> pd.DataFrame:
+    """One row an activation: milliseconds of its layers and of a whole step, and both as multiples of ReLU's with their intervals."""
+    rows = []
+    for name, row in measured["activations"].items():
+        if name not in runs:
+            continue
+        multiples = {f"{part}_{key}": row[part][key] for part in ("layers_to_relu", "step_to_relu") for key in ("value", "low", "high")}
+        rows.append({"activation": name, "layers_ms": row["layers_ms"], "step_ms": row["step_ms"], **multiples})
     return pd.DataFrame(rows)
 
 
 # --- under other conditions
 
 
-def learning_rates(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and learning rate: mean, low and high validation accuracy over seeds; 0 where a trial diverged."""
-    filled = trials.assign(val_accuracy=trials["val_accuracy"].fillna(0.0))
-    groups = filled.groupby(["activation", "learning_rate"], sort=False)["val_accuracy"]
-    return groups.agg(["mean", "min", "max"]).rename(columns={"min": "low", "max": "high"}).reset_index()
-
-
-def pairs(studies: Mapping[str, Cells]) -> pd.DataFrame:
-    """Every pair of activations of the study and of each experiment: experiment, and the columns of statistics.paired on the test
-    accuracy after the last epoch, corrected over the pairs of that experiment."""
-    return pd.concat([paired(cells).assign(experiment=name) for name, cells in studies.items()])[["experiment", *PAIRED]]
-
-
-def paired(cells: Cells) -> pd.DataFrame:
-    """Every pair of activations of one study, compared on the test accuracy after the last epoch."""
-    return statistics.paired({name: _test_accuracy(of_activation) for name, of_activation in cells.items()})
-
-
-def _test_accuracy(cells: Sequence[CellResult]) -> dict[int, float | None]:
-    """Seed -> test accuracy after the last epoch; None for a cell that diverged."""
-    return {cell.seed: cell.metrics["last"].get(results.TEST_ACCURACY) for cell in cells}
-
-
-def experiments(studies: Mapping[str, Cells]) -> pd.DataFrame:
-    """One row a study or experiment and activation: seeds, and the mean test accuracy after the last epoch with its interval."""
+def conditions(every: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a condition and activation: seeds, and the mean test accuracy after the last epoch with its interval, over the runs that did not
+    diverge."""
     rows = []
-    for experiment, cells in studies.items():
-        for name, of_activation in cells.items():
-            values = [cell.metrics["last"][results.TEST_ACCURACY] for cell in of_activation if cell.metrics["last"]]
+    for condition, runs in every.items():
+        for name, of_activation in runs.items():
+            values = [accuracy for accuracy in _by_seed(of_activation).values() if accuracy is not None]
             if values:
                 found = estimate(values)
                 rows.append(
-                    {"experiment": experiment, "activation": name, "seeds": len(values), "mean": found.value, "low": found.low, "high": found.high}
+                    {"condition": condition, "activation": name, "seeds": len(values), "mean": found.value, "low": found.low, "high": found.high}
                 )
-    return pd.DataFrame(rows, columns=["experiment", "activation", "seeds", "mean", "low", "high"])
+    table = pd.DataFrame(rows, columns=["condition", "activation", "seeds", "mean", "low", "high"])
+    return table.astype(dict.fromkeys(("mean", "low", "high"), float))  # a single seed has no interval, but None
 
 
-def worse_when_tuned(studies: Mapping[str, Cells], tuned: str) -> list[str]:
-    """Activations that reach less test accuracy in the experiment `tuned` than in the study, over the seeds that both have."""
-    cells, others = next(iter(studies.values())), studies.get(tuned, {})
+def learning_rates(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row an activation and learning rate: mean, low and high validation accuracy over seeds; a trial that diverged counts as 0."""
+    counted = trials.assign(val_accuracy=trials["val_accuracy"].mask(trials["status"] == "diverged", 0.0))
+    groups = counted.groupby(["activation", "learning_rate"], sort=False)["val_accuracy"]
+    return pd.DataFrame({"mean": groups.mean(skipna=False), "low": groups.min(skipna=False), "high": groups.max(skipna=False)}).reset_index()
+
+
+def worse_when_tuned(runs: Runs, tuned: Runs) -> list[str]:
+    """Activations whose `tuned` runs reach less test accuracy than `runs`, over the seeds that both have."""
     worse = []
-    for name in (name for name in cells if name in others):
-        ours, theirs = _test_accuracy(cells[name]), _test_accuracy(others[name])
+    for name in (name for name in runs if name in tuned):
+        ours, theirs = _by_seed(runs[name]), _by_seed(tuned[name])
         both = [seed for seed in ours if None not in (ours[seed], theirs.get(seed))]
         if both and np.mean([theirs[seed] - ours[seed] for seed in both]) < 0:
             worse.append(name)
     return worse
-
-
-def differences(cells: Cells, others: Cells) -> dict[str, str]:
-    """What recipe and model of an experiment's cells (`others`) have other than the study's: dotted key -> value, in words.
-
-    A value that differs between activations is given as a range.
-    """
-    ours, *_ = _settings(cells)
-    theirs = _settings(others)
-    found = {}
-    for key in ours:
-        values = [one[key] for one in theirs]
-        if any(value != ours[key] for value in values):
-            found[key] = str(values[0]) if len(set(map(str, values))) == 1 else f"{min(values)} to {max(values)}"
-    return found
-
-
-def _settings(cells: Cells) -> list[dict[str, object]]:
-    """Recipe and model of each cell, as dotted keys."""
-    every = [configuration(cell) for of_activation in cells.values() for cell in of_activation]
-    return [{f"{group}.{key}": one[group][key] for group in ("recipe", "model") for key in one[group] if key != "name"} for one in every]

@@ -1,25 +1,24 @@
-"""Activation functions as Keras layers: built from their configuration, and evaluated with their derivative."""
+"""Activation functions as Keras layers, built from their configuration, and their curves."""
 
 import inspect
 import pydoc
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from actgrad.config.schema import Activation
 from actgrad.errors import UserError
+from actgrad.monitor.derivatives import derivative, pieces
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Activation
 
 CURVE = np.linspace(-6, 6, 241, dtype=np.float32)
 
 
-def pieces(layer: keras.layers.Layer) -> int:
-    """How many pre-activations a unit of this activation layer takes: 1, but for maxout and its like."""
-    return getattr(layer, "pieces", 1)
-
-
-def build(activation: Activation, name: str | None = None) -> keras.layers.Layer:
+def build(activation: "Activation", name: str | None = None) -> keras.layers.Layer:
     """The layer that a configuration names: in keras.layers, or by a dotted path, whose module is imported.
 
     Raises:
@@ -31,38 +30,30 @@ def build(activation: Activation, name: str | None = None) -> keras.layers.Layer
     except pydoc.ErrorDuringImport as error:
         raise UserError(f"activation.layer={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
-        hint = (
-            "is its module on PYTHONPATH, and a class of keras.layers.Layer in it?"
-            if "." in path
-            else "name a layer of keras.layers, or your own by a dotted path"
+        raise UserError(
+            f"activation.layer={path} is not a Keras layer; "
+            + (
+                "is its module on PYTHONPATH, and a class of keras.layers.Layer in it?"
+                if "." in path
+                else "name a layer of keras.layers, or your own by a dotted path"
+            )
         )
-        raise UserError(f"activation.layer={path} is not a Keras layer; {hint}")
     try:
         return layer_class(**activation.config, name=name)
     except (TypeError, ValueError) as error:
         if "'name'" in str(error):
             raise UserError(f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)") from None
-        takes = ", ".join(name for name in inspect.signature(layer_class).parameters if name != "kwargs") or "no arguments"
-        raise UserError(f"activation.config={activation.config} is not accepted by {path}, which takes {takes}: {_first_line(error)}") from None
+        raise UserError(
+            f"activation.config={activation.config} is not accepted by {path}, which takes "
+            f"{', '.join(name for name in inspect.signature(layer_class).parameters if name != 'kwargs') or 'no arguments'}: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def derivative(layer: keras.layers.Layer, pre_activations: tf.Tensor) -> tf.Tensor:
-    """phi'(z) of each pre-activation, by automatic differentiation; same shape as z.
-
-    The layer must act on each unit separately, as activation functions do. For maxout the derivative with respect to a
-    piece is 1 where that piece is the largest and 0 elsewhere.
-    """
-    with tf.GradientTape() as tape:
-        tape.watch(pre_activations)
-        outputs = layer(pre_activations)
-    return tape.gradient(outputs, pre_activations, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-
-def curve(activation: Activation) -> pd.DataFrame:
+def curve(activation: "Activation") -> pd.DataFrame:
     """z, value phi(z) and derivative phi'(z) at initialisation, for z from -6 to 6.
 
     A function of several pieces is shown along its first piece, the others at 0.

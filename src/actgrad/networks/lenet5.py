@@ -1,19 +1,25 @@
 """LeNet-5 for images of any size, with the activation under test after conv1, conv2, conv3 and dense1."""
 
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 
-from actgrad.config.schema import Config
+from actgrad.monitor.derivatives import pieces
 from actgrad.networks import activations
-from actgrad.networks.seeding import initializer
-from actgrad.results.run import ACTIVATED_LAYERS
+from actgrad.networks.initial_weights import initializer
+from actgrad.networks.inputs import channel_statistics
+from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Config
 
 
-def build(config: Config, train_images: np.ndarray, classes: int) -> keras.Model:
+def build(config: "Config", train_images: np.ndarray, classes: int) -> keras.Model:
     """The network, from raw pixels to class probabilities.
 
     Args:
-        config: of the cell; its seed and recipe decide the initial weights.
+        config: of the run; its seed and recipe decide the initial weights.
         train_images: uint8 (n, height, width, channels); gives the input shape and, for standardized inputs, mean and standard deviation.
         classes: units of the output layer.
 
@@ -28,7 +34,7 @@ def build(config: Config, train_images: np.ndarray, classes: int) -> keras.Model
 
     def activated(layer_type, units, name, x, **kwargs):
         activation = activations.build(config.activation, activation_name(name))
-        width = widened(units, activations.pieces(activation))
+        width = widened(units, pieces(activation))
         kernel = initializer(recipe.kernel_initializer, config.seed, name)
         z = layer_type(width, kernel_initializer=kernel, name=name, **kwargs)(x)
         return activation(keras.layers.BatchNormalization(name=f"{name}_normalization")(z) if model.batch_normalization else z)
@@ -44,9 +50,9 @@ def build(config: Config, train_images: np.ndarray, classes: int) -> keras.Model
             x = pooling(2, name=f"pool{i + 1}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = activated(keras.layers.Dense, model.dense_units, "dense1", x)
-    kernel = initializer(recipe.kernel_initializer, config.seed, "output")
+    kernel = initializer(recipe.kernel_initializer, config.seed, LAYERS[-1])
     # float32, because a softmax over bfloat16 logits loses what it is to tell apart
-    logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name="output")(x)
+    logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name=LAYERS[-1])(x)
     return keras.Model(inputs, keras.layers.Softmax(dtype="float32", name="probabilities")(logits), name=model.name)
 
 
@@ -54,25 +60,14 @@ def activation_name(layer: str) -> str:
     return f"{layer}_activation"
 
 
+ACTIVATION_LAYERS = {layer: activation_name(layer) for layer in ACTIVATED_LAYERS}
+"""Each layer with an activation, and the name of its activation layer, in the order of the network."""
+
+
 def widened(units: int, pieces: int) -> int:
-    """Pre-activations of a layer whose units take `pieces` each: round(units / sqrt(pieces)) units of them.
+    """Number of pre-activations of a layer whose units take `pieces` each: round(units / sqrt(pieces)) units of them.
 
     Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was but
     for rounding and for the first and the last layer.
     """
     return max(1, round(units / pieces**0.5)) * pieces
-
-
-def scaled(images: np.ndarray, input_scaling: str, train_images: np.ndarray) -> np.ndarray:
-    """Pixels as float32, scaled as the network scales them."""
-    if input_scaling == "none":
-        return images.astype(np.float32)
-    mean, deviation = channel_statistics(train_images)
-    return ((images - mean) / deviation).astype(np.float32)
-
-
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over all pixels of (n, height, width, channels); a constant channel counts 1."""
-    mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
-    deviation = images.std(axis=(0, 1, 2), dtype=np.float64)
-    return mean, np.where(deviation > 0, deviation, 1.0)

@@ -1,46 +1,45 @@
-"""The state of an unfinished training, kept after each epoch, so that a killed cell goes on from its last finished epoch."""
+"""The state of an unfinished training, kept after each epoch, so that a killed run goes on from its last finished epoch."""
 
 import hashlib
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from actgrad.files import DAMAGED, alone, write_bytes
-
-FOLDER = Path("checkpoints")
+from actgrad.files import DAMAGED, exclusive_lock, write_bytes
+from actgrad.results.locks import FOLDER, one_mlflow_run
 
 
 def path(run_dir: Path) -> Path:
-    """Where the checkpoint of the cell that is written to run_dir is kept: outside it, because DVC empties it before a training."""
+    """Where the checkpoint of the run that is written to run_dir is kept: outside it, because everything in it belongs to the result."""
     return FOLDER / f"{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]}.npz"
 
 
-def one_run(fingerprint: str) -> AbstractContextManager[None]:
-    """No other process logs cells of this fingerprint, which share an MLflow run, meanwhile."""
-    return alone(FOLDER / f"run-{fingerprint[:16]}.lock", "trains or publishes the same cell")
+def lock_path(run_dir: Path) -> Path:
+    """The lock that the process holds which trains into run_dir."""
+    return path(run_dir).with_suffix(".lock")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The one checkpoint of a cell.
+    """The checkpoint of a run.
 
     Attributes:
         path: its file.
-        fingerprint: of the configuration, data and code that a state may be used with; see provenance.fingerprint.
+        fingerprint: of the configuration, data and code that a state may be used with; see results.fingerprint.
     """
 
     path: Path
     fingerprint: str
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other process trains into the same folder, or logs the same cell, meanwhile: one that a killed `dvc repro` has started, say."""
-        with alone(self.path.with_suffix(".lock"), "trains the same cell"), one_run(self.fingerprint):
+    def exclusive(self) -> Iterator[None]:
+        """Let no other process train into the same folder, or log the same run, meanwhile: a killed `dvc repro` may have left one."""
+        with exclusive_lock(self.path.with_suffix(".lock"), "trains the same run"), one_mlflow_run(self.fingerprint):
             yield
 
     def exists(self) -> bool:
@@ -67,7 +66,7 @@ class Checkpoint:
             return {}
 
     def _unused(self, reason: str) -> None:
-        sys.stderr.write(f"checkpoint: {self.path} is not used, {reason}; the cell starts from its beginning\n")
+        sys.stderr.write(f"checkpoint: {self.path} is not used, {reason}; the run starts from its beginning\n")
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
         """Keep a state instead of the one before, in one step. One that cannot be written costs no training, and is said on stderr."""

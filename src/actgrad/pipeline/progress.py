@@ -8,17 +8,17 @@ import keras
 from tqdm import tqdm
 
 from actgrad.config.schema import Config
-from actgrad.results import run as results
-from actgrad.training.loop import Epoch
+from actgrad.training.epochs import Epoch
+from actgrad.training.names import HISTORY
 
 
 class Progress(keras.callbacks.Callback):
-    """A Keras callback for the steps and an observer for the epochs of one cell."""
+    """A Keras callback for the steps and an observer for the epochs of one run."""
 
     def __init__(self, config: Config, steps: int):
         super().__init__()
         self._key, self._epochs, self._steps = config.key, config.recipe.epochs, 0
-        self._bar = tqdm(desc=config.key, total=steps, unit="step") if _alone() else None
+        self._bar = tqdm(desc=config.key, total=steps, unit="step") if _has_terminal() else None
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -38,7 +38,7 @@ class Progress(keras.callbacks.Callback):
             return
         self._steps = epoch.step
         if epoch.history:
-            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in results.HISTORY)
+            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in HISTORY)
         else:
             text = f"diverged: loss or gradient is not finite after step {epoch.step}"
         line = f"{self._key}  epoch {epoch.number}/{self._epochs}  {text}"
@@ -50,6 +50,6 @@ class Progress(keras.callbacks.Callback):
             self._bar.close()
 
 
-def _alone() -> bool:
-    """Whether there is a terminal, and no other cell is trained at the same time."""
+def _has_terminal() -> bool:
+    """Whether there is a terminal, and no other run is trained at the same time."""
     return sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"

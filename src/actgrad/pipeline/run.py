@@ -1,51 +1,117 @@
-"""One cell from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
+"""One run from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
 
+import functools
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from actgrad import files
+import yaml
+
 from actgrad.config.schema import Config
-from actgrad.console import load_keras
-from actgrad.data import storage as datasets
+from actgrad.data import storage
 from actgrad.data.storage import Dataset
+from actgrad.errors import UserError
+from actgrad.files import PROJECT, new_folder
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
-from actgrad.results import fingerprint as provenance
+from actgrad.pipeline.environment import environment
+from actgrad.pipeline.keras_process import load_keras
 from actgrad.results import run as results
+from actgrad.results.fingerprint import CORE_SHA256, core_sha256, fingerprint
+from actgrad.results.run import RunResult
+from actgrad.training.names import VAL_ACCURACY
+
+if TYPE_CHECKING:
+    from actgrad.training.epochs import Measured
 
 
-def train(cell: Config) -> float:
-    """Train, track and write one cell, unless that has been done; returns its last validation accuracy, NaN if it diverged.
+def train(config: Config) -> float:
+    """Train, track and write one run, unless that has been done; returns its last validation accuracy, NaN if it diverged.
+
+    A run of the study that has the values of another of the same activation and seed shares its training: the files are copied.
 
     Raises:
         UserError: if its dataset, its folder or a value of its configuration cannot be used.
     """
-    dataset = datasets.load(cell.data)
-    folder = files.new_folder(cell.run_dir, "run_dir")
-    checkpoint = Checkpoint(checkpoints.path(folder), provenance.fingerprint(cell.deciding(), dataset.sha256))
-    with checkpoint.alone():
+    dataset = storage.load(config.data)
+    folder = new_folder(config.run_dir, "run_dir")
+    checkpoint = Checkpoint(checkpoints.path(folder), fingerprint(config.deciding(), dataset.sha256, CORE_SHA256, environment()))
+    with checkpoint.exclusive():
         metrics = results.finished(folder, checkpoint.fingerprint)
-        if metrics is not None and not checkpoint.exists():  # it is removed last, when the run is complete too
-            (folder / "metrics.json").touch()  # tells a sweep that this result is the one it asked for
-            print(f"{cell.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
+        if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # it is removed last, when all else is done
+            print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
+        elif config.run and (twin := _twin(folder, checkpoint.fingerprint)):
+            metrics = _copied(config, twin, folder)
+            print(f"{config.key}: has the values of {twin.name}, and shares its training; results in {folder}")
         else:
-            metrics = _train(cell, dataset, folder, checkpoint)
-            print(f"{cell.key}: {metrics['status']}, results in {folder}")
-    return metrics["last"].get(results.VAL_ACCURACY, math.nan)
+            metrics = _trained(config, dataset, folder, checkpoint)
+            print(f"{config.key}: {metrics['status']}, results in {folder}")
+    return metrics["last"].get(VAL_ACCURACY, math.nan)
 
 
-def _train(cell: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    load_keras()  # here, because what is refused or finished need not wait for it
+def _twin(folder: Path, fingerprint: str) -> Path | None:
+    """A finished run of the same activation that has this fingerprint under another condition."""
+    others = sorted(other for other in folder.parent.iterdir() if other != folder)
+    return next((other for other in others if results.finished(other, fingerprint)), None)
+
+
+def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
+    load_keras()
+    from actgrad.tracking import live
+
+    metrics = results.copy(twin, folder, config.key)
+    live.copied(config, RunResult.read(folder), folder)
+    return metrics
+
+
+def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    loop = _training()
     from actgrad.pipeline.progress import Progress
-    from actgrad.tracking.store import logged
-    from actgrad.training import loop as training
+    from actgrad.tracking.live import logged
+    from actgrad.training.batches import steps_per_epoch
 
-    steps = training.steps_per_epoch(cell, dataset) * cell.recipe.epochs
-    progress = Progress(cell, steps)
-    with logged(cell, dataset, steps, checkpoint.fingerprint) as run:
-        result, network = training.train(cell, dataset, [progress, run], progress.callbacks, checkpoint)
-        result.write(folder)
-        run.finished(result, folder, network)
+    steps = steps_per_epoch(config, dataset) * config.recipe.epochs
+    progress = Progress(config, steps)
+    with logged(config, dataset, steps, checkpoint.fingerprint) as live_run:
+        measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
+        result = result_of(config, measured, dataset.sha256, checkpoint.fingerprint)
+        metrics = result.write(folder)
+        live_run.finished(replace(result, metrics=metrics), folder, network)
     checkpoint.remove()
-    return result.metrics
+    return metrics
+
+
+@functools.cache
+def _training() -> ModuleType:
+    """The core, imported here because a run that is refused or finished need not wait for it.
+
+    Raises:
+        UserError: if it is not the core whose sha256 this process took when it started.
+    """
+    load_keras()
+    from actgrad.training import loop
+
+    if core_sha256(PROJECT / "src" / "actgrad") != CORE_SHA256:
+        raise UserError("the code of src/actgrad was edited while this process started; start the same command again")
+    return loop
+
+
+def result_of(config: Config, measured: "Measured", data_sha256: str, fingerprint: str) -> RunResult:
+    """What was measured, with what it was measured on and by."""
+    return RunResult(
+        config=yaml.safe_dump(config.deciding(), sort_keys=False),
+        history=measured.history,
+        gradients=measured.gradients,
+        probe=measured.probe,
+        activation=measured.activation,
+        metrics={
+            "key": config.key,
+            **measured.metrics,
+            "data_sha256": data_sha256,
+            "fingerprint": fingerprint,
+            "core_sha256": CORE_SHA256,
+            "environment": environment(),
+        },
+    )

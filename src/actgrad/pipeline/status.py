@@ -1,5 +1,6 @@
-"""What a job of a sweep leaves for the one who watches: a small file that says how its cell is."""
+"""Status file that each job writes for the progress table."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,37 +8,53 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from actgrad import files
 from actgrad.errors import UserError
-from actgrad.results import run as results
+from actgrad.files import write_bytes
+from actgrad.results.run import json_bytes
 
-RUNNING, DONE, FAILED = "running", "done", "failed"
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 
 
-class Marks(Callback):
+class StatusWriter(Callback):
     """A Hydra callback, called where the job runs, whatever launched it: in another process, or on another machine with this folder.
 
-    A mark that cannot be written is a warning of Hydra's and no more: the cell then counts as one whose process died.
+    A status that cannot be written is a warning of Hydra's and no more: the run then counts as one whose process died.
     """
 
     def __init__(self, folder: str):
         self._folder = Path(folder)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        self._mark(config, {"state": RUNNING})
+        self._write(config, {"state": RUNNING})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if job_return.status is JobStatus.COMPLETED:
-            self._mark(config, {"state": DONE})
+            self._write(config, {"state": DONE})
         else:
             error = job_return._return_value
             kind = "" if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: "
-            self._mark(config, {"state": FAILED, "reason": f"{kind}{error}"})
+            self._write(config, {"state": FAILED, "reason": f"{kind}{error}"})
 
-    def _mark(self, config: DictConfig, content: dict[str, str]) -> None:
-        files.write_bytes(path(self._folder, Path(config.run_dir)), results.json_bytes(content))
+    def _write(self, config: DictConfig, content: dict[str, str]) -> None:
+        write_bytes(path(self._folder, config.run or config.run_dir), json_bytes(content))
 
 
-def path(folder: Path, cell: Path) -> Path:
-    """The mark of a cell, which is written to the folder `cell`."""
-    return folder / cell / "mark.json"
+def overrides(folder: Path) -> list[str]:
+    """Overrides of train.py that make each of its jobs write its status into a folder."""
+    return [f"+hydra.callbacks.status._target_={__name__}.StatusWriter", f"+hydra.callbacks.status.folder={folder}"]
+
+
+def path(folder: Path, run: str) -> Path:
+    """The status file of a run, named by its key or by its run_dir."""
+    return folder / run / "status.json"
+
+
+def read(folder: Path, run: str) -> dict[str, str]:
+    """The status of a run: `state`, and the `reason` of a failure."""
+    file = path(folder, run)
+    return json.loads(file.read_text()) if file.is_file() else {"state": QUEUED}
+
+
+def written(folder: Path) -> list[str]:
+    """The runs that have a status in a folder."""
+    return sorted(str(file.parent.relative_to(folder)) for file in folder.rglob("status.json"))

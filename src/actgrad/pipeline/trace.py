@@ -3,29 +3,32 @@
 import functools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import yaml
 
-from actgrad import files
-from actgrad import git as repository
-from actgrad.config import schema as config
-from actgrad.config.schema import Config
-from actgrad.data import storage as datasets
+from actgrad import files, git
+from actgrad.config import loading
+from actgrad.config.schema import Config, parse
+from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.networks import lenet5
-from actgrad.pipeline import dvc as pipeline
-from actgrad.results import fingerprint as provenance
+from actgrad.networks.names import LAYERS
+from actgrad.pipeline import records
+from actgrad.pipeline.dvc import dvc
+from actgrad.results import paths
 from actgrad.results import run as results
-from actgrad.results.run import CellResult
-from actgrad.tracking import store as tracking
-from actgrad.tracking.store import Recorded
-from actgrad.training import loop as training
+from actgrad.results.fingerprint import core_sha256, fingerprint
+from actgrad.results.run import RunResult
+from actgrad.tracking import contents, reading
+from actgrad.tracking.reading import Recorded
+from actgrad.training.loop import weights_sha256
 
-WIDTH = len("validation_split of the run")
+WIDTH = len("gradients.parquet of the MLflow run")
 ABSENT, SAME = "none", "as in the files"
 
 
@@ -52,108 +55,150 @@ class Check:
 
 
 def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
-    """Derive again all that is recorded of a cell: from its run to commit, dvc.lock, data, configuration and weights, and back.
+    """Derive again all that is recorded of a run: from its MLflow run to commit, dvc.lock, data, configuration and weights, and back.
 
     Args:
-        folder: of the cell's files.
+        folder: of the run's files.
         run: its MLflow run; None if the store has none.
 
     Raises:
-        UserError: if a file of the cell cannot be read; what does not need it has been yielded before.
+        UserError: if a file of the run cannot be read; what does not need it has been yielded before.
     """
-    stage = _stage(folder)
-    if stage is None:
-        yield Check("dvc.lock", None, None, "not what dvc.lock lists now: a run by hand, or of an earlier configuration or code")
-    else:
-        yield Check("dvc.lock", "as listed", _changes(stage, datasets.path(folder.parts[1])) or "as listed", f"dvc status {stage}")
+    yield from _pipeline(folder)
     for name in results.FILES if run else ():
-        here = files.sha256(folder / name) if (folder / name).is_file() else ABSENT
-        yield Check(name, files.sha256(run.files[name]) if name in run.files else ABSENT, here, f"the run's file, and {folder / name}")
+        yield Check(
+            f"{name} of the MLflow run", files.sha256(run.files[name]) if name in run.files else ABSENT, _sha256(folder / name), f"{folder / name}"
+        )
+    metrics = _metrics(folder)
+    listed = metrics.get("files", {})
+    found = {name: _sha256(folder / name) for name in results.FILES[:-1]}
+    for name, sha256 in found.items():
+        yield Check(name, listed.get(name, ABSENT), sha256, f"{folder / 'metrics.json'}")
+    if listed != found:
+        return  # what is in such files tells nothing more
 
-    result = CellResult.read(folder)
-    metrics, cell = result.metrics, _configuration(folder)
-    data = datasets.path(cell.data.name)
+    result = RunResult.read(folder)
+    config = _configuration(folder, result)
+    data = storage.path(result.dataset)
     data_sha256 = files.sha256(data) if data.is_file() else None
     yield Check("data_sha256", metrics["data_sha256"], data_sha256, f"{data}" if data_sha256 else f"{data} is not here: dvc pull, or src/download.py")
-    fingerprint = provenance.fingerprint(cell.deciding(), metrics["data_sha256"], metrics["code_sha256"], metrics["environment"])
-    yield Check("fingerprint", metrics["fingerprint"], fingerprint, "config.yaml, and data_sha256, code_sha256 and environment of metrics.json")
+    derived = fingerprint(config.deciding(), metrics["data_sha256"], metrics["core_sha256"], metrics["environment"])
+    yield Check("fingerprint", metrics["fingerprint"], derived, "config.yaml, and data_sha256, core_sha256 and environment of metrics.json")
     if run is None:
-        yield Check("run", None, None, "the store has no run of it: python src/publish.py adds one")
+        yield Check("MLflow run", None, None, "the store has no MLflow run of it: python src/publish.py adds one")
         return
-    yield from _code(metrics["code_sha256"], run)
-    for name, value in tracking.cell_tags(result, folder).items():
-        yield Check(f"{name} of the run", run.tags.get(name, ABSENT), value, str(folder))
-    expected = sorted((name, step, value) for (name, step), value in tracking.cell_metrics(result).items())
+    yield from _core(metrics["core_sha256"], run)
+    for name, value in contents.run_tags(result, folder).items():
+        yield Check(f"{name} of the MLflow run", run.tags.get(name, ABSENT), value, str(folder))
+    expected = sorted((name, step, value) for (name, step), value in contents.run_metrics(result).items())
     differing = {name for name, *_ in set(expected) ^ set(run.metrics)}
     if not differing and len(run.metrics) != len(expected):
         differing = {"some are there twice"}
-    yield Check("metrics of the run", SAME, f"others: {', '.join(sorted(differing))}" if differing else SAME, str(folder))
+    yield Check("metrics of the MLflow run", SAME, f"others: {', '.join(sorted(differing))}" if differing else SAME, str(folder))
     if run.model is None:
-        yield Check("weights_sha256", metrics["weights_sha256"], None, "the run has no model, as one that was published")
+        yield Check("weights_sha256", metrics["weights_sha256"], None, "the MLflow run has no model, as one that was published")
     elif data_sha256 != metrics["data_sha256"]:
         yield Check("weights_sha256", metrics["weights_sha256"], None, "the dataset, which says how large the network is, is not here")
     else:
-        yield Check("weights_sha256", metrics["weights_sha256"], weights_sha256(run.model, cell), "the model that the run logged")
+        yield Check("weights_sha256", metrics["weights_sha256"], saved_weights_sha256(run.model, config), "the model that the MLflow run logged")
 
 
-def _code(code_sha256: str, run: Recorded) -> Iterator[Check]:
+def _pipeline(folder: Path) -> Iterator[Check]:
+    """What dvc.lock and the table in git say of a folder of the pipeline."""
+    match folder.parts:
+        case (paths.RUNS.name, dataset, activation, name):
+            stage = f"train@{dataset}-{activation}"
+            yield Check("dvc.lock", "as listed", _changes(stage, storage.path(dataset)) or "as listed", f"dvc status {stage}")
+            rows = {row["run"]: row for row in records.read(dataset, activation).to_dict("records")}
+            recorded = rows[name]["files_sha256"] if name in rows else ABSENT
+            yield Check("metrics.json", recorded, _sha256(folder / "metrics.json"), str(paths.record_path(dataset, activation)))
+        case _:
+            yield Check("dvc.lock", None, None, "not in the pipeline: a run by hand")
+
+
+def _sha256(path: Path) -> str:
+    return files.sha256(path) if path.is_file() else ABSENT
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); train the run again") from None
+
+
+def _core(recorded: str, run: Recorded) -> Iterator[Check]:
     commit = run.tags.get("git_commit")
     if commit is None:
-        yield Check("code_sha256", code_sha256, None, "its run names no commit: it was not trained in a git repository, or not published from one")
+        yield Check(
+            "core_sha256", recorded, None, "its MLflow run names no commit: it was not trained in a git repository, or not published from one"
+        )
         return
-    patch = run.files[tracking.PATCH].read_bytes() if tracking.PATCH in run.files else b""
-    unknown = f"no such commit here, or {tracking.PATCH} does not fit it" if patch else "no such commit here"
-    found = repository.code_sha256(commit, patch) or unknown
-    yield Check("code_sha256", code_sha256, found, f"git commit {commit}{f' and {tracking.PATCH}' * bool(patch)}")
-    yield Check("git_dirty", run.tags.get("git_dirty", ABSENT), str(bool(patch)).lower(), f"{tracking.PATCH} of the run")
+    patch = run.files[contents.PATCH].read_bytes() if contents.PATCH in run.files else b""
+    with git.source(commit, patch) as folder:
+        try:
+            found = core_sha256(folder / "src" / "actgrad") if folder else None
+        except FileNotFoundError:  # a commit of other modules
+            found = None
+    unknown = f"no such commit here, or {contents.PATCH} does not fit it" if patch else "no such commit here"
+    yield Check("core_sha256", recorded, found or unknown, f"git commit {commit}{f' and {contents.PATCH}' * bool(patch)}")
+    yield Check("git_dirty", run.tags.get("git_dirty", ABSENT), str(bool(patch)).lower(), f"{contents.PATCH} of the MLflow run")
 
 
-def _configuration(folder: Path) -> Config:
+def _configuration(folder: Path, result: RunResult) -> Config:
     path = folder / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(result.config)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
-    nowhere = {"run_dir": "", "tracking": {"enabled": False, "uri": "", "experiment": ""}}
-    return config.parse(Config, values | nowhere if isinstance(values, dict) else values, f"{path}: ")
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path} holds no KEY: VALUE")
+    elsewhere = {"run_dir": str(folder), "tracking": {"enabled": False, "uri": "", "experiment": ""}, "condition": {"name": result.condition}}
+    data = loading.data_config(result.dataset, []).model_dump()
+    return parse(Config, {**values, **elsewhere, "data": data}, f"{path}: ")
 
 
-def of_cell(key: str, folder: Path) -> Iterator[Check]:
-    """The checks of a cell that is in runs/, by its key; `folder` is for copies of its run's files.
-
-    Raises:
-        UserError: if there is no such cell.
-    """
-    cell = Path("runs", key)
-    if not (cell / "metrics.json").is_file():
-        raise UserError(f"runs/{key} has no cell; a key is <dataset>/<activation>-<seed> or <dataset>/<experiment>/<activation>-<seed>")
-    metrics = CellResult.read(cell).metrics
-    dataset, *experiment, _ = metrics["key"].split("/")
-    store = tracking.configured(dataset, *experiment)
-    run = tracking.run_of(store, metrics["key"], metrics["fingerprint"])
-    yield from checks(cell, run and tracking.recorded(store, run, folder))
-
-
-def of_run(run_id: str, folder: Path) -> Iterator[Check]:
-    """The checks of a cell by its run, against the files that the run was made from, or its own copies of them if they have gone.
+def of_run(key: str, folder: Path) -> Iterator[Check]:
+    """The checks of a run that is in runs/, by its key; `folder` is for copies of its MLflow run's files.
 
     Raises:
-        UserError: if there is no such run, or it is not whole.
+        UserError: if there is no such run.
     """
-    run = tracking.recorded(tracking.configured("any"), run_id, folder)
-    of_pipeline = Path("runs", run.tags["key"])
-    fingerprint = run.tags.get("fingerprint", ABSENT)
-    written = [path for path in (run.run_dir, of_pipeline) if path and results.finished(path, fingerprint)]
+    parts = key.split("/")
+    of_key = paths.RUNS.joinpath(*parts)
+    if len(parts) != 3 or not (of_key / "metrics.json").is_file():
+        raise UserError(f"{of_key} has no run; a key is <dataset>/<activation>/<condition>-<seed>, such as digits/relu/baseline-0")
+    metrics = _metrics(of_key)
+    if metrics.get("key") != key:
+        raise UserError(f"{of_key} holds the run {metrics.get('key')}; train {key} again with dvc repro")
+    store = reading.configured(parts[0])
+    run = reading.run_of(store, key, metrics["fingerprint"])
+    yield from checks(of_key, run and reading.recorded(store, run, folder))
+
+
+def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
+    """The checks of a run by its MLflow run, against the files that it was made from, or its own copies of them if they have gone.
+
+    Raises:
+        UserError: if there is no such MLflow run, or it is not whole.
+    """
+    run = reading.recorded(reading.configured("any"), run_id, folder)
+    of_pipeline = paths.RUNS / run.tags["key"]
+    wanted = run.tags.get("fingerprint", ABSENT)
+    written = [path for path in (run.run_dir, of_pipeline) if path and results.finished(path, wanted)]
     if run.run_dir and run.run_dir not in written and run.tags.get("superseded") != "true":
         there = run.run_dir.is_dir()
-        yield Check("run_dir", fingerprint, _made_as(run.run_dir) if there else None, f"{run.run_dir}{'' if there else ', which is not here'}")
+        yield Check("run_dir", wanted, _made_as(run.run_dir) if there else None, f"{run.run_dir}{'' if there else ', which is not here'}")
     if not written and not set(results.FILES) <= set(run.files):
-        raise UserError(f"run {run_id} of {run.tags['key']} is not whole: the cell was not finished, or python src/publish.py is to complete its run")
+        raise UserError(
+            f"MLflow run {run_id} of {run.tags['key']} is not whole: the run was not finished, or python src/publish.py is to complete it"
+        )
     yield from checks(written[0] if written else folder, run)
 
 
 def _made_as(folder: Path) -> str:
-    """The fingerprint of the cell in a folder, or what keeps it from being one."""
+    """The fingerprint of the run in a folder, or what keeps it from being one."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
@@ -162,16 +207,16 @@ def _made_as(folder: Path) -> str:
     return f"{', '.join(missing)} missing" if missing else str(metrics.get("fingerprint"))
 
 
-def reported(keys: Iterable[str], runs: Iterable[str]) -> list[str]:
-    """Print the checks of cells and of runs; returns which do not hold, a sentence each."""
-    named = [(of_cell, key) for key in keys] + [(of_run, run) for run in runs]
+def reported(keys: Iterable[str], mlflow_runs: Iterable[str]) -> list[str]:
+    """Print the checks of runs and of MLflow runs; returns which do not hold, a sentence each."""
+    named = [(of_run, key) for key in keys] + [(of_mlflow_run, run) for run in mlflow_runs]
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         for n, (find, name) in enumerate(named):
             print(name, flush=True)
             if fields := _report(find(name, Path(folder, str(n)))):
                 wrong.append(f"{name}: {', '.join(fields)} {'does' if len(fields) == 1 else 'do'} not hold")
-    print(f"{len(named) - len(wrong)} of {len(named)} hold; a dash marks what cannot be derived here, for the reason beside it")
+    print(f'{len(named) - len(wrong)} of {len(named)} passed. "-" = could not be checked (reason beside it)')
     return wrong
 
 
@@ -186,34 +231,24 @@ def _report(found: Iterable[Check]) -> list[str]:
     return wrong
 
 
-@functools.cache  # an experiment's cells have one stage
+@functools.cache  # the runs of an activation have one stage
 def _changes(stage: str, data: Path) -> str:
     """What of a stage is not as dvc.lock lists it, as far as it can be compared; the dataset has a check of its own."""
-    told = json.loads(pipeline.dvc("status", "--json", stage)).get(stage, [])
+    told = json.loads(dvc("status", "--json", stage)).get(stage, [])
     found = {path: state for one in told if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
     absent = {(str(data), "deleted")}
     return ", ".join(f"{path} ({state})" for path, state in found.items() if state != "not in cache" and (path, state) not in absent)
 
 
-def _stage(folder: Path) -> str | None:
-    """The stage of the pipeline that makes a folder; None for one outside runs/."""
-    match folder.parts:
-        case ("runs", dataset, cell):
-            return f"train@{dataset}-{cell}"
-        case ("runs", dataset, experiment, _):
-            return f"experiment@{dataset}-{experiment}"
-    return None
-
-
-def weights_sha256(model: Path, cell: Config) -> str:
+def saved_weights_sha256(model: Path, config: Config) -> str:
     """The checksum of a saved network's weights.
 
     They alone are read from its file: a saved model can hold code, which is not run.
     """
-    dataset = datasets.load(cell.data)
-    network = lenet5.build(cell, dataset.images["train"], len(dataset.class_names))
+    dataset = storage.load(config.data)
+    network = lenet5.build(config, dataset.images["train"], len(dataset.class_names))
     try:
         network.load_weights(model)
     except (*files.DAMAGED, IndexError) as error:
         return f"no weights that fit ({' '.join(str(error).split())[:80]})"
-    return training.weights_sha256(keras.Model(network.input, network.get_layer("output").output))
+    return weights_sha256(keras.Model(network.input, network.get_layer(LAYERS[-1]).output))

@@ -1,4 +1,4 @@
-"""The results of a report in one glance, as Markdown for the front page."""
+"""The results of a report in one glance, as Markdown for the README."""
 
 import json
 import re
@@ -7,20 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from actgrad.analysis import tables
-from actgrad.analysis.claims import CONFIRMED, REFUTED
-from actgrad.analysis.evidence import STUDY
-from actgrad.config import schema as config
+from actgrad.analysis.attenuation import FIRST, LAST
+from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, REFUTED
+from actgrad.analysis.words import fold, run_count
 from actgrad.errors import UserError
-from actgrad.results import run as results
-from actgrad.results.run import LAYERS
 
 SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results -->)", re.DOTALL)
-"""What the front page says of a dataset's results, its name first."""
-FIGURE = "delta"
+"""What the README says of a dataset's results, its name first."""
+FIGURE = "preact_grads"
 VERSIONS = ("python", "tensorflow", "keras", "numpy")
+
+COLUMNS = {
+    "summary.csv": {"activation", "seeds", "diverged", "failed"},
+    "conditions.csv": {"condition", "activation", "mean", "low", "high"},
+    "pairs.csv": {"condition", "first", "second", "significant"},
+    "seeds.csv": {"activation", "test_accuracy_last"},
+    "preact_grads.csv": {"activation", "epoch", "attenuation"},
+    "unit_states.csv": {"activation", "epoch", *tables.UNIT_COLUMNS},
+}
+"""The tables of a report that the section is made from, and their columns."""
 
 
 def replaced(page: str, section: str) -> str:
@@ -35,98 +42,123 @@ def replaced(page: str, section: str) -> str:
 
 
 def section(dataset: str, root: Path = Path()) -> str:
-    """Table, figure and sentences, from the files of reports/<dataset>/ and the metrics of its cells, in the repository `root`.
+    """Table, figure and sentences, from the files of reports/<dataset>/ in the repository `root`.
 
     Raises:
-        UserError: if there is no report, or a cell that it rests on is missing.
+        UserError: if there is no report, or older code made it.
     """
-    folder = root / "reports" / dataset
-    if not (folder / "experiments.csv").is_file():
-        raise UserError(f"{folder} has no report of a study with experiments; list them in params.yaml, then dvc repro report@{dataset}")
-    accuracy, pairs = (_of_study(pd.read_csv(folder / name)) for name in ("experiments.csv", "pairs.csv"))
-    ranked = list(accuracy.sort_values("mean", ascending=False, kind="stable").itertuples())
+    table, facts, claims = _read(root / "reports" / dataset, dataset)
+    accuracy, pairs = (table[name][table[name]["condition"] == facts["headline"]] for name in ("conditions.csv", "pairs.csv"))
+    summary = table["summary.csv"].set_index("activation")
+    failed = summary.index[summary["failed"] > 0].tolist()
+    ranked = {row.activation: row for row in accuracy.sort_values("mean", ascending=False, kind="stable").itertuples()}
     if not ranked:
-        raise UserError(f"{folder} has no accuracy to show: every cell has diverged; choose a lower recipe.learning_rate")
-    summary = pd.read_csv(folder / "summary.csv").set_index("activation")
-    if "not_learned" not in summary:
-        raise UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
-    seeds = summary["seeds"].str.split().to_dict()
-    near_guessing = summary.index[summary["not_learned"] > 0].tolist()
-    claims = json.loads((folder / "claims.json").read_text())
-    best, *others = (row.activation for row in ranked)
-    apart = {name: _told_apart(pairs, best, name) for name in others if name not in near_guessing}
-    first = [row.activation for row in ranked if _percent(row.mean) == _percent(ranked[0].mean)]
-    level = [name for name in apart if not apart[name] and name not in first]
-    worse = [name for name in apart if apart[name]]
-    lost = _lost(pd.read_csv(folder / "delta.csv"))
-    units = tables.unit_totals(pd.read_csv(folder / "census.csv")).set_index("activation")
-    worst, least = lost.idxmax(), lost.idxmin()
-    accuracies = {row.activation: _accuracy(row) for row in ranked}
-    each = pd.read_csv(folder / "seeds.csv").groupby("activation")["test_accuracy_last"]
-    accuracies |= {name: ", ".join(map(_percent, each.get_group(name).dropna())) for name in near_guessing}
-    accuracies |= {name: "diverged" for name in seeds if name not in accuracies}
-    stuck = [f"{name} in {summary.loc[name, 'not_learned']} of {len(seeds[name])} seeds" for name in near_guessing]
+        raise UserError(f"{root / 'reports' / dataset} has no accuracy to show: every run has diverged; choose a lower recipe.learning_rate")
+    best = next((name for name in ranked if name not in failed), next(iter(ranked)))
+    lower = {name: _significant(pairs, best, name) for name in ranked if name not in (best, *failed)}
+    alike = [name for name in ranked if name not in failed and _percent(ranked[name].mean) == _percent(ranked[best].mean)] or [best]
+    grads = table["preact_grads.csv"]
+    decades = grads[grads["epoch"] == 0].groupby("activation", sort=False)["attenuation"].first()
+    units = tables.unit_totals(table["unit_states.csv"]).set_index("activation")
+    each = table["seeds.csv"].groupby("activation")["test_accuracy_last"]
+    shown = {name: _accuracy(row) for name, row in ranked.items()}
+    shown |= {name: ", ".join(map(_percent, each.get_group(name).dropna())) for name in failed}
+    shown |= {name: "diverged" for name in summary.index if name not in shown}
+    seeds = summary["seeds"].str.split()
     rows = [
-        f"| {name} | {shown} | {_against_best(apart.get(name))} | {_fold(lost[name])} | {_dead(units.loc[name])} | "
-        f"{tables.seeds_in_words(summary.loc[name])} | {_keys(dataset, name, seeds[name])} |"
-        for name, shown in accuracies.items()
+        f"| {name} | {accuracy} | {_against_best(lower.get(name))} | {fold(decades.get(name))} | {_dead(units.loc[name])} | "
+        f"{run_count(summary.loc[name])} | {_keys(dataset, name, facts['headline'], seeds[name])} |"
+        for name, accuracy in shown.items()
     ]
+    stuck = [f"{name} in {summary.loc[name, 'failed']} of {len(seeds[name])} seeds" for name in failed]
     return f"""{dataset} -->
-- **Highest mean:** {_listed(first)}, {_percent(ranked[0].mean)} % of the test images. **Worse than {best}:** {_listed(worse)}.
-  **Not told apart** from it by these seeds: {_listed(level)}.{f" **Did not learn:** {_listed(stuck)}." if stuck else ""}
-- **The gradient vanishes** most in {worst}, {_fold(lost[worst])} from output to conv1 before any update; least in {least}, {_fold(lost[least])}.
-- **Claims that fell:** {_statements(claims, "refuted")}. **Not settled:** {_statements(claims, "inconclusive")}.
+- **Highest test accuracy (mean over seeds):** {_listed(alike)}, {_percent(ranked[best].mean)} %. **Significantly lower than {best}:** \
+{_listed([name for name in lower if lower[name]])}.
+  **No significant difference** from {best}: {_listed([name for name in lower if not lower[name] and name not in alike])}.\
+{f" **Failed runs:** {_listed(stuck)}." if stuck else ""}
+{_vanishing(decades)}- **Refuted:** {_statements(claims, REFUTED)}. **Inconclusive:** {_statements(claims, INCONCLUSIVE)}.
 - **Other verdicts under other conditions:** {_listed(_changed(claims))}.
 
-| activation | test accuracy, % [95 % interval] | against {best} | signal lost to conv1 | dead units | seeds | cells |
+| activation | test accuracy, % [95 % interval] | against {best} | attenuation | dead units | seeds | runs |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
 ![The gradient of one image's loss at each layer, before any update and after the last epoch](reports/{dataset}/figures/{FIGURE}.svg)
 
-*Signal lost: how much smaller the gradient of one image's loss is at the pre-activations of conv1 than at those of the output, before the first
-update. Dead units: after the last epoch, mean over seeds. Told apart: paired t-test over seeds, below 5 % after Holm's correction for all pairs,
-so that with few seeds a difference of several points can stay open. A cell that did not learn stays below twice the accuracy of guessing, or
-75 % where there are two classes; an activation with such cells has no meaningful mean, so each seed is given, and it is compared with none.
-{_conditions(dataset, seeds, root)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
-`python src/front_page.py data={dataset}`.*
+*Attenuation: how much smaller dL/dz, the gradient of one image's loss with respect to the pre-activations, is at {FIRST} than at {LAST}, before the
+first update. Dead units: after the last epoch, mean over seeds. Significant: paired t test over seeds, 5 % level after Holm's correction over all
+pairs; with few seeds, a difference of several points can stay without significance. A run has failed if its test accuracy stays below twice the share
+of the largest class, or below halfway from that share to 100 % where that is less. If any seed failed, the table lists the seeds instead of a mean,
+and compares them with none.
+{_made_by(facts)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
+`python src/report.py data={dataset} --readme`.*
 """
 
 
-def _of_study(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["experiment"] == STUDY]
+def _read(folder: Path, dataset: str) -> tuple[dict[str, pd.DataFrame], dict[str, Any], list[dict[str, Any]]]:
+    """Tables, provenance and claims of a report."""
+    if not (folder / "summary.csv").is_file():
+        raise UserError(f"{folder} has no report; make it with dvc repro report@{dataset}")
+    older = UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
+    if not all((folder / name).is_file() for name in (*COLUMNS, "provenance.json", "claims.json")):
+        raise older
+    found = {name: pd.read_csv(folder / name) for name in COLUMNS}
+    if not all(columns <= set(found[name]) for name, columns in COLUMNS.items()):
+        raise older
+    return found, *(json.loads((folder / name).read_text()) for name in ("provenance.json", "claims.json"))
 
 
-def _told_apart(pairs: pd.DataFrame, best: str, name: str) -> bool:
+def _significant(pairs: pd.DataFrame, best: str, name: str) -> bool:
     (row,) = pairs[pairs["first"].isin([best, name]) & pairs["second"].isin([best, name])].itertuples()
-    return bool(row.told_apart)
+    return bool(row.significant)
 
 
-def _lost(delta: pd.DataFrame) -> pd.Series:
-    """Activation -> how many times smaller dL/dz is at the first layer than at the last, before the first update."""
-    start = delta[delta["epoch"] == 0].set_index(["layer", "activation"])["delta_rms"]
-    return start[LAYERS[-1]] / start[LAYERS[0]]
-
-
-def _conditions(dataset: str, seeds: Mapping[str, Sequence[str]], root: Path) -> str:
-    """Data, recipe and machine of the cells of a study, as sentences."""
-    of_environment: dict[str, dict[str, list[str]]] = {}
-    for activation, of_activation in seeds.items():
-        for seed in of_activation:
-            path = root / results.folder(dataset, activation, int(seed)) / "metrics.json"
-            if not path.is_file():
-                raise UserError(f"{path} is missing, which the report rests on; train it with dvc repro report@{dataset}")
-            made_in = json.loads(path.read_text())["environment"]
-            text = f"a CPU of type {made_in['cpu']} with " + ", ".join(f"{name} {made_in[name]}" for name in VERSIONS)
-            of_environment.setdefault(text, {}).setdefault(activation, []).append(seed)
-    data, recipe = config.data_config(dataset, []), yaml.safe_load((root / results.recipe_path(dataset)).read_text())
-    fewest_first = sorted(of_environment, key=lambda text: sum(map(len, of_environment[text].values())))
-    named = [f"{text} ({', '.join(_keys(dataset, *one) for one in of_environment[text].items())})" for text in fewest_first[:-1]]
-    machines = [*named, fewest_first[-1] + " (all other cells)" * bool(named)]
+def _vanishing(decades: pd.Series) -> str:
+    """The line about attenuation; none where nothing was measured."""
+    known = decades.dropna()
+    if known.empty:
+        return ""
+    worst, least = known.idxmax(), known.idxmin()
     return (
-        f"LeNet-5 on {dataset}: {data.source}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, {recipe['optimizer']} at "
-        f"{recipe['learning_rate']:g}; trained with {recipe['threads']} thread{'s' * (recipe['threads'] > 1)} on {', and on '.join(machines)}."
+        f"- **The gradient vanishes** most in {worst}, {fold(known[worst])} from {LAST} to {FIRST} before any update; "
+        f"least in {least}, {fold(known[least])}.\n"
     )
+
+
+def _made_by(facts: Mapping[str, Any]) -> str:
+    """Data, recipe and machines of the headline's runs, as sentences."""
+    of_machine: dict[str, list[str]] = {}
+    for environment in facts["environments"]:
+        values = environment["values"]
+        processors = f"a CPU of type {values['cpu']}" + (f" and a GPU of type {values['gpu']}" if values["gpu"] != "none" else "")
+        text = f"{processors} with " + ", ".join(f"{name} {values[name]}" for name in VERSIONS)
+        if keys := [key for key in environment["runs"] if _parts(key)[1] == facts["headline"]]:
+            of_machine.setdefault(text, []).extend(keys)
+    fewest_first = sorted(of_machine, key=lambda text: len(of_machine[text]))
+    named = [f"{text} ({_listed(_grouped(facts, of_machine[text]))})" for text in fewest_first[:-1]]
+    machines = [*named, fewest_first[-1] + " (all other runs)" * bool(named)]
+    recipe = facts["recipe"]
+    rate = recipe["learning_rate"]
+    at = "a learning rate for each activation" if isinstance(rate, Mapping) else f"{rate:g}"
+    return (
+        f"LeNet-5 on {facts['dataset']}: {facts['source'] or 'no source stated'}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, "
+        f"{recipe['optimizer']} at {at}; trained with {recipe['threads']} thread{'s' * (recipe['threads'] > 1)} on {', and on '.join(machines)}."
+    )
+
+
+def _grouped(facts: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Keys of the headline's runs, those of an activation as one."""
+    seeds: dict[str, list[str]] = {}
+    for activation, _, seed in map(_parts, keys):
+        seeds.setdefault(activation, []).append(seed)
+    return [_keys(facts["dataset"], activation, facts["headline"], of_activation) for activation, of_activation in seeds.items()]
+
+
+def _parts(key: str) -> tuple[str, str, str]:
+    """Activation, condition and seed of a run."""
+    _, activation, run = key.split("/")
+    condition, _, seed = run.rpartition("-")
+    return activation, condition, seed
 
 
 def _percent(share: float) -> str:
@@ -142,16 +174,12 @@ def _dead(units: pd.Series) -> str:
     return f"{units['dead']:.3g} of {units['units']:.0f}"
 
 
-def _against_best(apart: bool | None) -> str:
-    return {None: "", True: "worse", False: "not told apart"}[apart]
+def _against_best(lower: bool | None) -> str:
+    return {None: "", True: "significantly lower", False: "no significant difference"}[lower]
 
 
-def _fold(ratio: float) -> str:
-    return f"{float(f'{ratio:.2g}'):,.0f}-fold"
-
-
-def _keys(dataset: str, activation: str, seeds: Sequence[str]) -> str:
-    return f"`{dataset}/{activation}-{{{','.join(seeds)}}}`"
+def _keys(dataset: str, activation: str, condition: str, seeds: Sequence[str]) -> str:
+    return f"`{dataset}/{activation}/{condition}-{{{','.join(seeds)}}}`"
 
 
 def _statements(claims: Sequence[Mapping[str, Any]], verdict: str) -> str:
@@ -159,7 +187,7 @@ def _statements(claims: Sequence[Mapping[str, Any]], verdict: str) -> str:
 
 
 def _changed(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of each claim that another condition confirms or refutes, other than the study does, under which ones."""
+    """The claims that another condition confirms or refutes, other than the headline does, and under which."""
     under = {
         (claim["id"], verdict): [f"`{condition}`" for condition, found in claim["under"].items() if found == verdict]
         for claim in claims

@@ -1,53 +1,71 @@
-"""What made a result, besides its configuration and data: the code, the packages and the CPU."""
+"""The fingerprint of a run: one sha256 over all that decides its bytes."""
 
+import ast
 import hashlib
 import importlib.util
 import json
-import platform
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import archspec.cpu
-
-CODE = (
-    "networks/activations",
-    "training/linearity",
-    "config/schema",
-    "data/storage",
-    "errors",
-    "files",
-    "monitor/gradients",
-    "networks/layers",
-    "networks/lenet5",
-    "results/fingerprint",
-    "results/run",
-    "networks/seeding",
-    "training/loop",
-)
-"""The modules that decide a cell's result."""
-
-PACKAGES = ("tensorflow", "keras", "numpy", "pandas")
+CORE = ("monitor", "networks", "training")
+"""The rooms of this package that alone decide numbers."""
 
 
-def fingerprint(deciding: Mapping[str, Any], data_sha256: str, code: str | None = None, made_in: Mapping[str, str] | None = None) -> str:
-    """One sha256 over all that decides a result: configuration, data, code (its code_sha256) and environment; the last two of this
-    process, unless they are given."""
-    layer = layer_sha256(deciding["activation"]["layer"])
-    parts = {"configuration": deciding, "data": data_sha256, "code": code or code_sha256(), "layer": layer, "environment": made_in or environment()}
+def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str, environment: Mapping[str, str]) -> str:
+    """One sha256 over the configuration, the dataset, the core, the module of an own activation layer, and the environment."""
+    layer = own_layer_sha256(deciding["activation"]["layer"])
+    parts = {"configuration": deciding, "data": data_sha256, "core": core_sha256, "layer": layer, "environment": environment}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def code_sha256(folder: Path = Path(__file__).parents[1]) -> str:
-    """sha256 over the source of CODE, in the folder of this package or of another version of it."""
+def core_sha256(package: Path) -> str:
+    """sha256 over the meaning of the core in a folder of this package: its syntax, without docstrings, comments, formatting and the
+    text of errors.
+
+    Raises:
+        FileNotFoundError: if the folder holds no such core.
+    """
     digest = hashlib.sha256()
-    for name in CODE:
-        digest.update((folder / f"{name}.py").read_bytes())
+    for room in CORE:
+        files = sorted((package / room).rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(package / room)
+        for file in files:
+            meaning = "".join(_tokens(ast.parse(file.read_bytes())))
+            digest.update(f"{file.relative_to(package).as_posix()}\n{meaning}\n".encode())
     return digest.hexdigest()
 
 
-def layer_sha256(path: str) -> str:
+def _tokens(node: Any) -> Iterator[str]:
+    """A syntax tree as text that does not depend on the version of Python: ast.dump's does."""
+    if isinstance(node, list):
+        yield "["
+        for item in node:
+            if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)):  # a docstring
+                yield from _tokens(item)
+        yield "]"
+    elif isinstance(node, ast.Raise):
+        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        yield "Raise("
+        yield from _tokens(raised)
+        yield ")"
+    elif isinstance(node, ast.AST):
+        yield f"{type(node).__name__}("
+        for name, value in ast.iter_fields(node):
+            if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+                yield f"{name}="
+                yield from _tokens(value)
+        yield ")"
+    else:
+        yield f"{node!r},"
+
+
+CORE_SHA256 = core_sha256(Path(__file__).parents[1])
+"""Of the core that this process runs: taken when the process starts, because its files may be edited while it trains."""
+
+
+def own_layer_sha256(path: str) -> str:
     """sha256 over the Python files of the package, or of the module, that an activation layer's dotted path begins with; empty for
     a layer of Keras or of this project, and for one that is not found."""
     top = path.partition(".")[0]
@@ -60,8 +78,3 @@ def layer_sha256(path: str) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def environment() -> dict[str, str]:
-    """Python and PACKAGES, with their versions, and the instruction set of this CPU, by which TensorFlow chooses how it computes."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES} | {"cpu": archspec.cpu.host().name}

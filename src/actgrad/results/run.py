@@ -1,5 +1,6 @@
-"""Names of what is measured, and the files in which it is kept."""
+"""The files of a run."""
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -10,65 +11,23 @@ import pandas as pd
 
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
-
-LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
-ACTIVATED_LAYERS = LAYERS[:-1]
-PROBED = ("delta_rms", "dead", "died", "revived", "saturated")
-"""What of the probe's measurements a run logs."""
-
-SATURATION = 0.05
-"""A derivative below this share of the function's largest counts as saturated."""
-
-TRAIN_LOSS, TRAIN_ACCURACY = "train/loss", "train/accuracy"
-VAL_LOSS, VAL_ACCURACY = "val/loss", "val/accuracy"
-TEST = TEST_LOSS, TEST_ACCURACY = "test/loss", "test/accuracy"
-HISTORY = (TRAIN_LOSS, TRAIN_ACCURACY, VAL_LOSS, VAL_ACCURACY)
-
-
-def grad_norm(layer: str) -> str:
-    return f"grad_norm/{layer}"
-
-
-def folder(study: str, activation: str, seed: int) -> Path:
-    """Where the pipeline keeps a cell of a study, <dataset> or <dataset>/<experiment>."""
-    return Path("runs", study, f"{activation}-{seed}")
-
-
-def recipe_path(dataset: str, experiment: str | None = None) -> Path:
-    """Where the pipeline keeps the recipe of a dataset's study, or of one of its experiments."""
-    return Path("runs", dataset, f"recipe-{experiment}.yaml" if experiment else "recipe.yaml")
-
-
-def depth_path(dataset: str) -> Path:
-    """Where the attenuation of stacks of several depths is kept."""
-    return Path("runs", dataset, "depth.csv")
-
-
-def tuning_path(dataset: str) -> Path:
-    """Where the search for learning rates is kept: one row a trial."""
-    return Path("runs", dataset, "tuning.csv")
-
-
-def validation_label(metrics: dict[str, Any]) -> str:
-    """What the validation figures of a cell were measured on, in words."""
-    return "validation" if metrics["validation_split"] == "val" else "test as validation"
-
+from actgrad.training.names import HISTORY
 
 FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
-"""The files of a cell, in the order in which they are written."""
+"""The files of a run, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """What one training measured. Nothing in it differs between two runs of the same cell on one machine.
+class RunResult:
+    """What one training measured. Nothing in it differs between two trainings of the same run on one machine.
 
     Attributes:
-        config: the resolved configuration, less what decides no result (tracking, run_dir), as YAML text.
+        config: the configuration that decides the result (Config.deciding), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
-        gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what gradients.Probe measures.
+        gradients: one row per optimizer step: step (from 1) and the gradient norm of each layer, float32.
+        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what ActivationProbe measures.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, last and best values, how far the network is from affine, checksums, environment.
+        metrics: key, status, epochs, last and best values, linearity, checksums, environment.
     """
 
     config: str
@@ -80,57 +39,103 @@ class CellResult:
 
     @property
     def key(self) -> str:
+        """<dataset>/<activation>/<condition>-<seed>"""
         return self.metrics["key"]
+
+    @property
+    def dataset(self) -> str:
+        return self.key.split("/")[0]
+
+    @property
+    def activation_name(self) -> str:
+        return self.key.split("/")[1]
+
+    @property
+    def condition(self) -> str:
+        return self.key.split("/")[2].rpartition("-")[0]
 
     @property
     def seed(self) -> int:
         return int(self.key.rpartition("-")[2])
 
-    def write(self, folder: Path) -> None:
-        """Write the files of the cell, each of them whole or not at all; metrics.json last, so that it means that all are there."""
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the files, each of them whole or not at all; metrics.json last, with the sha256 of the others.
+
+        Returns:
+            The metrics as they were written.
+        """
         parquet = io.BytesIO()
         self.gradients.to_parquet(parquet, index=False)
-        write_bytes(folder / "config.yaml", self.config.encode())
-        write_bytes(folder / "history.csv", csv_bytes(self.history))
-        write_bytes(folder / "gradients.parquet", parquet.getvalue())
-        write_bytes(folder / "probe.csv", csv_bytes(self.probe))
-        write_bytes(folder / "activation.csv", csv_bytes(self.activation))
-        write_bytes(folder / "metrics.json", json_bytes(self.metrics))
+        contents = (self.config.encode(), csv_bytes(self.history), parquet.getvalue(), csv_bytes(self.probe), csv_bytes(self.activation))
+        metrics = self.metrics | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in zip(FILES[:-1], contents, strict=True)}}
+        for name, data in zip(FILES, (*contents, json_bytes(metrics)), strict=True):
+            write_bytes(folder / name, data)
+        return metrics
 
     @classmethod
-    def read(cls, folder: Path) -> "CellResult":
+    def read(cls, folder: Path) -> "RunResult":
         """Read the files that `write` wrote.
 
         Raises:
-            UserError: if one is missing or damaged.
+            UserError: if one is missing, damaged, or not the one that was written.
         """
+        damaged = "remove the folder, and train the run again"
         try:
+            metrics = json.loads((folder / "metrics.json").read_text())
+            contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
+            if changed := [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != metrics["files"].get(name)]:
+                raise UserError(f"{folder / changed[0]} is not the file that metrics.json lists there; {damaged}")
             return cls(
-                config=(folder / "config.yaml").read_text(),
-                history=pd.read_csv(folder / "history.csv").astype(dict.fromkeys(HISTORY, float)),
-                gradients=pd.read_parquet(folder / "gradients.parquet"),
-                probe=pd.read_csv(folder / "probe.csv"),
-                activation=pd.read_csv(folder / "activation.csv"),
-                metrics=json.loads((folder / "metrics.json").read_text()),
+                config=contents["config.yaml"].decode(),
+                history=pd.read_csv(io.BytesIO(contents["history.csv"])).astype(dict.fromkeys(HISTORY, float)),
+                gradients=pd.read_parquet(io.BytesIO(contents["gradients.parquet"])),
+                probe=pd.read_csv(io.BytesIO(contents["probe.csv"])),
+                activation=pd.read_csv(io.BytesIO(contents["activation.csv"])),
+                metrics=metrics,
             )
         except FileNotFoundError as error:
-            raise UserError(f"{error.filename} is missing; train the cell: dvc repro, or dvc pull if it was trained elsewhere") from None
+            raise UserError(f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere") from None
         except (ValueError, KeyError) as error:
-            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); remove the folder, and train the cell again") from None
+            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); {damaged}") from None
+
+
+def copy(source: Path, folder: Path, key: str) -> dict[str, Any]:
+    """Write the files of a run, byte for byte, as those of the run `key`, which has the same values under another condition.
+
+    Returns:
+        Its metrics.
+    """
+    metrics = json.loads((source / "metrics.json").read_text()) | {"key": key}
+    contents = {name: (source / name).read_bytes() for name in FILES[:-1]} | {"metrics.json": json_bytes(metrics)}
+    for name, data in contents.items():
+        write_bytes(folder / name, data)
+    return metrics
 
 
 def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The metrics of a cell of this fingerprint that has been written there, whole; None if there is none."""
+    """The metrics of a run of this fingerprint that was written there and is whole: each file has the checksum that metrics.json lists.
+
+    Returns:
+        None if there is no such run.
+    """
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
+        if metrics["fingerprint"] != fingerprint or set(metrics["files"]) != set(FILES[:-1]):
+            return None
+        whole = all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == listed for name, listed in metrics["files"].items())
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return metrics if metrics.get("fingerprint") == fingerprint and not missing(folder) else None
+    return metrics if whole else None
 
 
 def missing(folder: Path) -> list[str]:
-    """Those of FILES that a folder has not."""
+    """Those of FILES that a folder does not have."""
     return [name for name in FILES if not (folder / name).is_file()]
+
+
+def validation_label(metrics: dict[str, Any]) -> str:
+    """What the validation figures of a run were measured on, in words."""
+    return "validation" if metrics["validation_split"] == "val" else "test as validation"
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

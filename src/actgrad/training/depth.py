@@ -1,23 +1,28 @@
-"""What depth does to the gradient: the network's dense block, stacked, before any update."""
+"""What depth does to the gradient: LeNet-5's dense block, stacked, before any update."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from actgrad.config.schema import Activation
+from actgrad.monitor.derivatives import pieces
 from actgrad.networks import activations, lenet5
-from actgrad.networks.seeding import initializer
+from actgrad.networks.initial_weights import initializer
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Activation
 
 DEPTHS = range(2, 21)
+COLUMNS = ("preact_grad_rms_first", "preact_grad_rms_last")
 
 
-def attenuation(
-    activation: Activation, seed: int, images: np.ndarray, labels: np.ndarray, classes: int, units: int, kernel_initializer: str
+def measure(
+    activation: "Activation", seed: int, images: np.ndarray, labels: np.ndarray, classes: int, units: int, kernel_initializer: str
 ) -> pd.DataFrame:
-    """How much smaller the signal is in the first block than in the last, for stacks of DEPTHS blocks at initialisation.
+    """dL/dz in the first and in the last block, for stacks of DEPTHS blocks at initialisation.
 
     A block is a dense layer of `units` units and the activation. A block has the same weights in every stack that is
     high enough to have it; the output layer is the same in all.
@@ -26,25 +31,23 @@ def attenuation(
         images: float32 (n, …), scaled; labels: integers (n,).
 
     Returns:
-        One row a depth: activation, seed, depth, and `attenuation`: decades by which the root mean square of dL/dz (of a
-        single image's cross-entropy) is smaller in block 1 than in block `depth`; infinite or NaN where nothing arrives.
+        One row a depth: activation, seed, depth, and the root mean square of dL/dz (L: cross-entropy of a single image) in
+        block 1 (`preact_grad_rms_first`) and in block `depth` (`preact_grad_rms_last`).
     """
     blocks = []
     for number in range(1, max(DEPTHS) + 1):
         function = activations.build(activation)
-        width = lenet5.widened(units, activations.pieces(function))
+        width = lenet5.widened(units, pieces(function))
         blocks.append((keras.layers.Dense(width, kernel_initializer=initializer(kernel_initializer, seed, f"block{number}")), function))
     output = keras.layers.Dense(classes, kernel_initializer=initializer(kernel_initializer, seed, "output"))
     rows = []
     for depth in DEPTHS:
-        rms = _delta_rms(blocks[:depth], output, tf.constant(images.reshape(len(images), -1)), tf.constant(labels))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lost = float(np.log10(rms[-1]) - np.log10(rms[0]))
-        rows.append({"activation": activation.name, "seed": seed, "depth": depth, "attenuation": lost})
+        rms = _preact_grad_rms(blocks[:depth], output, tf.constant(images.reshape(len(images), -1)), tf.constant(labels))
+        rows.append({"activation": activation.name, "seed": seed, "depth": depth, **dict(zip(COLUMNS, rms, strict=True))})
     return pd.DataFrame(rows)
 
 
-def _delta_rms(blocks: Sequence[tuple[keras.layers.Layer, keras.layers.Layer]], output: keras.layers.Layer, x, labels) -> tuple[float, float]:
+def _preact_grad_rms(blocks: Sequence[tuple[keras.layers.Layer, keras.layers.Layer]], output: keras.layers.Layer, x, labels) -> tuple[float, float]:
     """Root mean square of dL/dz in the first and in the last block, float64."""
     pre_activations = []
     with tf.GradientTape() as tape:
@@ -54,4 +57,4 @@ def _delta_rms(blocks: Sequence[tuple[keras.layers.Layer, keras.layers.Layer]], 
             x = function(pre_activations[-1])
         losses = keras.losses.sparse_categorical_crossentropy(labels, output(x), from_logits=True)
     ends = tape.gradient(losses, [pre_activations[0], pre_activations[-1]])
-    return tuple(float(np.sqrt(np.mean(np.square(delta.numpy().astype(np.float64))))) for delta in ends)
+    return tuple(float(np.sqrt(np.mean(np.square(gradient.numpy().astype(np.float64))))) for gradient in ends)

@@ -1,0 +1,125 @@
+"""Claims about the gradient on its way back through the network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from actgrad.analysis import attenuation, tables
+from actgrad.analysis.attenuation import FIRST, LAST
+from actgrad.analysis.claims.registry import (
+    CONFIRMED,
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    Finding,
+    claim,
+    keys,
+    largest,
+    last_epoch,
+    measured,
+    verdict,
+)
+from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import every_run, probed
+from actgrad.analysis.statistics import Estimate, estimate
+from actgrad.analysis.words import fold
+from actgrad.networks.names import ACTIVATED_LAYERS
+from actgrad.results.paths import depth_path
+from actgrad.results.run import RunResult
+
+
+@claim(
+    "vanishing-gradient",
+    "With an activation whose derivative stays below 1, gradients shrink from the last layer back to the first.",
+    ["linear", "sigmoid"],
+    "preact_grads",
+)
+def vanishing_gradient(evidence: Evidence) -> Finding:
+    """Attenuation is the number of decades by which dL/dz shrinks from dense1 back to conv1, before any update. Sigmoid's less that of no activation,
+    with the same initial weights. Confirmed if the interval over seeds lies above 1 decade, refuted if it lies below 0."""
+    effect = _excess(evidence, "sigmoid", "linear")
+    whole = estimate([attenuation.of_run(run) for run in evidence.runs["sigmoid"]])
+    sentence = (
+        f"Before the first update the sigmoid network's gradient is {fold(whole.value)} smaller at {FIRST} than at {LAST}. "
+        f"That is {fold(effect.value)} beyond what weights and pooling do without an activation.{_cause(evidence.runs['sigmoid'])}"
+    )
+    found = verdict(effect, lambda low, _: low > 1, lambda _, high: high < 0)
+    return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "sigmoid", "linear"))
+
+
+@claim("depth-exacerbates", "More layers make it worse.", ["sigmoid"], "depth")
+def depth_exacerbates(evidence: Evidence) -> Finding:
+    """Dense blocks with the sigmoid, stacked 2 to 20 high, before any update: decades of attenuation that one more block adds between the last
+    block and the first, as the slope of a line fitted through the depths of a seed. Confirmed if its interval over seeds lies above 0.05 (a
+    factor of ten over 20 blocks), refuted if below 0.05."""
+    if evidence.depth is None:
+        return Finding(NOT_MEASURED, f"Stacks of several depths were not measured: dvc repro depth@{evidence.dataset}.")
+    rates = tables.depth_rates(evidence.depth).set_index("activation")
+    if "sigmoid" not in rates.index:
+        return Finding(INCONCLUSIVE, "No gradient arrives through stacks of sigmoid blocks at any two depths.")
+    effect = Estimate(*(None if pd.isna(value) else float(value) for value in rates.loc["sigmoid", ["rate", "low", "high"]]))
+    others = ", ".join(f"{fold(rates.loc[name, 'rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates.index)
+    sentence = f"Each further block makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
+    found = verdict(effect, lambda low, _: low > 0.05, lambda _, high: high < 0.05)
+    return measured(found, sentence, effect, "decades a block", (str(depth_path(evidence.dataset)),))
+
+
+@claim("tanh-vanishes-less", "tanh suffers less from vanishing gradients than the sigmoid.", ["sigmoid", "tanh"], "preact_grads")
+def tanh_vanishes_less(evidence: Evidence) -> Finding:
+    """Attenuation before any update: sigmoid's less tanh's, with the same initial weights. Confirmed if the interval over seeds lies above 0,
+    refuted if below."""
+    effect = _excess(evidence, "sigmoid", "tanh")
+    found = verdict(effect, lambda low, _: low > 0, lambda _, high: high < 0)
+    sentence = f"From the same weights, the gradient shrinks {fold(effect.value)} more in the sigmoid network than in the tanh network."
+    return measured(found, sentence, effect, "decades", keys(evidence, "sigmoid", "tanh"))
+
+
+@claim("relu-passes-gradient", "ReLU's derivative of 1 for positive inputs keeps gradients alive.", ["linear", "relu"], "preact_grads")
+def relu_passes_gradient(evidence: Evidence) -> Finding:
+    """Attenuation before any update: ReLU's less that of no activation, with the same initial weights. Confirmed if the interval over seeds lies
+    below 1 decade, refuted if above."""
+    effect = _excess(evidence, "relu", "linear")
+    found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
+    sentence = f"The gradient shrinks {fold(effect.value)} more in the ReLU network than without an activation; below 10-fold the claim is confirmed."
+    return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "relu", "linear"))
+
+
+@claim(
+    "weights-may-compensate",
+    "The weights' own factor in the chain rule may exceed 1, but at the start of training weights are small.",
+    ["linear"],
+    "share_of_next",
+)
+def weights_may_compensate(evidence: Evidence) -> Finding:
+    """A layer's weights multiply the size of an independent gradient by sqrt(weight_gain) of the probe; pooling and derivatives are left out. The
+    largest factor of any layer before any update, in the runs without an activation. Confirmed if its interval over seeds lies below 1 and, in
+    some run, a layer's factor exceeds 1 after training; refuted if it lies above 1."""
+    starts = {layer: estimate([np.sqrt(probed(run, 0, layer, "weight_gain")) for run in evidence.runs["linear"]]) for layer in ACTIVATED_LAYERS}
+    layer, effect = largest(starts)
+    if np.isnan(effect.value):
+        return Finding(NOT_MEASURED, "With batch normalisation, the weights have no factor of their own.")
+    every = every_run(evidence.runs)
+    grown = [run for run in every if any(probed(run, last_epoch(run), name, "weight_gain") > 1 for name in ACTIVATED_LAYERS)]
+    found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
+    if found == CONFIRMED and not grown:
+        found = INCONCLUSIVE
+    sentence = (
+        f"Before the first update the weights multiply the gradient by {effect.value:.2f} on its way back to {layer}, where they are largest. "
+        f"After training their factor exceeds 1 at some layer in {len(grown)} of {len(every)} runs."
+    )
+    return measured(found, sentence, effect, f"times, back to {layer}", tuple(run.key for run in every))
+
+
+def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:
+    """Attenuation of one activation beyond another's, in decades, paired by seed: both start with the same weights."""
+    reference_of = {run.seed: attenuation.of_run(run) for run in evidence.runs[reference]}
+    return estimate([attenuation.of_run(run) - reference_of[run.seed] for run in evidence.runs[activation]])
+
+
+def _cause(runs: Sequence[RunResult]) -> str:
+    """What derivatives and weights predict of the attenuation before any update, as sentences; empty where there is no prediction."""
+    shares = tables.share_of_next({"": runs}).set_index("layer").loc[list(ACTIVATED_LAYERS[:-1]), ["predicted", "derivatives_alone"]]
+    if not (shares > 0).all(axis=None):  # NaN is not above 0 either
+        return ""
+    decades = -np.log10(shares).sum()
+    return f" Its derivatives alone predict {fold(decades['derivatives_alone'])}. With weights and pooling it is {fold(decades['predicted'])}."

@@ -1,0 +1,119 @@
+"""What a claim is, and the parts that claims share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import probed
+from actgrad.analysis.statistics import Estimate
+from actgrad.networks.names import ACTIVATED_LAYERS
+from actgrad.results.run import RunResult
+
+CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconclusive", "not measured"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict with the number it rests on.
+
+    Attributes:
+        verdict: confirmed, refuted, inconclusive or not measured.
+        sentence: what was found, in plain words.
+        effect: the number, in `unit`; None where nothing was measured.
+        low, high: its interval over seeds; None for a number that has none.
+        keys: the runs it was computed from.
+    """
+
+    verdict: str
+    sentence: str
+    effect: float | None = None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the rule for its verdict (the function's docstring), the activations it needs and the figure to look at."""
+
+    id: str
+    statement: str
+    needs: tuple[str, ...]
+    figure: str
+    judge: Callable[[Evidence], Finding]
+
+    @property
+    def rule(self) -> str:
+        return " ".join((self.judge.__doc__ or "").split())
+
+    def finding(self, evidence: Evidence) -> Finding:
+        missing = [name for name in self.needs if name not in evidence.runs]
+        if missing:
+            return Finding(NOT_MEASURED, f"The study has no runs of {', '.join(missing)}.")
+        found = self.judge(evidence)
+        if found.effect is not None and not np.isfinite(found.effect):
+            return Finding(INCONCLUSIVE, "A run has measured NaN or infinity, so there is no number to judge.", keys=found.keys)
+        return found
+
+
+CLAIMS: list[Claim] = []
+
+
+def claim(id: str, statement: str, needs: Sequence[str] = (), figure: str = "") -> Callable:
+    """Enters a function into the ledger. It takes Evidence and returns a Finding; its docstring is the rule."""
+
+    def register(judge: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+        CLAIMS.append(Claim(id, statement, tuple(needs), figure, judge))
+        return judge
+
+    return register
+
+
+def ledger(evidence: Evidence) -> list[dict[str, Any]]:
+    """Every claim with its finding on the headline's runs; `under` has its verdict under each other condition that can give one."""
+    alone = {name: evidence.under(name) for name in evidence.others}
+    rows = []
+    for entry in CLAIMS:
+        finding = entry.finding(evidence)
+        verdicts = {name: entry.finding(one).verdict for name, one in alone.items()}
+        under = {name: verdict for name, verdict in verdicts.items() if verdict != NOT_MEASURED}
+        rows.append({"id": entry.id, "statement": entry.statement, **asdict(finding), "rule": entry.rule, "figure": entry.figure, "under": under})
+    return rows
+
+
+# --- parts
+
+
+def keys(evidence: Evidence, *activations: str) -> tuple[str, ...]:
+    return tuple(run.key for name in activations for run in evidence.runs[name])
+
+
+def verdict(effect: Estimate, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> str:
+    """By the interval; a single seed has none and decides nothing."""
+    if effect.low is None or effect.high is None:
+        return INCONCLUSIVE
+    if confirmed(effect.low, effect.high):
+        return CONFIRMED
+    return REFUTED if refuted(effect.low, effect.high) else INCONCLUSIVE
+
+
+def measured(verdict: str, sentence: str, effect: Estimate, unit: str, keys: tuple[str, ...]) -> Finding:
+    return Finding(verdict, sentence, effect.value, unit, effect.low, effect.high, keys)
+
+
+def largest(estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
+    """The largest estimate and its name. One that is NaN comes first, so that it never passes for a small one."""
+    return max(estimates.items(), key=lambda item: (bool(np.isnan(item[1].value)), item[1].value))
+
+
+def total(run: RunResult, epoch: int, name: str) -> float:
+    """Sum of a value of the probe over the layers with an activation; NaN where one of them is."""
+    return sum(probed(run, epoch, layer, name) for layer in ACTIVATED_LAYERS)
+
+
+def last_epoch(run: RunResult) -> int:
+    return int(run.probe["epoch"].max())

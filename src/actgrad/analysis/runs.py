@@ -1,0 +1,117 @@
+"""The runs of a condition: their values, whether they can be compared, and which of them failed."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from actgrad.errors import UserError
+from actgrad.results.run import RunResult
+from actgrad.training.names import TEST_ACCURACY
+
+Runs = Mapping[str, Sequence[RunResult]]
+"""The runs of one condition, by activation."""
+
+DIVERGED, FAILED, LEARNED = "diverged", "failed", "learned"
+
+
+def every_run(runs: Runs) -> list[RunResult]:
+    return [run for of_activation in runs.values() for run in of_activation]
+
+
+def configuration(run: RunResult) -> dict[str, Any]:
+    """The values of a run's config.yaml."""
+    return _parsed(run.config)
+
+
+@functools.cache
+def _parsed(config: str) -> dict[str, Any]:
+    return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the loader that is written in Python
+
+
+def probed(run: RunResult, epoch: int, layer: str, name: str) -> float:
+    """One value of a run's probe."""
+    epochs, layers, values = (run.probe[column].to_numpy() for column in ("epoch", "layer", name))  # a mask in pandas takes ten times as long
+    return float(values[(epochs == epoch) & (layers == layer)][0])
+
+
+# --- which runs failed
+
+
+def threshold(run: RunResult) -> float:
+    """The test accuracy below which a run has failed: twice the share of the largest class in the test split, or halfway from that share
+    to 1 where that is less."""
+    share = run.metrics["largest_class"]
+    return min(2 * share, (1 + share) / 2)
+
+
+def outcome(run: RunResult) -> str:
+    """DIVERGED, FAILED or LEARNED. A diverged run has failed too, but is counted apart."""
+    if run.metrics["status"] == "diverged":
+        return DIVERGED
+    accuracy = test_accuracy(run)
+    return FAILED if accuracy is not None and accuracy < threshold(run) else LEARNED
+
+
+def test_accuracy(run: RunResult) -> float | None:
+    """After the last epoch; None for a run that diverged."""
+    return run.metrics["last"].get(TEST_ACCURACY)
+
+
+# --- which runs can be compared
+
+
+def belong_together(conditions: Mapping[str, Runs]) -> None:
+    """Raise UserError unless all runs were trained on the same data by the same core, and those of a condition with the same recipe and model.
+
+    Learning rates may differ between activations: the condition `tuned` has one for each.
+    """
+    first = next(every_run(runs)[0] for runs in conditions.values())
+    for runs in conditions.values():
+        of_condition = every_run(runs)[0]
+        for of_activation in runs.values():
+            for run in of_activation:
+                pairs = ((first, _sources), (of_condition, _shared_settings), (of_activation[0], _settings))
+                for other, values_of in pairs:
+                    if differing := _differing(values_of(run), values_of(other)):
+                        raise UserError(
+                            f"{run.key} and {other.key} cannot be compared: they differ in {', '.join(differing)}; train them alike with dvc repro"
+                        )
+
+
+def differences(runs: Runs, others: Runs) -> dict[str, str]:
+    """The settings in which the runs of another condition (`others`) differ from `runs`: dotted key -> value, in words.
+
+    A number that differs between activations is given as a range.
+    """
+    ours = _settings(every_run(runs)[0])
+    theirs = [_settings(run) for run in every_run(others)]
+    keys = dict.fromkeys(key for one in (ours, *theirs) for key in one)
+    return {key: _in_words([one.get(key) for one in theirs]) for key in keys if any(one.get(key) != ours.get(key) for one in theirs)}
+
+
+def _sources(run: RunResult) -> dict[str, object]:
+    return {"data": run.metrics["data_sha256"], "the code that trained them": run.metrics["core_sha256"]}
+
+
+def _settings(run: RunResult) -> dict[str, object]:
+    """Recipe and model of a run, as dotted keys."""
+    values = configuration(run)
+    return {f"{group}.{key}": value for group in ("recipe", "model") for key, value in values[group].items()}
+
+
+def _shared_settings(run: RunResult) -> dict[str, object]:
+    """The settings that all activations of a condition share."""
+    return _settings(run) | {"recipe.learning_rate": None}
+
+
+def _differing(values: Mapping[str, object], others: Mapping[str, object]) -> list[str]:
+    return [key for key in dict.fromkeys((*values, *others)) if values.get(key) != others.get(key)]
+
+
+def _in_words(values: Sequence[Any]) -> str:
+    distinct = list({str(value): value for value in values}.values())
+    if len(distinct) > 1 and all(isinstance(value, int | float) for value in distinct):
+        return f"{min(distinct)} to {max(distinct)}"
+    return ", ".join(map(str, distinct))

@@ -1,0 +1,137 @@
+"""Read conf/ and params.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from actgrad.config.schema import Activation, Condition, Config, Data, Model, Recipe, Study, parse
+from actgrad.errors import UserError
+from actgrad.files import PROJECT
+
+CONF = PROJECT / "conf"
+PARAMS = Path("params.yaml")
+
+
+def run_config(composed: DictConfig) -> Config:
+    """The checked configuration of one run, from what Hydra composed."""
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
+    rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
+    if isinstance(rates, dict):
+        if activation not in rates:
+            raise UserError(
+                f"conf/rates/{values['data'].get('name')}.yaml has no learning rate for {activation}, only for {', '.join(rates)}; "
+                "give one with recipe.learning_rate=NUMBER, or search for it with src/tune.py"
+            )
+        values["recipe"]["learning_rate"] = rates[activation]
+    return parse(Config, values)
+
+
+def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
+    """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
+    values = _file("data", name, conf)
+    if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
+        raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(overrides).get("data", {}))
+        data = parse(Data, OmegaConf.to_container(merged, resolve=True), "data.")
+    except (YAMLError, OmegaConfBaseException, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None
+    if data.name != name:
+        raise UserError(f"conf/data/{name}.yaml has data.name={data.name}; give it the name of its file, {name}")
+    return data
+
+
+def activation_config(name: str, conf: Path = CONF) -> Activation:
+    """The checked conf/activation/<name>.yaml."""
+    activation = parse(Activation, _file("activation", name, conf), f"conf/activation/{name}.yaml: ")
+    if activation.name != name:
+        raise UserError(f"conf/activation/{name}.yaml has name={activation.name}; give it the name of its file, {name}")
+    return activation
+
+
+def model_config(name: str, conf: Path = CONF) -> Model:
+    """The checked conf/model/<name>.yaml."""
+    return parse(Model, _file("model", name, conf), f"conf/model/{name}.yaml: ")
+
+
+def recipe_config(name: str, conf: Path = CONF) -> Recipe:
+    """The checked conf/recipe/<name>.yaml."""
+    return parse(Recipe, _file("recipe", name, conf), f"conf/recipe/{name}.yaml: ")
+
+
+def condition_config(name: str, conf: Path = CONF) -> Condition:
+    """The activations and seeds that conf/condition/<name>.yaml lists, if it lists any."""
+    values = _file("condition", name, conf).get("condition", {})
+    condition = parse(Condition, values, f"conf/condition/{name}.yaml: condition.")
+    if condition.name != name:
+        raise UserError(f"conf/condition/{name}.yaml has condition.name={condition.name}; give it the name of its file, {name}")
+    return condition
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The activations and seeds of a condition."""
+
+    activations: list[str]
+    seeds: list[int]
+
+
+def listed(study: Study, conf: Path = CONF) -> dict[str, Listed]:
+    """The runs of each condition. One that lists activations has those of them that params.yaml lists too; else it has all.
+
+    Raises:
+        UserError: if a condition or an activation is not known, or a condition has no activation.
+    """
+    for name in study.activations:
+        activation_config(name, conf)
+    runs = {}
+    for name in study.conditions:
+        condition = condition_config(name, conf)
+        own = condition.activations or study.activations
+        activations = [activation for activation in own if activation in study.activations]
+        if not activations:
+            raise UserError(
+                f"the condition {name} is for {', '.join(own)}, and params.yaml lists none of them; "
+                f"add one to its activations, or take {name} out of its conditions"
+            )
+        runs[name] = Listed(activations, condition.seeds or study.seeds)
+    return runs
+
+
+def study(path: Path = PARAMS) -> Study:
+    """The checked params.yaml."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it lists datasets, conditions, activations and seeds of the study")
+    return parse(Study, _yaml(path, str(path)), f"{path.name}: ")
+
+
+def require_dataset(name: str, study: Study) -> None:
+    """Raise UserError unless params.yaml lists a dataset."""
+    if name not in study.datasets:
+        raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
+
+
+def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
+    path = conf / group / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
+        raise UserError(f"{group}={name} is not known; known: {known}; a new one is a file conf/{group}/{name}.yaml")
+    values = _yaml(path, f"conf/{group}/{name}.yaml")
+    if not isinstance(values, dict):
+        raise UserError(f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
+    return values
+
+
+def _yaml(path: Path, shown: str) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise UserError(f"{shown} is not YAML of keys and values ({' '.join(str(error).split())}); mend it") from None

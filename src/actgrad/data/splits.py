@@ -1,0 +1,78 @@
+"""Split a dataset into train, val and test, and check that a network can be trained on it."""
+
+import numpy as np
+
+from actgrad.config.schema import Data
+from actgrad.data.dataset import SPLITS, Dataset, shape_text
+from actgrad.errors import UserError
+
+SMALLEST_SIDE = 4
+"""Smallest height and width of an image, in pixels."""
+
+
+def split(data: Data, dataset: Dataset) -> Dataset:
+    """Take data.test_size images and then data.val_size images from the train split, stratified by class.
+
+    data.split_seed decides which. A size of 0 leaves the split as the source has it.
+
+    Raises:
+        UserError: if the source has such a split already, or if the train split is too small.
+    """
+    images, labels = dict(dataset.images), dict(dataset.labels)
+    for name, size in (("test", data.test_size), ("val", data.val_size)):
+        if size == 0:
+            continue
+        if len(images[name]):
+            raise UserError(f"data.{name}_size={size}, but {data.name} brings a {name} split of its own; set it to 0")
+        kept, taken = _stratified(data, labels["train"], name, size)
+        images[name], labels[name] = images["train"][taken], labels["train"][taken]
+        images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
+    return Dataset(images, labels, dataset.class_names)
+
+
+def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the images that stay in the train split, and of the `size` that leave it, both ascending."""
+    from sklearn.model_selection import train_test_split
+
+    classes, counts = np.unique(labels, return_counts=True)
+    if size < len(classes) or len(labels) - size < len(classes) or counts.min() < 2:
+        allowed = f"{len(classes)} to {len(labels) - len(classes)}" if counts.min() >= 2 and len(labels) >= 2 * len(classes) else "0"
+        raise UserError(
+            f"data.{name}_size={size} cannot be taken from {len(labels)} training images of {len(classes)} classes, the smallest of {counts.min()}: "
+            f"each class must keep and give an image; choose {allowed}{', or 0 for no such split' if allowed != '0' else ''}"
+        )
+    kept, taken = train_test_split(np.arange(len(labels)), test_size=size, random_state=data.split_seed, stratify=labels)
+    return np.sort(kept), np.sort(taken)
+
+
+def check(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless a network can be trained on this dataset.
+
+    Images must be 4x4 or larger, with 1 or 3 channels, of two classes or more. The train and test splits must have images.
+    """
+    check_arrays(name, dataset)
+    shape = dataset.images["train"].shape[1:]
+    if min(shape[:2]) < SMALLEST_SIDE or shape[2] not in (1, 3):
+        raise UserError(f"{name}: images are {shape_text(shape)}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger, of 1 or 3 channels")
+    if len(dataset.class_names) < 2:
+        raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
+    if len(dataset.images["test"]) == 0:
+        raise UserError(f"{name}: the test split is empty; it needs images")
+
+
+def check_arrays(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless all images have the same shape, and each has one label that is a class."""
+    shape, classes = dataset.images["train"].shape[1:], len(dataset.class_names)
+    if len(dataset.images["train"]) == 0:
+        raise UserError(f"{name}: the train split is empty; it needs images")
+    for part in SPLITS:
+        images, labels = dataset.images[part], dataset.labels[part]
+        if len(images) != len(labels):
+            raise UserError(f"{name}: the {part} split has {len(images)} images and {len(labels)} labels; give one label an image")
+        if len(images) and images.shape[1:] != shape:
+            raise UserError(f"{name}: {part} images are {shape_text(images.shape[1:])}, train images {shape_text(shape)}; all must be alike")
+        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+            raise UserError(
+                f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; "
+                f"with {classes} classes they must be 0 to {classes - 1}"
+            )

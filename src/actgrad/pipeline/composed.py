@@ -1,0 +1,133 @@
+"""The composed configuration of all runs of one activation: a file that DVC and git see, and that training reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actgrad.config import composing, loading
+from actgrad.config.schema import Config, Study, Tracking, parse
+from actgrad.errors import UserError
+from actgrad.files import write_bytes
+from actgrad.results import fingerprint, paths
+
+
+@dataclass(frozen=True)
+class ComposedRun:
+    """One run of a study: its name, and the values that decide its result, less the seed."""
+
+    dataset: str
+    activation: str
+    condition: str
+    seed: int
+    values: Mapping[str, Any] = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        return f"{self.dataset}/{self.activation}/{self.condition}-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return paths.run_folder(self.dataset, self.activation, self.condition, self.seed)
+
+    @property
+    def threads(self) -> int:
+        return self.values["recipe"]["threads"]
+
+    def fingerprint(self, data_sha256: str, core_sha256: str, environment: Mapping[str, str]) -> str:
+        return fingerprint.fingerprint({"seed": self.seed, **self.values}, data_sha256, core_sha256, environment)
+
+    def config(self, tracking: Tracking) -> Config:
+        """The whole configuration, with which the run is trained."""
+        values = {"seed": self.seed, **self.values, "run": self.key, "run_dir": str(self.folder), "condition": {"name": self.condition}}
+        values |= {"data": loading.data_config(self.dataset, []).model_dump(), "tracking": tracking.model_dump()}
+        return parse(Config, values, f"{paths.composed_path(self.dataset, self.activation)}: ")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """All runs of an activation, and the sha256 of the core that is to train them."""
+
+    core_sha256: str
+    runs: list[ComposedRun]
+
+
+def write(dataset: str, activation: str, study: Study) -> None:
+    """Compose the runs of an activation, and write them to their file; raises what `text` raises."""
+    write_bytes(paths.composed_path(dataset, activation), text(dataset, activation, study).encode())
+
+
+def text(dataset: str, activation: str, study: Study) -> str:
+    """The composed runs of an activation, as YAML.
+
+    Raises:
+        UserError: if a file of conf/ or params.yaml cannot be used.
+    """
+    conditions = {}
+    for name, listed in loading.listed(study).items():
+        if activation not in listed.activations:
+            continue
+        config = composing.composed([f"data={dataset}", f"activation={activation}", f"condition={name}", f"seed={listed.seeds[0]}", "run_dir=unused"])
+        _check_names(config, dataset, activation, name)
+        values = config.deciding()
+        del values["seed"]
+        conditions[name] = {"seeds": listed.seeds, **values}
+    command = f"python src/study.py data={dataset} activation={activation} --compose"
+    head = f"# The runs of {activation} on {dataset}, and what decides their results: {command}\n"
+    return head + yaml.safe_dump({"core_sha256": fingerprint.CORE_SHA256, "conditions": conditions}, sort_keys=False, default_flow_style=None)
+
+
+def _check_names(config: Config, dataset: str, activation: str, condition: str) -> None:
+    """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
+    for group, name, found in (
+        ("data", dataset, config.data.name),
+        ("activation", activation, config.activation.name),
+        ("condition", condition, config.condition.name),
+    ):
+        if found != name:
+            raise UserError(f"conf/{group}/{name}.yaml has the name {found}; give it the name of its file, {name}")
+
+
+def read(dataset: str, activation: str) -> Composed:
+    """The runs of an activation, as `write` wrote them.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    path = paths.composed_path(dataset, activation)
+    again = f"write it with python src/study.py data={dataset} activation={activation} --compose"
+    try:
+        content = yaml.load(path.read_text(), yaml.CSafeLoader)
+        runs = [
+            ComposedRun(dataset, activation, condition, seed, {key: value for key, value in values.items() if key != "seeds"})
+            for condition, values in content["conditions"].items()
+            for seed in values["seeds"]
+        ]
+        return Composed(content["core_sha256"], runs)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {again}") from None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {again}") from None
+
+
+def run(key: str) -> ComposedRun:
+    """The run of this key, from its composed file.
+
+    Raises:
+        UserError: if there is no such run.
+    """
+    parts = key.split("/")
+    if len(parts) != 3:
+        raise UserError(f"run={key} is not understood; write run=DATASET/ACTIVATION/CONDITION-SEED, such as run=digits/relu/baseline-0")
+    runs = {one.key: one for one in read(*parts[:2]).runs}
+    if key not in runs:
+        raise UserError(f"{paths.composed_path(*parts[:2])} has no run {parts[2]}; it has {', '.join(one.split('/')[2] for one in runs)}")
+    return runs[key]
+
+
+def check_alone(overrides: Sequence[str]) -> None:
+    """Raise UserError if a value is given on the command line beside run=KEY, which has all its values from its composed file."""
+    if others := [one for one in overrides if one.lstrip("+").partition("=")[0] != "run" and not one.startswith("tracking.")]:
+        raise UserError(f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave one of the two away")

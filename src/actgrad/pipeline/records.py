@@ -1,0 +1,65 @@
+"""What git keeps of the runs of an activation: a table with their checksums, and figures for `dvc metrics show`."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actgrad.errors import UserError
+from actgrad.files import sha256, write_bytes
+from actgrad.pipeline import composed
+from actgrad.results import paths
+from actgrad.results.run import FILES, csv_bytes, json_bytes
+from actgrad.training.names import HISTORY, TEST, TEST_ACCURACY
+
+COLUMNS = ("run", "status", "fingerprint", "files_sha256", "weights_sha256", "data_sha256", "core_sha256", *HISTORY, *TEST, "environment")
+
+
+def write(dataset: str, activation: str) -> None:
+    """Write the table and the figures of the runs that an activation has."""
+    runs = composed.read(dataset, activation).runs
+    there = [(run, json.loads((run.folder / "metrics.json").read_text())) for run in runs if (run.folder / "metrics.json").is_file()]
+    rows = [row(run.folder) for run, _ in there]
+    write_bytes(paths.record_path(dataset, activation), csv_bytes(pd.DataFrame(rows, columns=list(COLUMNS))))
+    accuracies: dict[str, list[float]] = {run.condition: [] for run, _ in there}
+    for run, metrics in there:
+        accuracies[run.condition].append(metrics["last"].get(TEST_ACCURACY, np.nan))
+    summary = {
+        "runs": len(there),
+        "diverged": sum(metrics["status"] == "diverged" for _, metrics in there),
+        "test_accuracy": {condition: _mean(values) for condition, values in accuracies.items()},
+    }
+    write_bytes(paths.summary_path(dataset, activation), json_bytes(summary))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """None where a run diverged: the mean of the others would pass for that of all."""
+    return None if np.isnan(values).any() else round(float(np.mean(values)), 4)
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """The record of one run, from its folder. metrics.json lists the sha256 of the other files, so its own stands for all."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {
+        "run": folder.name,
+        "files_sha256": sha256(folder / FILES[-1]),
+        **{name: metrics[name] for name in ("status", "fingerprint", "weights_sha256", "data_sha256", "core_sha256")},
+        **metrics["last"],
+        "environment": json.dumps(metrics["environment"]),
+    }
+
+
+def read(dataset: str, activation: str, root: Path = Path()) -> pd.DataFrame:
+    """The table that `write` wrote, in the repository `root`: COLUMNS.
+
+    Raises:
+        UserError: if it is missing.
+    """
+    path = root / paths.record_path(dataset, activation)
+    if not path.is_file():
+        raise UserError(f"{path} is missing; train its runs with dvc repro report@{dataset}")
+    return pd.read_csv(io.BytesIO(path.read_bytes()))

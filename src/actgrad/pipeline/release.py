@@ -1,0 +1,45 @@
+"""Whether the results in git are those of the code and configuration in git."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actgrad.config import loading
+from actgrad.pipeline import composed, records
+from actgrad.results import paths
+from actgrad.results.fingerprint import CORE_SHA256
+
+
+def problems() -> list[str]:
+    """A sentence for each file of a dataset with results that is not what code and configuration make now."""
+    study, wrong = loading.study(), []
+    if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
+        wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")
+    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    for dataset in study.datasets:
+        if f"report@{dataset}" not in lock:
+            continue  # never trained: the official CIFAR-10 needs a download
+        for activation in study.activations:
+            wrong += _of_activation(dataset, activation)
+    return wrong
+
+
+def _of_activation(dataset: str, activation: str) -> list[str]:
+    path = paths.composed_path(dataset, activation)
+    if not path.is_file() or path.read_text() != composed.text(dataset, activation, loading.study()):
+        return [f"{path} is not what conf/, params.yaml and the code compose"]
+    rows = {row["run"]: row for row in records.read(dataset, activation).to_dict("records")}
+    runs = composed.read(dataset, activation).runs
+    if [run.folder.name for run in runs] != list(rows):
+        return [f"{paths.record_path(dataset, activation)} does not list the runs of {path}"]
+    return [
+        f"{run.key} was trained with another configuration or code"
+        for run in runs
+        if rows[run.folder.name]["fingerprint"] != _expected(run, rows[run.folder.name])
+    ]
+
+
+def _expected(run: composed.ComposedRun, row: dict[str, Any]) -> str:
+    return run.fingerprint(row["data_sha256"], CORE_SHA256, json.loads(row["environment"]))

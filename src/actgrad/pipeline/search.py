@@ -1,0 +1,42 @@
+"""The search for learning rates: short trials, and the best rate of each activation."""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from actgrad.analysis import learning_rates
+from actgrad.config.loading import CONF, data_config
+from actgrad.data import storage
+from actgrad.errors import UserError
+from actgrad.files import PROJECT, new_folder, write_bytes
+from actgrad.pipeline import status
+from actgrad.pipeline.study import OUTPUTS, TRAIN
+from actgrad.results.paths import trials_path
+from actgrad.results.run import csv_bytes
+
+
+def run(dataset: str, overrides: Sequence[str]) -> None:
+    """Train the trials, and write their table and conf/rates/<dataset>.yaml.
+
+    Raises:
+        UserError: if the dataset has no validation split, a trial fails, or all of an activation diverged.
+    """
+    if not len(storage.load(data_config(dataset, [])).images["val"]):
+        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+    new_folder(str(OUTPUTS), "outputs")
+    with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
+        command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *status.overrides(Path(folder)), *overrides]
+        if subprocess.run(command, check=False).returncode:
+            raise UserError("the trials did not finish, see above; nothing was written")
+        table = learning_rates.read([Path(run_dir) for run_dir in status.written(Path(folder))])
+    kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
+    if kept.is_file():
+        table = learning_rates.merged(pd.read_csv(kept), table)
+    text = learning_rates.rates_text(dataset, table)
+    write_bytes(kept, csv_bytes(table))
+    write_bytes(target, text.encode())
+    print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
+    print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition=tuned")

@@ -1,0 +1,220 @@
+"""Train the runs of a study that are missing or stale, several at once, with a launcher of Hydra."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from actgrad.config.schema import Study
+from actgrad.data import storage
+from actgrad.errors import UserError
+from actgrad.files import PROJECT, locked, new_folder, sha256
+from actgrad.pipeline import checkpoints, composed, launchers, records, status
+from actgrad.pipeline.board import Board
+from actgrad.pipeline.composed import ComposedRun
+from actgrad.pipeline.environment import environment
+from actgrad.results import paths
+from actgrad.results import run as results
+from actgrad.results.fingerprint import CORE_SHA256
+
+TRAIN = (sys.executable, str(PROJECT / "src" / "train.py"))
+OUTPUTS = Path("outputs")
+ATTEMPTS = 3
+"""How often a run whose process died is begun, in all."""
+LOOK = 0.5
+"""Seconds between two looks at the status files."""
+GRACE = 10
+"""Seconds after which a run counts as dead that is running, by its status, and whose lock no process holds: it loads Keras before, and its
+files are complete after."""
+RUNS_OF_A_COMMAND = 1000
+"""A longer command line would be refused by the system."""
+
+RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+"""Ray's settings by environment, where the user's has none: no telemetry, and every line in the log."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of a study that a command is about; None stands for all."""
+
+    dataset: str
+    activation: str | None = None
+    condition: str | None = None
+    seed: int | None = None
+
+    def activations(self, study: Study) -> list[str]:
+        return [self.activation] if self.activation else study.activations
+
+    def runs(self, activation: str) -> list[ComposedRun]:
+        """The runs of an activation, by its composed file.
+
+        Raises:
+            UserError: if the file is missing, or was written for another core than that of this process.
+        """
+        found = composed.read(self.dataset, activation)
+        if found.core_sha256 != CORE_SHA256:
+            path = paths.composed_path(self.dataset, activation)
+            raise UserError(f"{path} was written before src/actgrad was edited; start the same command again, dvc repro writes it anew")
+        return [run for run in found.runs if self.condition in (None, run.condition) and self.seed in (None, run.seed)]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has all runs of its activations."""
+        return self.condition is None and self.seed is None
+
+
+def train(selection: Selection, study: Study) -> None:
+    """Train what is missing or stale, remove what is not listed any more, and record what there is.
+
+    Raises:
+        UserError: if a run fails; the others are trained nevertheless.
+    """
+    activations = selection.activations(study)
+    runs = [run for activation in activations for run in selection.runs(activation)]
+    if not runs:
+        raise UserError("params.yaml and conf/condition list no such run; see which there are in the files of runs/")
+    data = storage.path(selection.dataset)
+    if not data.is_file():
+        raise UserError(f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
+    data_sha256 = sha256(data)
+    expected = {run: run.fingerprint(data_sha256, CORE_SHA256, environment()) for run in runs}
+    todo = [run for run in runs if not _finished(run, expected[run])]
+    failed = _train(selection.dataset, _twins_last(todo, expected)) if todo else {}
+    failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
+    for run, reason in failed.items():
+        sys.stderr.write(f"failed: {run.key}: {reason}\n")
+    for activation in activations if selection.whole else ():
+        _remove_unlisted(selection.dataset, activation, [run.folder.name for run in runs if run.activation == activation])
+    for activation in activations:
+        records.write(selection.dataset, activation)
+    if failed:
+        counts = f"{len(todo) - len(failed)} runs trained, {len(failed)} failed"
+        raise UserError(f"{counts}, see above and {_log(selection.dataset)}; mend the cause and start the same command again")
+    print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now")
+
+
+def _finished(run: ComposedRun, fingerprint: str) -> bool:
+    metrics = results.finished(run.folder, fingerprint)
+    return metrics is not None and metrics["key"] == run.key and not checkpoints.path(run.folder).exists()
+
+
+def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
+    """Why the files in a run's folder are not those of the run; None if they are.
+
+    It may have been trained in another environment than that of this process: on a machine of a cluster.
+    """
+    try:
+        made_in = json.loads((run.folder / "metrics.json").read_text())["environment"]
+    except (OSError, ValueError, KeyError):
+        return "it has no metrics.json that can be read"
+    if not _finished(run, run.fingerprint(data_sha256, CORE_SHA256, made_in)):
+        return "code, configuration or data were edited while it was trained; it is trained again by the same command"
+    return None
+
+
+def _twins_last(runs: Sequence[ComposedRun], fingerprints: Mapping[ComposedRun, str]) -> list[ComposedRun]:
+    """Runs in the order in which they are started: those that share the training of another come last, and copy it."""
+    first: dict[tuple[str, str], ComposedRun] = {}
+    for run in runs:
+        first.setdefault((run.activation, fingerprints[run]), run)
+    trained = set(map(id, first.values()))
+    return sorted(runs, key=lambda run: id(run) not in trained)
+
+
+def _remove_unlisted(dataset: str, activation: str, listed: Sequence[str]) -> None:
+    """Remove the folders of runs that params.yaml and conf/ do not list any more."""
+    folder = paths.RUNS / dataset / activation
+    for other in sorted(folder.glob("*/")):
+        if re.fullmatch(r"\w+-\d+", other.name) and other.name not in listed:
+            shutil.rmtree(other)
+            print(f"{other} is not listed any more; removed")
+
+
+def _train(dataset: str, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
+    """Train runs. One whose process died is begun again, and goes on from its checkpoint.
+
+    Returns:
+        The runs that failed, and why.
+    """
+    died = Counter()
+    new_folder(str(OUTPUTS), "outputs")
+    log = _log(dataset)
+    print(f"{len(todo)} runs of {dataset} to train; their output goes to {log}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:
+        while queued := [run for run in todo if board.state(run) == status.QUEUED]:
+            for runs in _batches(queued, died):
+                before = output.tell()
+                launcher = launchers.launcher_overrides(runs[0].threads)
+                _run([*TRAIN, "-m", *launcher, *status.overrides(Path(name)), f"run={','.join(run.key for run in runs)}"], output, board)
+                if all(board.state(run) == status.QUEUED for run in runs):
+                    board.fail(runs, f"the launcher started no run: {_last_line(log, before)}")
+            free_since: dict[ComposedRun, float] = {}
+            while left := [run for run in queued if board.state(run) == status.RUNNING]:
+                for run in left:
+                    if locked(checkpoints.lock_path(run.folder)):
+                        free_since.pop(run, None)
+                    elif time.monotonic() - free_since.setdefault(run, time.monotonic()) >= GRACE:
+                        died[run] += 1
+                        _died(board, run, died[run])
+                time.sleep(LOOK)  # others of the launcher's may live on without it
+                board.look()
+        return {run: board.reason(run) for run in todo if board.state(run) != status.DONE}
+
+
+def _died(board: Board, run: ComposedRun, times: int) -> None:
+    board.requeue(run)
+    if times == ATTEMPTS:
+        board.fail([run], f"its process died {ATTEMPTS} times")
+    board.say(f"{run.key}  its process died; {'given up' if times == ATTEMPTS else 'it goes on where it was'}")
+
+
+def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int]) -> Iterator[list[ComposedRun]]:
+    """Runs that one command trains: those with the same number of threads, which a process cannot change; and one that has died by
+    itself, because its process may have been ended for the fault of another."""
+    together: dict[tuple[int, str], list[ComposedRun]] = {}
+    for run in runs:
+        together.setdefault((run.threads, run.key if died[run] else ""), []).append(run)
+    for batch in together.values():
+        for start in range(0, len(batch), RUNS_OF_A_COMMAND):
+            yield batch[start : start + RUNS_OF_A_COMMAND]
+
+
+def _log(dataset: str) -> Path:
+    """What the processes of a study print."""
+    return OUTPUTS / f"study-{dataset}.log"
+
+
+def _run(command: Sequence[str], output: BinaryIO, board: Board) -> None:
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True)
+    try:
+        while process.poll() is None:
+            time.sleep(LOOK)
+            board.look()
+    finally:
+        if process.poll() is None:  # this process is interrupted
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    board.look()
+
+
+def _environment() -> dict[str, str]:
+    """This process' environment, in which the processes of every launcher find this project, and Ray has its settings."""
+    path = [str(PROJECT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return RAY | os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def _last_line(path: Path, start: int) -> str:
+    """The last line that was printed into a file since it had `start` bytes: an error of train.py's, if there is one."""
+    lines = [line.strip() for line in path.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("error: ")] or lines or ["it printed nothing"]
+    return said[-1].removeprefix("error: ")

@@ -1,0 +1,171 @@
+"""The MLflow run of a run while it trains."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import tensorflow as tf
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.models import infer_signature
+
+from actgrad import git
+from actgrad.config.schema import Config
+from actgrad.data.dataset import Dataset
+from actgrad.results.run import RunResult
+from actgrad.tracking import publish
+from actgrad.tracking.contents import PATCH, SUPERSEDED, epoch_metrics, live_params, mlflow_status, of_pipeline, run_name, starting_tags
+from actgrad.tracking.reading import find, logged_steps, model_of
+from actgrad.tracking.store import exclusive, reason, use
+from actgrad.training.batches import validation_split
+from actgrad.training.epochs import Epoch
+
+INTERVAL = 2.0
+"""Seconds between two writes to the store while a run trains."""
+
+
+class LiveRun:
+    """Logs each epoch of a run as it ends, and everything else when the run is finished.
+
+    If a training was interrupted, or the same run is trained again, its MLflow run is continued: the one with its key and
+    fingerprint. What that one holds is not logged twice. If the store fails, logging ends with one sentence on stderr. The
+    training goes on.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, steps: int, fingerprint: str):
+        self._config, self._dataset, self._steps, self._fingerprint = config, dataset, steps, fingerprint
+        self._logged: set[tuple[str, int]] = set()
+        self._waiting: dict[tuple[str, int], float] = {}
+        self._logged_at = 0.0
+        self._alive = config.tracking.enabled
+        self._attempt(self._start)
+
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        for epoch in epochs:
+            self.epoch_finished(epoch)
+
+    def epoch_finished(self, epoch: Epoch) -> None:
+        metrics = epoch_metrics(epoch, self._steps)
+        self._waiting |= {at: value for at, value in metrics.items() if at not in self._logged}
+        self._logged |= set(metrics)
+        if time.monotonic() - self._logged_at > INTERVAL:
+            self._attempt(self._log)
+
+    def finished(self, result: RunResult, folder: Path, network: keras.Model) -> None:
+        self._attempt(lambda: self._finish(result, folder, network))
+
+    def ended(self, status: str) -> None:
+        """The training did not finish. Its MLflow status is FAILED, or KILLED if it was interrupted."""
+        self._attempt(self._log)
+        self._attempt(lambda: mlflow.end_run(status))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if not self._alive:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever the store or the way to it does
+            self._alive = False
+            with suppress(Exception):  # so that the next run of this process starts an MLflow run of its own
+                mlflow.end_run("FAILED")
+            sys.stderr.write(
+                f"tracking: {self._config.key} is no longer logged to MLflow ({reason(error)}); its training goes on, "
+                "and what is missing can be added with python src/publish.py\n"
+            )
+
+    def _start(self) -> None:
+        config = self._config
+        tags = starting_tags(config.key, self._fingerprint, validation_split(self._dataset.images), self._dataset.sha256)
+        tags |= {"device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU"}
+        if of_pipeline(config.run_dir):
+            tags |= {SUPERSEDED: "false"}
+        with exclusive(use(config.tracking)):
+            experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
+            if before := find(experiment, config.key, self._fingerprint):
+                run = mlflow.start_run(run_id=before)
+                mlflow.set_tags(tags)
+                self._logged = logged_steps(before)
+            else:
+                run = mlflow.start_run(run_name=run_name(config.key), tags=tags)
+            if not run.inputs or not run.inputs.dataset_inputs:
+                source = CodeDatasetSource({"source": config.data.source})
+                mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
+        if not run.data.params:  # else they are those of the training that is continued
+            mlflow.log_params(live_params(config))
+        if "git_commit" not in run.data.tags:  # else it began at that commit, with this very core
+            _log_commit()
+
+    def _log(self) -> None:
+        publish.log_metrics(mlflow.active_run().info.run_id, self._waiting)
+        self._waiting, self._logged_at = {}, time.monotonic()
+
+    def _finish(self, result: RunResult, folder: Path, network: keras.Model) -> None:
+        self._log()
+        run = mlflow.get_run(mlflow.active_run().info.run_id)
+        publish.complete(run, result, folder, self._logged)
+        if not model_of(run):
+            log_model(network, self._dataset.images["test"][:2].astype(np.float32))
+        mlflow.end_run(mlflow_status(result))
+        if of_pipeline(self._config.run_dir):
+            publish.supersede_others(run.info.experiment_id, result.key, self._fingerprint)
+
+
+@contextmanager
+def logged(config: Config, dataset: Dataset, steps: int, fingerprint: str) -> Iterator[LiveRun]:
+    """A LiveRun that is marked as failed, or as killed, if the training within raises an exception, or is interrupted."""
+    run = LiveRun(config, dataset, steps, fingerprint)
+    try:
+        yield run
+    except BaseException as error:
+        run.ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+
+
+def copied(config: Config, result: RunResult, folder: Path) -> None:
+    """Log a run that was copied from a run of another condition with the same values. The caller holds one_mlflow_run(fingerprint).
+
+    If the store fails, one sentence on stderr says so.
+    """
+    if not config.tracking.enabled:
+        return
+    try:
+        publish.publish_run(config.tracking, result, folder)
+    except Exception as error:  # whatever the store or the way to it does
+        sys.stderr.write(f"tracking: {config.key} is not logged to MLflow ({reason(error)}); python src/publish.py can add it\n")
+
+
+def log_model(network: keras.Model, example: np.ndarray) -> None:
+    """Log the network with signature and input example, and with the code of layers that are not Keras' own."""
+    own = {type(layer) for layer in network.layers if not type(layer).__module__.startswith("keras.")}
+    mlflow.tensorflow.log_model(
+        network,
+        name="model",
+        custom_objects={layer.__name__: layer for layer in own},
+        code_paths=sorted({_code(layer) for layer in own}) or None,
+        signature=infer_signature(example, network(example).numpy()),
+        input_example=example,
+        pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
+    )
+
+
+def _code(layer: type[keras.layers.Layer]) -> str:
+    """The file or folder of the top-level module that a class comes from."""
+    module = sys.modules[layer.__module__.partition(".")[0]]
+    return next(iter(getattr(module, "__path__", ())), module.__file__)
+
+
+def _log_commit() -> None:
+    """Log the commit that is checked out, and what differs from it."""
+    if (commit := git.commit()) is None or (patch := git.difference()) is None:
+        return
+    if patch:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, PATCH).write_bytes(patch)
+            mlflow.log_artifact(str(Path(folder, PATCH)))
+    mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})  # last: they say that it has been logged

@@ -1,0 +1,57 @@
+"""Which images a network sees, and in which order."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from actgrad.errors import UserError
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Config
+    from actgrad.data.storage import Dataset
+
+EVALUATION_BATCH = 1000
+
+
+def order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    """The order in which epoch `epoch` (from 1) visits the training examples: a permutation of 0 .. examples - 1."""
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def validation_split(images: Mapping[str, np.ndarray]) -> str:
+    """The split that plays validation: `test` where no validation split was taken."""
+    return "val" if len(images["val"]) else "test"
+
+
+def probe_batch(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`size` images at even distances, so that a split sorted by class gives every class its share."""
+    chosen = np.linspace(0, len(images) - 1, min(size, len(images))).round().astype(int)
+    return images[chosen], labels[chosen]
+
+
+def steps_per_epoch(config: "Config", dataset: "Dataset") -> int:
+    """Optimizer steps of one epoch; the last batch may be smaller than the others.
+
+    Raises:
+        UserError: if not even one batch is full.
+    """
+    batch, examples = config.recipe.batch_size, len(dataset.images["train"])
+    if batch > examples:
+        raise UserError(f"recipe.batch_size={batch} is more than the {examples} training images of {config.data.name}; choose fewer")
+    return -(-examples // batch)
+
+
+def batches(images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Batches of float32 images and their labels, in this order."""
+
+    def gather(chosen):
+        return tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+
+    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(2)
+
+
+def in_order(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """Batches of EVALUATION_BATCH images in the order of the split."""
+    return batches(tf.constant(images), tf.constant(labels), np.arange(len(images)), EVALUATION_BATCH)

@@ -1,0 +1,28 @@
+"""The state that a process computes in: seeded, deterministic, and free of what an earlier run left."""
+
+import keras
+import tensorflow as tf
+
+from actgrad.errors import UserError
+
+
+def start(seed: int, threads: int) -> None:
+    """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and fix the number of threads.
+
+    Float type, epsilon and layout of images are set too, so that no keras.json of the user's decides them.
+
+    Raises:
+        UserError: if this process already computes with another number of threads.
+    """
+    keras.backend.clear_session()  # the precision and the layer names of an earlier run of this process go with it
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            raise UserError(f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process") from None
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,45 @@
+"""Train the runs of a study that are missing or stale, several at once.
+
+Which runs there are: params.yaml and conf/condition. What they are is first composed into runs/<dataset>/composed-runs/<activation>.yaml. A run whose
+process dies goes on where it was; one that fails stops no other, and is named at the end. conf/local/default.yaml chooses where
+runs are trained: see README.md, "On a cluster".
+"""
+
+from actgrad.config import loading
+from actgrad.console import named, run_script, script_parser
+from actgrad.errors import UserError
+from actgrad.pipeline import composed, study
+
+EXAMPLES = """\
+  python src/study.py data=digits
+  python src/study.py data=digits activation=relu condition=he seed=0
+  python src/study.py data=digits activation=relu --compose
+"""
+
+
+def main() -> None:
+    parser = script_parser(__doc__, EXAMPLES)
+    parser.add_argument("arguments", metavar="KEY=NAME", nargs="+", help="data=NAME, and to narrow it activation=NAME, condition=NAME, seed=NUMBER")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--compose", action="store_true", help="only write the composed files")
+    only.add_argument("--train", action="store_true", help="only train what the composed files list")
+    arguments = parser.parse_intermixed_args()
+    given = named(arguments.arguments, "data", "activation", "condition", "seed")
+    if "data" not in given:
+        raise UserError("name a dataset of params.yaml with data=NAME, such as data=digits")
+    if not given.get("seed", "0").isdecimal():
+        raise UserError(f"seed={given['seed']} is not a whole number; write seed=NUMBER")
+    params = loading.study()
+    loading.require_dataset(given["data"], params)
+    for key, known in (("activation", params.activations), ("condition", params.conditions)):
+        if given.get(key, known[0]) not in known:
+            raise UserError(f"{key}={given[key]} is not in params.yaml, whose {key}s are {', '.join(known)}; add it there")
+    selection = study.Selection(given["data"], given.get("activation"), given.get("condition"), int(given["seed"]) if "seed" in given else None)
+    for activation in () if arguments.train else selection.activations(params):
+        composed.write(selection.dataset, activation, params)
+    if not arguments.compose:
+        study.train(selection, params)
+
+
+if __name__ == "__main__":
+    run_script(main, "the same command goes on where it was")

@@ -1,0 +1,113 @@
+"""Attenuation against values worked out by hand, what is made of it, and how ratios are said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actgrad.analysis import tables
+from actgrad.analysis.attenuation import FIRST, LAST, SMALLEST, attenuation, by_epoch, of_run
+from actgrad.analysis.words import fold
+from test_report import made_up
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "decades"),
+    [
+        (0.001, 1.0, 3.0),  # shrinks a thousand-fold on the way back
+        (0.5, 0.5, 0.0),
+        (2.0, 0.02, -2.0),  # grows
+        (0.0, 1.0, -np.log10(SMALLEST)),  # by at least 37.9 decades
+        (1.0, 0.0, np.log10(SMALLEST)),
+        (0.0, 0.0, 0.0),
+        (1e-42, 1.0, -np.log10(SMALLEST)),  # smaller than any normal float32
+        (np.nan, 1.0, np.nan),
+        (1.0, np.nan, np.nan),
+        (np.nan, 0.0, np.nan),
+        (0.0, np.nan, np.nan),
+        (np.inf, np.inf, np.nan),
+    ],
+)
+def test_attenuation_by_hand(first, last, decades):
+    assert attenuation(first, last) == pytest.approx(decades, nan_ok=True)
+
+
+def test_attenuation_of_many_is_that_of_each():
+    assert attenuation([0.1, 0.0, np.nan], [1.0, 1.0, 1.0]) == pytest.approx([1, -np.log10(np.finfo(np.float32).tiny), np.nan], nan_ok=True)
+
+
+def probed(seed: int, **of_epoch: dict[str, float]):
+    """A run whose RMS of dL/dz is 0.1 but for these epochs (e0, e1, …) and layers."""
+    run = made_up("relu", seed, 0.5)
+    for epoch, values in of_epoch.items():
+        for layer, rms in values.items():
+            run.probe.loc[run.probe["epoch"].eq(int(epoch[1:])) & run.probe["layer"].eq(layer), "preact_grad_rms"] = rms
+    return run
+
+
+def test_of_a_run_it_goes_from_the_last_to_the_first_activated_layer():
+    run = probed(0, e0={"conv1": 0.001, "output": 99.0}, e2={"dense1": 1.0})
+    assert (FIRST, LAST) == ("conv1", "dense1")
+    assert of_run(run) == pytest.approx(2)
+    assert of_run(run, 2) == pytest.approx(1)
+    assert by_epoch(run).to_dict() == pytest.approx({0: 2, 1: 0, 2: 1, 3: 0})
+
+
+def test_a_table_has_its_mean_over_seeds_and_keeps_nan():
+    runs = {"relu": [probed(0, e0={"conv1": 0.001}, e1={"conv1": np.nan}), probed(1, e0={"conv1": 0.0})]}
+    table = tables.preact_grads(runs)
+    of_epoch = table.groupby("epoch")["attenuation"].unique()
+    assert all(len(values) == 1 for values in of_epoch)
+    assert of_epoch[0][0] == pytest.approx((2 + np.log10(0.1 / SMALLEST)) / 2)
+    assert np.isnan(of_epoch[1][0])
+    assert of_epoch[2][0] == pytest.approx(0)
+    rms = table.set_index(["epoch", "layer"])["preact_grad_rms"]
+    assert rms[(0, "conv1")] == pytest.approx(0.001)  # of the seed that has one
+
+
+def test_the_share_of_the_next_layer_is_measured_beside_what_derivatives_and_weights_predict():
+    table = tables.share_of_next({"relu": [probed(0, e0={"conv1": 0.02})]}).set_index("layer")
+    assert table.loc["conv1", "share_of_next"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
+    assert table.loc["dense1", "share_of_next"] == pytest.approx(1)
+    assert table.loc["conv1", "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 2 * 0.25)
+    assert table.loc["conv1", "derivatives_alone"] == pytest.approx(np.sqrt(0.5))
+    assert table.index.tolist() == ["conv1", "conv2", "conv3", "dense1"]
+
+
+def stacks(first: list[float], last: float = 1.0) -> pd.DataFrame:
+    """Stacks of sigmoid blocks from 2 blocks on, of one seed."""
+    return pd.DataFrame(
+        {
+            "activation": "sigmoid",
+            "seed": 0,
+            "depth": range(2, 2 + len(first)),
+            "preact_grad_rms_first": first,
+            "preact_grad_rms_last": last,
+        }
+    )
+
+
+def test_attenuation_of_stacks_comes_from_the_raw_rms():
+    table = tables.depth(stacks([1e-1, 1e-2, 1e-3, 0.0]))
+    assert table["mean"].tolist() == pytest.approx([1, 2, 3, -np.log10(SMALLEST)])
+    assert table["lost"].tolist() == [0, 0, 0, 1]
+    assert table["rate"].tolist() == pytest.approx([1] * 4)  # the depth at which nothing arrives is no point of the line
+    assert np.isnan(tables.depth(stacks([1e-1, np.nan, 1e-3]))["mean"].iloc[1])
+    assert tables.depth_rates(stacks([1e-1, 0.0, np.nan])).empty
+
+
+@pytest.mark.parametrize(
+    ("decades", "words"),
+    [
+        (np.log10(3139), "3,100-fold"),
+        (5.2, "160,000-fold"),
+        (1.0, "10-fold"),
+        (np.log10(4.2), "4.2-fold"),
+        (0.0, "1-fold"),
+        (np.log10(0.3), "0.3-fold"),
+        (np.log10(0.034), "0.034-fold"),
+        (np.nan, "not measured"),
+        (None, "not measured"),
+    ],
+)
+def test_a_ratio_in_words(decades, words):
+    assert fold(decades) == words

@@ -1,0 +1,126 @@
+"""The search for learning rates: what is chosen, and the rates that a run takes."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from actgrad.analysis import learning_rates, tables
+from actgrad.errors import UserError
+from actgrad.results.paths import trials_path
+from conftest import ROOT, sentence
+
+SEARCHED = {"cifar10": "cifar10_jpeg"}
+"""Whose rates are those of another dataset: CIFAR-10's, of its re-encoded copy."""
+
+
+def trials(**accuracies: dict[float, list[float | None]]) -> pd.DataFrame:
+    """activation -> learning rate -> validation accuracy of each seed, None where the trial diverged."""
+    rows = [
+        {
+            "activation": name,
+            "learning_rate": rate,
+            "seed": seed,
+            "epochs": 2,
+            "status": "diverged" if value is None else "finished",
+            "val_accuracy": value,
+        }
+        for name, of_rate in accuracies.items()
+        for rate, values in of_rate.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_rate_of_the_highest_mean_is_chosen_and_the_edge_of_the_grid_is_named():
+    found = learning_rates.best(
+        trials(
+            relu={0.001: [0.5, 0.7], 0.01: [0.9, 0.4], 0.1: [0.2, 0.3]},
+            tanh={0.001: [0.5, 0.5], 0.01: [0.5, 0.5], 0.1: [0.2, 0.3]},
+            elu={0.001: [0.1, 0.1], 0.01: [0.8, 0.8], 0.1: [0.9, None]},
+        )
+    ).set_index("activation")
+    assert found["learning_rate"].to_dict() == {"relu": 0.01, "tanh": 0.001, "elu": 0.01}  # of equals the smallest; one that diverged is out
+    assert found["at_edge"].to_dict() == {"relu": False, "tanh": True, "elu": False}
+    assert found.loc["relu", "val_accuracy"] == pytest.approx(0.65)
+
+
+def test_an_activation_whose_trials_all_diverged_is_named():
+    with pytest.raises(UserError, match="every learning rate of elu diverged; try smaller ones"):
+        learning_rates.best(trials(relu={0.1: [0.5]}, elu={0.1: [None]}))
+
+
+def test_a_search_of_some_activations_leaves_the_others_as_they_were():
+    before = trials(relu={0.001: [0.5], 0.01: [0.9]}, tanh={0.001: [0.8]})
+    after = learning_rates.merged(before, trials(relu={0.1: [0.95]}))
+    assert after[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.1], ["tanh", 0.001]]
+
+
+def test_only_the_trials_that_are_named_are_read(tmp_path):
+    """Folders of another search beside them, however new, do not count."""
+    for name, rate, status, last in (
+        ("relu/0.1", 0.1, "diverged", {}),
+        ("relu/0.01", 0.01, "finished", {"val/accuracy": 0.5, "val/loss": 1.5}),
+        ("relu/9.0", 9.0, "finished", {"val/accuracy": 1.0, "val/loss": 0.0}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        values = {"seed": 0, "activation": {"name": "relu"}, "recipe": {"learning_rate": rate, "epochs": 4}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(values))
+        (folder / "metrics.json").write_text(json.dumps({"status": status, "last": last}))
+    table = learning_rates.read([tmp_path / "relu" / "0.1", tmp_path / "relu" / "0.01"])
+    assert table["learning_rate"].tolist() == [0.01, 0.1]
+    assert table["status"].tolist() == ["finished", "diverged"]
+    assert table["val_accuracy"].iloc[0] == 0.5
+    assert table["val_accuracy"].isna().tolist() == [False, True]
+    assert learning_rates.read([]).columns.tolist() == list(learning_rates.COLUMNS)
+
+
+def test_the_rates_are_a_file_of_conf():
+    text = learning_rates.rates_text("digits", trials(tanh={0.01: [0.4]}, relu={0.01: [0.5], 0.1: [0.6]}))
+    assert text.startswith("# @package recipe\n# ")
+    assert "python src/tune.py data=digits\n" in text
+    assert yaml.safe_load(text) == {"learning_rate": {"relu": 0.1, "tanh": 0.01}}
+
+
+def test_a_run_takes_the_rate_of_its_activation(run_config):
+    rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
+    for name in ("sigmoid", "relu"):
+        tuned = run_config(f"activation={name}", "condition=tuned")
+        assert (tuned.recipe.learning_rate, tuned.key) == (rates[name], f"digits/{name}/tuned-0")
+    assert run_config("activation=relu", "condition=tuned", "recipe.learning_rate=7.0").recipe.learning_rate == 7
+
+
+def test_an_activation_without_a_tuned_rate_is_refused(run_config):
+    with pytest.raises(UserError, match="has no learning rate for snake, only for elu, "):
+        run_config("activation=relu", "activation.name=snake", "condition=tuned")
+
+
+@pytest.mark.parametrize("dataset", [path.stem for path in (ROOT / "conf" / "rates").glob("*.yaml")])
+def test_the_committed_rates_come_from_their_trials(dataset):
+    table = pd.read_csv(ROOT / trials_path(SEARCHED.get(dataset, dataset)))
+    written = yaml.safe_load((ROOT / "conf" / "rates" / f"{dataset}.yaml").read_text())
+    assert written == {"learning_rate": dict(learning_rates.best(table)[["activation", "learning_rate"]].to_numpy().tolist())}
+
+
+def test_a_search_needs_data_and_a_validation_split(script):
+    assert "data/digits.npz is missing" in sentence(script("tune.py", "data=digits"))
+    assert "data=nowhere is not known; known: cifar10" in sentence(script("tune.py", "data=nowhere"))
+
+
+def test_the_edge_is_that_of_the_activation_s_own_grid_and_seeds_are_its_own():
+    searched = trials(relu={0.001: [0.9, 0.8], 0.003: [0.7, 0.7]}, tanh={0.0001: [0.1], 0.001: [0.8], 0.01: [0.2]})
+    found = learning_rates.best(searched).set_index("activation")
+    assert found["at_edge"].to_dict() == {"relu": True, "tanh": False}
+    assert found["learning_rate"].to_dict() == {"relu": 0.001, "tanh": 0.001}
+
+
+def test_a_trial_that_diverged_counts_as_0_and_one_without_a_number_does_not():
+    """By its status: one that diverged after an epoch has a number, which does not count either."""
+    table = trials(relu={0.01: [0.5, 0.7], 0.1: [0.4, None], 1.0: [0.9, 0.8]})
+    table.loc[4, "status"] = "diverged"
+    table.loc[1, "val_accuracy"] = float("nan")
+    means = tables.learning_rates(table)["mean"]
+    assert means.isna().tolist() == [True, False, False]
+    assert means.tolist()[1:] == pytest.approx([0.2, 0.4])

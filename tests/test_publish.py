@@ -1,0 +1,234 @@
+"""A publish brings MLflow in line with runs/: it adds, completes, and tags what is superseded."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+
+from actgrad.files import sha256
+from actgrad.results.locks import one_mlflow_run
+from actgrad.results.run import RunResult
+from actgrad.tracking import contents, live, store
+from conftest import ROOT, sentence
+from tracked_runs import Published, everything, runs_of, track, track_all, tracking_lines
+
+
+@pytest.fixture(scope="module")
+def tracked_store(tmp_path_factory):
+    """A folder with a store in which runs are tracked."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("tracked")
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="module")
+def tracked(tracked_store, run_config, few_digits):
+    return track_all(run_config, few_digits, tracked_store)
+
+
+@pytest.fixture
+def published(tracked, tmp_path, monkeypatch) -> Published:
+    """The files of the runs that were tracked, and no store."""
+    for (name, seed), result in tracked.items():
+        result.write(tmp_path / "runs" / "digits" / name / f"baseline-{seed}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which set_tracking_uri has set
+    return Published(tmp_path)
+
+
+def edited(name: str, **metrics: object) -> None:
+    """Change metrics of a run in runs/."""
+    path = Path("runs", "digits", *name.split("/"))
+    result = RunResult.read(path)
+    dataclasses.replace(result, metrics=result.metrics | metrics).write(path)
+
+
+def test_a_deleted_store_is_published_anew_and_a_second_time_changes_nothing(tracked_store, published):
+    logged = everything(mlflow.MlflowClient(f"sqlite:///{tracked_store}/mlflow.db"))
+    assert published.publish() == 3
+    now = everything(published.client)
+    assert len(now) == 3
+    for name, (status, metrics, params, tags, files) in now.items():
+        live_status, live_metrics, live_params, live_tags, live_files = logged[name]
+        assert (status, metrics) == (live_status, live_metrics)
+        assert tags == live_tags | {"superseded": "false"}
+        assert set(files) == set(live_files) - {"model", contents.PATCH}
+        assert params == {key: live_params[key] for key in params} | {"run_dir": f"runs/digits/{name}"}
+        left_out = set(live_params) - set(params)
+        assert {key.partition(".")[0] for key in left_out} == {"data", "tracking", "run"}
+    assert published.publish() == 0
+    assert everything(published.client) == now
+
+
+def test_a_publish_of_complete_runs_asks_the_store_for_no_history_and_no_file(published, monkeypatch):
+    published.publish()
+    asked = []
+    for name in ("get_metric_history", "list_artifacts", "log_batch", "set_tag", "get_run"):
+        monkeypatch.setattr(mlflow.MlflowClient, name, lambda *_, name=name, **__: asked.append(name))
+    assert published.publish() == 0
+    assert asked == []
+
+
+def test_publishing_needs_no_keras():
+    code = "import sys; from actgrad.tracking import publish, reading, store; print({'keras', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_doubles_are_deleted_and_what_is_half_logged_is_completed(published):
+    published.publish()
+    client, before = published.client, everything(published.client)
+    (whole,) = runs_of(client, "digits/relu/baseline-0")
+    half = published.make("digits/relu/baseline-0", whole.data.tags["fingerprint"])
+    client.delete_run(whole.info.run_id)
+    client.log_metric(half, "train/loss", 0.5, step=10**6)
+    client.log_param(half, "run_dir", "runs/digits/relu/baseline-0")
+    published.make("digits/relu/baseline-0", whole.data.tags["fingerprint"])
+    assert published.publish() == 1
+    after = everything(client)
+    assert set(after) == set(before)
+    assert after["relu/baseline-0"][0] == "FINISHED"
+    assert after["relu/baseline-0"][3:] == before["relu/baseline-0"][3:]
+
+
+def test_of_doubles_the_complete_one_stays(published):
+    published.publish()
+    (whole,) = runs_of(published.client, "digits/relu/baseline-0")
+    published.make("digits/relu/baseline-0", whole.data.tags["fingerprint"])
+    assert published.publish() == 0
+    assert [run.info.run_id for run in runs_of(published.client, "digits/relu/baseline-0")] == [whole.info.run_id]
+
+
+def test_an_mlflow_run_of_another_fingerprint_is_superseded_until_it_is_current_again(published):
+    published.publish()
+    kept = RunResult.read(Path("runs/digits/relu/baseline-0")).metrics["fingerprint"]
+    edited("relu/baseline-0", fingerprint="of other code")
+    assert published.publish() == 1
+    assert published.superseded()["relu/baseline-0"] == ["false", "true"]
+    edited("relu/baseline-0", fingerprint=kept)
+    assert published.publish() == 0
+    assert published.superseded()["relu/baseline-0"] == ["true", "false"]
+
+
+def test_mlflow_runs_of_runs_that_are_not_listed_any_more_are_superseded(published):
+    published.publish()
+    assert published.publish(("tanh", 0)) == 0  # fewer seeds of tanh, and no relu
+    assert published.superseded() == {"tanh/baseline-0": ["false"], "tanh/baseline-1": ["true"], "relu/baseline-0": ["true"]}
+    assert published.publish() == 0
+    assert set(map(tuple, published.superseded().values())) == {("false",)}
+
+
+def test_mlflow_runs_of_listed_runs_whose_files_are_not_here_are_left_alone(published):
+    published.publish()
+    published.publish(("tanh", 0), not_here=["digits/tanh/baseline-1"])
+    assert published.superseded() == {"tanh/baseline-0": ["false"], "tanh/baseline-1": ["false"], "relu/baseline-0": ["true"]}
+
+
+def test_mlflow_runs_by_hand_are_left_alone_unless_they_are_of_a_listed_run(published, tracked):
+    published.publish(("tanh", 0))
+    by_hand = {"run_dir": "outputs/digits/mine"}
+    published.make("digits/tanh/baseline-0", "of a shorter training", **by_hand)
+    published.make("digits/gelu/baseline-0", "f", **by_hand)
+    published.make("digits/relu/baseline-0", tracked["relu", 0].metrics["fingerprint"], **by_hand)
+    assert published.publish(("tanh", 0), ("relu", 0)) == 1
+    expected = {"tanh/baseline-0": ["not tagged", "false"], "gelu/baseline-0": ["not tagged"], "relu/baseline-0": ["false"]}
+    assert published.superseded() == expected
+    published.publish(("tanh", 0))
+    assert published.superseded() == expected | {"relu/baseline-0": ["true"]}
+
+
+@pytest.mark.parametrize("points", [5, 200])
+def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_digits, tmp_path, monkeypatch, points):
+    """Both runs of the activation diverge in their first epoch, which was planned to be one of two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(contents, "GRADIENT_POINTS", points)
+    here = Published(tmp_path)
+    for seed in (0, 1):
+        folder = f"runs/digits/relu/baseline-{seed}"
+        config = run_config("activation=relu", "recipe.optimizer=SGD", "recipe.learning_rate=1e6", f"seed={seed}", f"run_dir={folder}")
+        assert track(config, few_digits, Path(folder)).metrics["status"] == "diverged"
+    assert here.publish(("relu", 0), ("relu", 1)) == 0
+    logged = everything(here.client)
+    (tmp_path / "mlflow.db").rename(tmp_path / "live.db")
+    other = Published(tmp_path / "other")
+    assert other.publish(("relu", 0), ("relu", 1)) == 2
+    found = everything(other.client)
+    for name, (status, metrics, _, tags, _) in found.items():
+        assert (status, metrics, tags) == ("FAILED", *(logged[name][place] for place in (1, 3)))
+    assert other.publish(("relu", 0), ("relu", 1)) == 0
+
+
+def test_a_live_run_of_the_pipeline_supersedes_its_predecessor_and_one_by_hand_does_not(published, run_config, few_digits):
+    published.publish()
+    shorter = [f"tracking.uri={published.tracking.uri}", "activation=relu", "recipe.epochs=1"]
+    track(run_config(*shorter), few_digits, Path("mine"))
+    assert published.superseded()["relu/baseline-0"] == ["not tagged", "false"]
+    track(run_config(*shorter, "recipe.learning_rate=0.01", "run_dir=runs/digits/relu/baseline-0"), few_digits, Path("runs/digits/relu/baseline-0"))
+    assert published.superseded()["relu/baseline-0"] == ["false", "not tagged", "true"]
+    assert published.publish() == 0
+
+
+def test_a_run_that_was_copied_from_one_of_the_same_values_is_logged(published, tracked, run_config):
+    result = tracked["relu", 0].with_key("digits/relu/he-0")
+    config = run_config("activation=relu", "condition=he", f"tracking.uri={published.tracking.uri}")
+    folder = Path("runs/digits/relu/he-0")
+    result.write(folder)
+    with one_mlflow_run(result.metrics["fingerprint"]):  # as while a run trains
+        live.copied(config, result, folder)
+    published.publish(("relu", 0), not_here=[result.key])
+    found = everything(published.client)
+    assert found["relu/he-0"][:2] == found["relu/baseline-0"][:2]
+    assert found["relu/he-0"][3] == found["relu/baseline-0"][3] | {
+        "key": "digits/relu/he-0",
+        "condition": "he",
+        "superseded": "false",
+        "complete": sha256(folder / "metrics.json"),
+    }
+
+
+def test_a_store_that_is_down_costs_a_copied_run_one_sentence(trained, monkeypatch, capsys, tmp_path):
+    config, result, _ = trained
+    result.write(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:hush@127.0.0.1:9")
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    live.copied(config, result, tmp_path)
+    mlflow.set_tracking_uri(None)
+    (said,) = tracking_lines(capsys)
+    assert said.startswith("tracking: digits/tanh/baseline-0 is not logged to MLflow (")
+    assert "hush" not in said
+
+
+def test_two_that_publish_at_once_make_no_doubles(published):
+    params = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["tanh", "relu"], "seeds": [0, 1]}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    both = [
+        subprocess.Popen([sys.executable, ROOT / "src" / "publish.py"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [one.communicate() for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    changes = [out.removeprefix("digits: 3 of 4 runs, ").removesuffix(" MLflow runs made or completed\n") for out, _ in said]
+    assert sum(map(int, changes)) == 3
+    assert len(everything(published.client)) == 3
+
+
+def test_a_dataset_without_a_trained_run_and_an_unknown_one(script, tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
+    assert script("publish.py").stdout == "digits: no run has been trained\n"
+    assert "data=mnist is not in params.yaml" in sentence(script("publish.py", "data=mnist"))
+
+
+def test_the_names_of_mlflow_s_experiments_are_those_that_training_uses(run_config):
+    for overrides in ([], ["condition=he"], ["condition=batch_norm"]):
+        assert run_config("data=digits", *overrides).tracking.experiment == store.configured("digits").experiment == "digits"
