@@ -63,7 +63,7 @@ test-scale: $(SCALE)  ## run all that `make test` leaves out, with what needs th
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
 	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md
 
-audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks pypi.org
+audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks the package index
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
 lint: $(READY)  ## check style, formatting, and which room imports which

@@ -23,6 +23,7 @@ def main() -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--compose", action="store_true", help="only write the composed files")
     only.add_argument("--train", action="store_true", help="only train what the composed files list")
+    only.add_argument("--remove-unlisted", action="store_true", help="only remove what is there of activations that params.yaml does not list")
     arguments = parser.parse_intermixed_args()
     given = named(arguments.arguments, "data", "activation", "condition", "seed")
     if "data" not in given:
@@ -32,9 +33,11 @@ def main() -> None:
     params = loading.study()
     loading.require_dataset(given["data"], params)
     for key, known in (("activation", params.activations), ("condition", params.conditions)):
-        if given.get(key, known[0]) not in known:
-            raise UserError(f"{key}={given[key]} is not in params.yaml, whose {key}s are {', '.join(known)}; add it there")
+        loading.require(key, given.get(key, known[0]), known, f"{key}s")
     selection = study.Selection(given["data"], given.get("activation"), given.get("condition"), int(given["seed"]) if "seed" in given else None)
+    if arguments.remove_unlisted:
+        study.remove_unlisted_activations(selection.dataset, params)
+        return
     for activation in () if arguments.train else selection.activations(params):
         composed.write(selection.dataset, activation, params)
     if not arguments.compose:

@@ -1,7 +1,7 @@
 """What a search for learning rates found, and the rates that it chooses."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -72,9 +72,10 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     return chosen[["activation", "learning_rate", "epochs", "val_accuracy", "at_edge"]]
 
 
-def rates_text(dataset: str, table: pd.DataFrame) -> str:
-    """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation."""
-    rates = {row.activation: row.learning_rate for row in best(table).itertuples()}
+def rates_text(dataset: str, table: pd.DataFrame, before: Mapping[str, float]) -> str:
+    """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation; those of activations without a trial stay as
+    they were before."""
+    rates = {**before, **{row.activation: row.learning_rate for row in best(table).itertuples()}}
     return (
         "# @package recipe\n"
         f"# For each activation, the learning rate with the highest validation accuracy among the trials in {trials_path(dataset)}.\n"

@@ -10,6 +10,8 @@ def fold(decades: float) -> str:
     """A ratio, given by its decimal logarithm, to two digits: 3,100-fold; below one as it is: 0.3-fold."""
     if pd.isna(decades):
         return "not measured"
+    if not -4 <= decades < 9:
+        return f"10^{decades:.0f}-fold"
     ratio = float(f"{10**decades:.2g}")
     return f"{ratio:,.0f}-fold" if ratio >= 10 else f"{ratio:g}-fold"
 

@@ -115,8 +115,13 @@ def study(path: Path = PARAMS) -> Study:
 
 def require_dataset(name: str, study: Study) -> None:
     """Raise UserError unless params.yaml lists a dataset."""
-    if name not in study.datasets:
-        raise UserError(f"data={name} is not in params.yaml, whose datasets are {', '.join(study.datasets)}; add it there")
+    require("data", name, study.datasets, "datasets")
+
+
+def require(key: str, name: str, listed: list[str], plural: str) -> None:
+    """Raise UserError unless a name is among those that params.yaml lists."""
+    if name not in listed:
+        raise UserError(f"{key}={name} is not in params.yaml, whose {plural} are {', '.join(listed)}; add it there")
 
 
 def _file(group: str, name: str, conf: Path) -> dict[str, Any]:

@@ -29,6 +29,11 @@ class ComposedRun:
         return f"{self.dataset}/{self.activation}/{self.condition}-{self.seed}"
 
     @property
+    def names(self) -> dict[str, Any]:
+        """What interpolations of conf/tracking refer to, such as ${data.name}."""
+        return {"data": {"name": self.dataset}, "activation": {"name": self.activation}, "condition": {"name": self.condition}, "seed": self.seed}
+
+    @property
     def folder(self) -> Path:
         return paths.run_folder(self.dataset, self.activation, self.condition, self.seed)
 
@@ -110,6 +115,19 @@ def read(dataset: str, activation: str) -> Composed:
         raise UserError(f"{path} is missing; {again}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {again}") from None
+
+
+def current(dataset: str, activation: str) -> list[ComposedRun]:
+    """The runs of an activation, as `write` wrote them for the core of this process.
+
+    Raises:
+        UserError: if the file is missing or damaged, or was written for another core.
+    """
+    found = read(dataset, activation)
+    if found.core_sha256 != fingerprint.CORE_SHA256:
+        path = paths.composed_path(dataset, activation)
+        raise UserError(f"{path} was written before src/actgrad was edited; start the same command again, dvc repro writes it anew")
+    return found.runs
 
 
 def run(key: str) -> ComposedRun:

@@ -15,8 +15,9 @@ from actgrad.files import write_bytes
 from actgrad.pipeline import composed
 from actgrad.pipeline.composed import ComposedRun
 from actgrad.pipeline.environment import environment
-from actgrad.pipeline.keras_process import load_keras
+from actgrad.pipeline.keras_process import load_core
 from actgrad.results import paths
+from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.run import csv_bytes
 
 if TYPE_CHECKING:
@@ -32,18 +33,17 @@ def write(dataset_name: str, study: Study) -> int:
         The number of activations that were measured.
 
     Raises:
-        UserError: if the runs of an activation have not been composed.
+        UserError: if the runs of an activation have not been composed, or for another core.
     """
     dataset = storage.load(loading.data_config(dataset_name, []))
     path = paths.depth_path(dataset_name)
     before = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["activation", "fingerprint"])
     tables, measured = [], 0
     for activation in tqdm(study.activations, desc=f"depth on {dataset_name}", unit="activation", disable=not sys.stderr.isatty()):
-        found = composed.read(dataset_name, activation)
-        runs = [run for run in found.runs if run.condition == study.conditions[0]]
+        runs = [run for run in composed.current(dataset_name, activation) if run.condition == study.conditions[0]]
         if not runs:
             raise UserError(f"{activation} has no runs under {study.conditions[0]}, the first condition of params.yaml; list it there")
-        fingerprints = {run.fingerprint(dataset.sha256, found.core_sha256, environment()): run for run in runs}
+        fingerprints = {run.fingerprint(dataset.sha256, CORE_SHA256, environment()): run for run in runs}
         rows = before[before["activation"] == activation]
         if list(dict.fromkeys(rows["fingerprint"])) != list(fingerprints):
             rows, measured = _measure(dataset, fingerprints), measured + 1
@@ -53,7 +53,7 @@ def write(dataset_name: str, study: Study) -> int:
 
 
 def _measure(dataset: "Dataset", runs: Mapping[str, ComposedRun]) -> pd.DataFrame:
-    load_keras()
+    load_core()
     from actgrad.networks.inputs import scaled
     from actgrad.training import batches, depth, determinism
 

@@ -1,13 +1,19 @@
-"""Import Keras quietly and quickly."""
+"""Import Keras quietly and quickly, and the core as it was when the process started."""
 
 import functools
 import gc
+import importlib
 import logging
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from actgrad.errors import UserError
+from actgrad.files import PROJECT
+from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256
 
 
 @functools.cache
@@ -27,6 +33,22 @@ def load_keras() -> None:
     gc.freeze()  # all that is imported stays
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
     keras.config.disable_interactive_logging()
+
+
+@functools.cache
+def load_core() -> None:
+    """Import Keras and the whole core, so that no file of it that is edited later is loaded by a later run of this process.
+
+    Raises:
+        UserError: if it is not the core whose sha256 this process took when it started.
+    """
+    load_keras()
+    package = PROJECT / "src" / "actgrad"
+    for room in CORE:
+        for module in pkgutil.walk_packages([str(package / room)], f"actgrad.{room}."):
+            importlib.import_module(module.name)
+    if core_sha256(package) != CORE_SHA256:
+        raise UserError("the code of src/actgrad was edited while this process started; start the same command again")
 
 
 @contextmanager

@@ -55,8 +55,7 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     if cloned.returncode:
         raise UserError(f"the last commit cannot be cloned ({cloned.stderr.strip()}); verify.py needs the project at the root of its repository")
     study = loading.study(copy / "params.yaml")
-    if dataset not in study.datasets:
-        raise UserError(f"data={dataset} is not in the params.yaml of the last commit, whose datasets are {', '.join(study.datasets)}")
+    loading.require_dataset(dataset, study)
     before = _recorded(copy, dataset, study.activations)
     lock, report = _stages(copy, dataset), _md5s(copy / "reports" / dataset)
     print(f"commit {commit[:12]}, without what you have not committed, is trained again in {copy}", flush=True)

@@ -1,10 +1,8 @@
 """One run from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
 
-import functools
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,14 +10,13 @@ import yaml
 from actgrad.config.schema import Config
 from actgrad.data import storage
 from actgrad.data.storage import Dataset
-from actgrad.errors import UserError
-from actgrad.files import PROJECT, new_folder
+from actgrad.files import new_folder
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.environment import environment
-from actgrad.pipeline.keras_process import load_keras
+from actgrad.pipeline.keras_process import load_core, load_keras
 from actgrad.results import run as results
-from actgrad.results.fingerprint import CORE_SHA256, core_sha256, fingerprint
+from actgrad.results.fingerprint import CORE_SHA256, fingerprint
 from actgrad.results.run import RunResult
 from actgrad.training.names import VAL_ACCURACY
 
@@ -67,9 +64,10 @@ def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
 
 
 def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    loop = _training()
+    load_core()  # here, because a run that is refused or finished need not wait for it
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
+    from actgrad.training import loop
     from actgrad.training.batches import steps_per_epoch
 
     steps = steps_per_epoch(config, dataset) * config.recipe.epochs
@@ -81,21 +79,6 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
         live_run.finished(replace(result, metrics=metrics), folder, network)
     checkpoint.remove()
     return metrics
-
-
-@functools.cache
-def _training() -> ModuleType:
-    """The core, imported here because a run that is refused or finished need not wait for it.
-
-    Raises:
-        UserError: if it is not the core whose sha256 this process took when it started.
-    """
-    load_keras()
-    from actgrad.training import loop
-
-    if core_sha256(PROJECT / "src" / "actgrad") != CORE_SHA256:
-        raise UserError("the code of src/actgrad was edited while this process started; start the same command again")
-    return loop
 
 
 def result_of(config: Config, measured: "Measured", data_sha256: str, fingerprint: str) -> RunResult:

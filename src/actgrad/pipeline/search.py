@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from actgrad.analysis import learning_rates
 from actgrad.config.loading import CONF, data_config
@@ -35,7 +36,8 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
     if kept.is_file():
         table = learning_rates.merged(pd.read_csv(kept), table)
-    text = learning_rates.rates_text(dataset, table)
+    before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
+    text = learning_rates.rates_text(dataset, table, before)
     write_bytes(kept, csv_bytes(table))
     write_bytes(target, text.encode())
     print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")

@@ -61,11 +61,13 @@ class Selection:
         Raises:
             UserError: if the file is missing, or was written for another core than that of this process.
         """
-        found = composed.read(self.dataset, activation)
-        if found.core_sha256 != CORE_SHA256:
-            path = paths.composed_path(self.dataset, activation)
-            raise UserError(f"{path} was written before src/actgrad was edited; start the same command again, dvc repro writes it anew")
-        return [run for run in found.runs if self.condition in (None, run.condition) and self.seed in (None, run.seed)]
+        runs = composed.current(self.dataset, activation)
+        return [run for run in runs if self.condition in (None, run.condition) and self.seed in (None, run.seed)]
+
+    @property
+    def log(self) -> Path:
+        """What the processes that train it print."""
+        return OUTPUTS / f"study-{'-'.join(filter(None, [self.dataset, self.activation]))}.log"
 
     @property
     def whole(self) -> bool:
@@ -89,7 +91,7 @@ def train(selection: Selection, study: Study) -> None:
     data_sha256 = sha256(data)
     expected = {run: run.fingerprint(data_sha256, CORE_SHA256, environment()) for run in runs}
     todo = [run for run in runs if not _finished(run, expected[run])]
-    failed = _train(selection.dataset, _twins_last(todo, expected)) if todo else {}
+    failed = _train(selection, _twins_last(todo, expected)) if todo else {}
     failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
     for run, reason in failed.items():
         sys.stderr.write(f"failed: {run.key}: {reason}\n")
@@ -99,7 +101,7 @@ def train(selection: Selection, study: Study) -> None:
         records.write(selection.dataset, activation)
     if failed:
         counts = f"{len(todo) - len(failed)} runs trained, {len(failed)} failed"
-        raise UserError(f"{counts}, see above and {_log(selection.dataset)}; mend the cause and start the same command again")
+        raise UserError(f"{counts}, see above and {selection.log}; mend the cause and start the same command again")
     print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now")
 
 
@@ -133,14 +135,34 @@ def _twins_last(runs: Sequence[ComposedRun], fingerprints: Mapping[ComposedRun, 
 
 def _remove_unlisted(dataset: str, activation: str, listed: Sequence[str]) -> None:
     """Remove the folders of runs that params.yaml and conf/ do not list any more."""
-    folder = paths.RUNS / dataset / activation
-    for other in sorted(folder.glob("*/")):
+    for other in sorted((paths.RUNS / dataset / activation).glob("*/")):
         if re.fullmatch(r"\w+-\d+", other.name) and other.name not in listed:
-            shutil.rmtree(other)
-            print(f"{other} is not listed any more; removed")
+            _remove(other)
 
 
-def _train(dataset: str, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
+def remove_unlisted_activations(dataset: str, study: Study) -> None:
+    """Remove all that the pipeline wrote for activations that params.yaml does not list any more."""
+    for composed_file in sorted(paths.composed_path(dataset, "*").parent.glob("*.yaml")):
+        activation = composed_file.stem
+        if activation not in study.activations:
+            for path in (
+                paths.RUNS / dataset / activation,
+                paths.record_path(dataset, activation),
+                paths.summary_path(dataset, activation),
+                composed_file,
+            ):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    print(f"{path} is not listed any more; removed")
+
+
+def _train(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
     """Train runs. One whose process died is begun again, and goes on from its checkpoint.
 
     Returns:
@@ -148,8 +170,8 @@ def _train(dataset: str, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
     """
     died = Counter()
     new_folder(str(OUTPUTS), "outputs")
-    log = _log(dataset)
-    print(f"{len(todo)} runs of {dataset} to train; their output goes to {log}", flush=True)
+    log = selection.log
+    print(f"{len(todo)} runs of {selection.dataset} to train; their output goes to {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:
         while queued := [run for run in todo if board.state(run) == status.QUEUED]:
             for runs in _batches(queued, died):
@@ -187,11 +209,6 @@ def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int]) -> It
     for batch in together.values():
         for start in range(0, len(batch), RUNS_OF_A_COMMAND):
             yield batch[start : start + RUNS_OF_A_COMMAND]
-
-
-def _log(dataset: str) -> Path:
-    """What the processes of a study print."""
-    return OUTPUTS / f"study-{dataset}.log"
 
 
 def _run(command: Sequence[str], output: BinaryIO, board: Board) -> None:

@@ -88,7 +88,7 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
         yield Check("MLflow run", None, None, "the store has no MLflow run of it: python src/publish.py adds one")
         return
     yield from _core(metrics["core_sha256"], run)
-    for name, value in contents.run_tags(result, folder).items():
+    for name, value in contents.finished_tags(result, folder).items():
         yield Check(f"{name} of the MLflow run", run.tags.get(name, ABSENT), value, str(folder))
     expected = sorted((name, step, value) for (name, step), value in contents.run_metrics(result).items())
     differing = {name for name, *_ in set(expected) ^ set(run.metrics)}

@@ -52,7 +52,7 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     """Dense blocks with the sigmoid, stacked 2 to 20 high, before any update: decades of attenuation that one more block adds between the last
     block and the first, as the slope of a line fitted through the depths of a seed. Confirmed if its interval over seeds lies above 0.05 (a
     factor of ten over 20 blocks), refuted if below 0.05."""
-    if evidence.depth is None:
+    if evidence.depth is None or "sigmoid" not in evidence.depth["activation"].values:
         return Finding(NOT_MEASURED, f"Stacks of several depths were not measured: dvc repro depth@{evidence.dataset}.")
     rates = tables.depth_rates(evidence.depth).set_index("activation")
     if "sigmoid" not in rates.index:
