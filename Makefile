@@ -37,9 +37,9 @@ release: $(READY)  ## check that the committed results are of the committed code
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
 	python src/verify.py data=$(or $(DATA),digits)
 
-bench: $(READY)  ## measure on this machine what a run and a study cost (another dataset: make bench DATA=cifar10_jpeg)
-	python benchmarks/training_time.py data=$(or $(DATA),digits)
-	python benchmarks/activation_time.py data=$(or $(DATA),digits)
+bench: $(READY)  ## measure on this machine what a run and a study cost: an hour (another dataset: make bench DATA=digits)
+	python benchmarks/training_time.py data=$(or $(DATA),cifar10)
+	python benchmarks/activation_time.py data=$(or $(DATA),cifar10)
 	python benchmarks/pipeline_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)

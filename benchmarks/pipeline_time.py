@@ -58,9 +58,9 @@ def main() -> None:
         found = from_nothing(copy, study, data) | {"nothing_to_do_s": nothing_to_do(copy)} | with_many_runs(copy, study, many)
         found |= further_run(copy, data)
     answers = {
-        f"digits from nothing, {found['trainings']} trainings: dvc repro to plain scripts in a loop": f"{found['repro_to_plain']:.2f}",
-        f"dvc repro with nothing to do, {found['runs']} runs": f"{found['nothing_to_do_s']:.1f} s",
-        f"dvc repro with nothing to do, {found['many_runs']:,} runs": f"{found['many_nothing_to_do_s']:.1f} s",
+        f"digits from nothing (trainings: {found['trainings']}), dvc repro to plain scripts in a loop": f"{found['repro_to_plain']:.2f}",
+        f"dvc repro with nothing to do (runs: {found['runs']})": f"{found['nothing_to_do_s']:.1f} s",
+        f"dvc repro with nothing to do (runs: {found['many_runs']:,})": f"{found['many_nothing_to_do_s']:.1f} s",
         "a further run of a process, beyond its epochs": f"{found['further_run_s']:.1f} s",
         "a new process of plain Keras, beyond its epochs": f"{found['plain_start_s']:.1f} s",
     }

@@ -74,7 +74,8 @@ def text(dataset: str, activation: str, study: Study) -> str:
     for name, listed in loading.listed(study).items():
         if activation not in listed.activations:
             continue
-        config = composing.composed([f"data={dataset}", f"activation={activation}", f"condition={name}", f"seed={listed.seeds[0]}", "run_dir=unused"])
+        chosen = [f"data={dataset}", f"activation={activation}", f"condition={name}", f"seed={listed.seeds[0]}", "run_dir=unused"]
+        config = composing.composed([*chosen, *composing.without_local()])
         _check_names(config, dataset, activation, name)
         values = config.deciding()
         del values["seed"]

@@ -32,7 +32,7 @@ def load_keras() -> None:
         del sys.modules["sklearn"]
     gc.freeze()  # all that is imported stays
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
-    keras.config.disable_interactive_logging()
+    keras.config.disable_interactive_logging()  # so that model.predict writes no bar
 
 
 @functools.cache

@@ -15,6 +15,7 @@ def start(seed: int, threads: int) -> None:
         UserError: if this process already computes with another number of threads.
     """
     keras.backend.clear_session()  # the precision and the layer names of an earlier run of this process go with it
+    keras.config.disable_interactive_logging()  # so that model.predict writes no bar; clear_session has switched it on
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
