@@ -23,7 +23,9 @@ def train(values: DictConfig) -> float:
         config = loading.run_config(values)
         if config.run:
             composed.check_alone(HydraConfig.get().overrides.task)
-            config = composed.run(config.run).config(config.tracking)
+            of_study = composed.run(config.run)
+            values.merge_with(of_study.names)
+            config = of_study.config(loading.run_config(values).tracking)
         return run.train(config)
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:

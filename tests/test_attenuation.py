@@ -105,6 +105,8 @@ def test_attenuation_of_stacks_comes_from_the_raw_rms():
         (0.0, "1-fold"),
         (np.log10(0.3), "0.3-fold"),
         (np.log10(0.034), "0.034-fold"),
+        (37.9, "10^38-fold"),
+        (-6.2, "10^-6-fold"),
         (np.nan, "not measured"),
         (None, "not measured"),
     ],

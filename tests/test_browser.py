@@ -7,12 +7,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from actgrad.analysis import claims
-from actgrad.analysis.evidence import Evidence
-from actgrad.report import figures as plots
-from actgrad.report import page as html
+from actgrad.report.content import content
 from conftest import ROOT
-from test_report import DEPTH, TIMES, TRIALS, study_cells
+from test_report import DATA, DEPTH, TIMES, TRIALS, evidence, study_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPORTS = sorted((ROOT / "reports").glob("*/index.html"))
@@ -31,17 +28,12 @@ def browser():
 
 @pytest.fixture(scope="module")
 def made_now(tmp_path_factory) -> Path:
-    """A report of cells that are made up, with every kind of figure."""
+    """A report of runs that are made up, with every kind of figure."""
     folder = tmp_path_factory.mktemp("report")
-    evidence = Evidence("toy", study_cells(), {"he": study_cells()}, DEPTH, TRIALS, TIMES)
-    drawings = plots.study_drawings(evidence)
-    (folder / "figures").mkdir()
-    for drawing in drawings:
-        for name in (f"{drawing.name}.csv", f"figures/{drawing.name}.svg", f"figures/{drawing.name}.png"):
-            (folder / name).touch()
-    for name in ("summary.csv", "pairs.csv"):
-        (folder / name).touch()
-    (folder / "index.html").write_text(html.report(evidence, claims.ledger(evidence), drawings))
+    shown = evidence(study_runs(), {"he": study_runs("he")}, depth=DEPTH, trials=TRIALS, times=TIMES)
+    for name, data in content(shown, DATA).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
     return folder / "index.html"
 
 
@@ -112,8 +104,8 @@ def test_a_claim_opens_and_its_figure_is_a_click_away(page):
     assert not claim.locator("dl").is_visible()
     claim.locator("summary").click()
     claim.locator("a").click()
-    assert page.url.endswith("#delta")
-    assert page.locator("#delta").evaluate("heading => heading.getBoundingClientRect().top") < 900
+    assert page.url.endswith("#preact_grads")
+    assert page.locator("#preact_grads").evaluate("heading => heading.getBoundingClientRect().top") < 900
 
 
 def test_every_link_leads_to_a_file_beside_the_page(page):

@@ -1,4 +1,4 @@
-"""Whatever an archive, a checkpoint or a configuration holds, it is used or refused with a sentence; nothing else happens.
+"""Whatever an archive, a checkpoint, a configuration or a result holds, it is used or refused with a sentence; nothing else happens.
 
 FUZZ in the environment is the number of inputs a reader gets; `make faults` gives many.
 """
@@ -11,22 +11,26 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from actgrad.config import schema as config
+from actgrad.config import composing, loading, schema
 from actgrad.config.schema import Data
 from actgrad.data import storage
 from actgrad.errors import UserError
+from actgrad.pipeline import composed
 from actgrad.pipeline.checkpoints import Checkpoint
-from conftest import NAMES, ROOT, image_set
+from actgrad.results.paths import composed_path
+from actgrad.results.run import FILES, RunResult, finished
+from actgrad.training.names import HISTORY
+from conftest import NAMES, ROOT, STUDY, image_set
 
 pytestmark = pytest.mark.fuzz
 INPUTS = int(os.environ.get("FUZZ", "300"))
@@ -152,15 +156,16 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=10)
 
 
-@pytest.mark.parametrize("schema", [config.Data, config.Activation, config.Model, config.Recipe, config.Tracking, config.Study, config.Config])
-def test_fuzz_schema(schema):
-    keys = st.sampled_from(list(schema.model_fields))
+@pytest.mark.parametrize("name", ["Data", "Activation", "Model", "Recipe", "Tracking", "Condition", "Study", "Config"])
+def test_fuzz_schema(name):
+    of_name = getattr(schema, name)
+    keys = st.sampled_from(list(of_name.model_fields))
 
     @many
     @given(st.dictionaries(keys | st.text(max_size=8), TREES) | TREES)
     def read(values):
         try:
-            assert isinstance(config.parse(schema, values), schema)
+            assert isinstance(schema.parse(of_name, values), of_name)
         except UserError as error:
             assert str(error)
 
@@ -176,7 +181,7 @@ def test_fuzz_params_yaml(text, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "params.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))
     try:
-        config.study(path)
+        loading.study(path)
     except UserError as error:
         assert "\n" not in str(error)
 
@@ -192,22 +197,83 @@ def counted(request, seen):
 @given(st.sampled_from([f"data.{key}" for key in Data.model_fields] + ["data", "x"]), YAML)
 def test_fuzz_download_override(key, value):
     try:
-        config.data_config("digits", [f"{key}={value}"])
+        loading.data_config("digits", [f"{key}={value}"])
     except UserError as error:
         assert str(error)
 
 
 KEYS = [f"{group}.{key}" for group in ("recipe", "model", "data", "activation") for key in ("name", "config", "epochs", "layer", "filters", "sha256")]
-CHOICES = [f"{group}={name}" for group in ("activation", "data", "recipe", "experiment") for name in NAMES[group]]
+CHOICES = [f"{group}={name}" for group in ("activation", "data", "recipe", "condition") for name in NAMES[group]]
+OVERRIDES = st.sampled_from(CHOICES) | st.builds("{}={}".format, st.sampled_from([*KEYS, "seed", "run", "run_dir"]), YAML)
 
 
 @some
-@given(st.lists(st.sampled_from(CHOICES) | st.builds("{}={}".format, st.sampled_from([*KEYS, "seed", "run_dir"]), YAML), min_size=1, max_size=4))
+@given(st.lists(OVERRIDES, min_size=1, max_size=4))
 def test_fuzz_overrides_of_train(overrides):
+    """As train.py takes them: checked, composed by Hydra, checked again."""
     try:
+        composing.check_overrides(overrides)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config.cell_config(compose("config", config.overrides(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:  # which train.py hands to refusal
-        assert config.refusal(error)
+            config = loading.run_config(compose("config", overrides))
+        if config.run:
+            composed.run(config.run)
+    except composing.COMPOSING as error:
+        assert composing.refusal(error)
     except UserError as error:
         assert str(error)
+
+
+# --- what the pipeline reads back
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """A folder with the composed runs of an activation, and a run."""
+    folder = tmp_path_factory.mktemp("written")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        composed.write("digits", "relu", schema.Study(**STUDY))
+    fields = {"key": "digits/relu/baseline-0", "status": "finished", "fingerprint": "f", "validation_split": "val", "steps": 3}
+    history = pd.DataFrame({"epoch": [1], "step": [3], **{name: [0.5] for name in HISTORY}})
+    gradients, others = pd.DataFrame({"step": [1, 2, 3], "conv1": np.float32([1, 2, 3])}), pd.DataFrame({"epoch": [0, 1], "dead": [0, 1]})
+    RunResult("seed: 0\n", history, gradients, others, others, fields).write(folder / "run")
+    return folder
+
+
+@many
+@given(data=st.data())
+def test_fuzz_composed_runs(written, data):
+    path = written / composed_path("digits", "relu")
+    text = path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(written)
+        assert composed.run("digits/relu/he-0").condition == "he"
+        path.write_bytes(data.draw(spoilt(text)))
+        try:
+            tracking = schema.Tracking(enabled=False, uri="", experiment="")
+            assert all(isinstance(run.config(tracking), schema.Config) for run in composed.read("digits", "relu").runs)
+        except UserError as error:
+            assert "\n" not in str(error)
+        finally:
+            path.write_bytes(text)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_fuzz_file_of_a_run(written, file):
+    path = written / "run" / file
+    content = path.read_bytes()
+
+    @many
+    @given(spoilt(content))
+    def read(new):
+        path.write_bytes(new)
+        whole = finished(path.parent, "f")
+        assert whole is None or new == content or file == "metrics.json"
+        try:
+            assert RunResult.read(path.parent)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+    assert finished(path.parent, "f")
+    read()
+    path.write_bytes(content)

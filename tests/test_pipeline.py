@@ -11,15 +11,19 @@ import pytest
 import yaml
 
 from conftest import ROOT, STUDY, Project
+from test_study import CORE_NUMBER, append, edit_words_of_the_core
 
-CELLS = {"train@digits-sigmoid-0", "train@digits-relu-0", "experiment@digits-he"}
-RECIPES = {"recipe@digits", "experiment_recipe@digits-he"}
+COMPOSE = {"compose@digits-sigmoid", "compose@digits-relu"}
+TRAIN = {"train@digits-sigmoid", "train@digits-relu"}
+RUNS = ["sigmoid/baseline-0", "relu/baseline-0", "relu/he-0", "relu/he-1"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """The shrunk study, reproduced once and committed."""
+    """The shrunk study, reproduced once and committed; its condition `he` has a second seed."""
     project = Project(tmp_path_factory.mktemp("project with spaces"))
+    project.edit("conf/condition/he.yaml", "activations: [relu]", "activations: [relu], seeds: [0, 1]")
+    project.commit("a second seed")
     project.printed = project.run("dvc", "repro")
     project.commit("results")
     return project
@@ -31,105 +35,65 @@ def as_committed(project):
     project.undo()
 
 
+def metrics_of(project: Project, run: str) -> dict:
+    return json.loads((project.folder / "runs" / "digits" / run / "metrics.json").read_text())
+
+
+def mlflow_runs(project: Project, experiment: str = "digits", store: str = "mlflow.db") -> list:
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/{store}")
+    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+
+
+def set_study(project: Project, **change: list) -> None:
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | change))
+
+
 def test_from_nothing_to_a_report(project):
     assert (project.folder / "reports" / "digits" / "index.html").is_file()
     table = pd.read_csv(project.folder / "reports" / "digits" / "summary.csv").set_index("activation")
     for name in STUDY["activations"]:
-        metrics = json.loads((project.folder / "runs" / "digits" / f"{name}-0" / "metrics.json").read_text())
+        metrics = metrics_of(project, f"{name}/baseline-0")
         assert table.loc[name, "test_accuracy_last_mean"] == metrics["last"]["test/accuracy"]
         assert metrics["steps"] == 38
-        assert f"digits/{name}-0  epoch 1/1  train/loss" in project.printed
+    assert [line.split("  ")[:2] for line in project.printed.splitlines() if re.match(r"digits/sigmoid/\S+  ", line)] == [
+        ["digits/sigmoid/baseline-0", "done"]
+    ]
+    assert "digits: 3 runs, 3 of them trained now" in project.printed
     assert "Traceback" not in project.printed
     assert "Warning" not in project.printed
 
 
 def test_results_are_in_git_and_the_rest_is_not(project):
     assert project.run("git", "status", "--porcelain") == ""
-    tracked = project.run("git", "ls-files", "runs", "reports", "data", "dvc.lock").split()
-    assert {"dvc.lock", "reports/digits/index.html", "runs/digits/recipe.yaml", "runs/digits/relu-0/metrics.json"} <= set(tracked)
-    assert not [name for name in tracked if name.endswith((".npz", ".parquet", "history.csv", ".gitignore"))]
+    tracked = set(project.run("git", "ls-files", "runs", "reports", "data", "dvc.lock").split())
+    of_activations = {f"runs/digits/{name}" for one in STUDY["activations"] for name in (f"{one}.csv", f"{one}.json", f"composed-runs/{one}.yaml")}
+    assert {name for name in tracked if name.startswith("runs/")} == {"runs/core.sha256", "runs/digits/depth-stacks.csv", *of_activations}
+    assert {"dvc.lock", "reports/digits/index.html"} <= tracked
+    assert not [name for name in tracked if name.endswith((".npz", ".gitignore"))]
 
 
-def test_every_cell_has_its_run(project):
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("digits")
-    cells = client.search_runs([experiment.experiment_id], "tags.kind = 'cell'")
-    assert sorted((cell.info.run_name, cell.info.status) for cell in cells) == [("digits/relu-0", "FINISHED"), ("digits/sigmoid-0", "FINISHED")]
-    for cell in cells:
-        metrics = json.loads((project.folder / "runs" / cell.info.run_name / "metrics.json").read_text())
-        assert cell.data.tags["weights_sha256"] == metrics["weights_sha256"]
-        assert cell.data.metrics["test/accuracy"] == metrics["last"]["test/accuracy"]
-        assert len(cell.data.tags["git_commit"]) == 40
+def test_the_lock_file_has_one_entry_for_an_activation_however_many_runs_it_has(project):
+    stages = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    assert set(stages) == {"download@digits", "core", *COMPOSE, *TRAIN, "depth@digits", "report@digits"}
 
 
-def test_an_experiment_has_its_cells_and_its_place_in_the_report(project):
-    folder = project.folder / "runs" / "digits" / "he" / "relu-0"
+def test_every_run_has_its_mlflow_run(project):
+    runs = mlflow_runs(project)
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == sorted((name, "FINISHED") for name in RUNS)
+    for run in runs:
+        metrics = metrics_of(project, run.info.run_name)
+        assert run.data.tags["weights_sha256"] == metrics["weights_sha256"]
+        assert run.data.metrics["test/accuracy"] == metrics["last"]["test/accuracy"]
+        assert len(run.data.tags["git_commit"]) == 40
+
+
+def test_a_condition_has_its_runs_and_its_place_in_the_report(project):
+    folder = project.folder / "runs" / "digits" / "relu" / "he-0"
     assert yaml.safe_load((folder / "config.yaml").read_text())["recipe"]["kernel_initializer"] == "he_uniform"
-    assert json.loads((folder / "metrics.json").read_text())["key"] == "digits/he/relu-0"
-    table = pd.read_csv(project.folder / "reports" / "digits" / "experiments.csv").set_index(["experiment", "activation"])
-    assert table.loc[("he", "relu"), "mean"] == json.loads((folder / "metrics.json").read_text())["last"]["test/accuracy"]
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("digits he").experiment_id], "tags.kind = 'cell'")
-    assert (run.info.run_name, run.info.status) == ("digits/he/relu-0", "FINISHED")
-
-
-def test_a_sweep_trains_what_is_missing_and_leaves_the_bytes_of_repro(project):
-    for name in ("relu-0", "sigmoid-0"):
-        shutil.rmtree(project.folder / "runs" / "digits" / name)
-    assert "2 cells trained" in project.run("python", "src/sweep.py", "data=digits")
-    assert project.stale() == set()
-    assert project.run("git", "status", "--porcelain") == ""
-    assert "every cell of digits is up to date" in project.run("python", "src/sweep.py", "data=digits")
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"experiments": ["hee"]}, "error: experiment=hee is not known; known: average_pooling"),
-        ({"recipe": "nope"}, "error: dvc repro failed: recipe=nope is not known; known: article"),
-        ({"datasets": ["pets"]}, "error: data=digits is not in params.yaml, whose datasets are pets"),
-    ],
-)
-def test_a_sweep_of_what_is_not_known_is_refused(project, change, expected):
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | change))
-    printed = project.run("python", "src/sweep.py", "data=digits", check=False)
-    assert expected in printed
-    assert "Traceback" not in printed
-
-
-@pytest.mark.slow
-def test_a_cell_that_fails_in_a_sweep_is_named_and_costs_no_other(project):
-    project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["tanh", "relu"], "experiments": []}))
-    printed = project.run("python", "src/sweep.py", "data=digits", check=False)
-    assert "error: 1 cells trained, 1 failed, see above and outputs/sweep-digits.log; mend the cause and sweep again" in printed
-    assert "failed: digits/relu-0: activation.layer=Brocken is not a Keras layer" in printed
-    assert "train@digits-relu-0" in project.stale()  # its old result is still there, and is not taken for the new one
-    assert "train@digits-tanh-0" not in project.stale()
-
-
-@pytest.mark.slow
-def test_a_search_writes_a_recipe_that_the_pipeline_uses(project):
-    arguments = ["activation=relu", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
-    printed = project.run("python", "src/tune.py", "data=digits", *arguments)
-    assert "conf/recipe/digits_tuned.yaml and runs/digits/tuning.csv: 2 trials" in printed
-    trials = pd.read_csv(project.folder / "runs" / "digits" / "tuning.csv")
-    assert trials[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.001], ["relu", 0.003]]
-    best = trials.loc[trials["val_accuracy"].idxmax(), "learning_rate"]
-    assert project.run("python", "src/tune.py", "data=digits", *arguments).count("finished before, with the same configuration") == 2
-    assert pd.read_csv(project.folder / "runs" / "digits" / "tuning.csv").equals(trials)
-    project.run("python", "src/train.py", "data=digits", "activation=relu", "experiment=tuned", "run_dir=outputs/tuned")
-    assert yaml.safe_load((project.folder / "outputs" / "tuned" / "config.yaml").read_text())["recipe"]["learning_rate"] == best
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    assert len(client.search_runs([client.get_experiment_by_name("digits tuning").experiment_id], "tags.kind = 'cell'")) == 2
-
-
-@pytest.mark.slow
-def test_the_benchmark_measures_every_activation(project):
-    assert "activations on digits" in project.run("python", "benchmarks/activation_time.py", "data=digits", "--rounds", "1")
-    measured = json.loads((project.folder / "benchmarks" / "activation_time.json").read_text())["activations"]
-    assert set(measured) == {path.stem for path in (ROOT / "conf" / "activation").glob("*.yaml")}
-    assert all(row["layers_ms"] > 0 and row["step_ms"] > row["layers_ms"] for row in measured.values())
+    assert metrics_of(project, "relu/he-0")["key"] == "digits/relu/he-0"
+    table = pd.read_csv(project.folder / "reports" / "digits" / "conditions.csv").set_index(["condition", "activation"])
+    accuracies = [metrics_of(project, f"relu/he-{seed}")["last"]["test/accuracy"] for seed in (0, 1)]
+    assert table.loc[("he", "relu"), "mean"] == pytest.approx(sum(accuracies) / 2)
 
 
 def test_a_second_repro_does_nothing(project):
@@ -139,31 +103,21 @@ def test_a_second_repro_does_nothing(project):
 
 @pytest.mark.slow
 def test_a_forced_repro_leaves_every_byte(project):
-    assert "Running stage 'train@digits-relu-0'" in project.run("dvc", "repro", "--force", "report@digits")
+    assert "Running stage 'train@digits-relu'" in project.run("dvc", "repro", "--force", "report@digits")
     assert project.run("git", "status", "--porcelain") == ""
+
+
+# --- what an edit makes stale
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "stages"),
     [
-        (
-            "conf/activation/relu.yaml",
-            "config: {}",
-            "config: {max_value: 6.0}",
-            {"train@digits-relu-0", "experiment_recipe@digits-he", "depth@digits"},
-        ),
-        ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", {*CELLS, "depth@digits"}),
-        (
-            "conf/data/digits.yaml",
-            "val_size: 240",
-            "val_size: 120",
-            {"download@digits", "depth@digits", *RECIPES, *CELLS},
-        ),
-        ("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2", RECIPES),
-        ("conf/config.yaml", "seed: 0", "seed: 5", RECIPES),
-        ("conf/experiment/he.yaml", "he_uniform", "he_normal", {"experiment_recipe@digits-he", "experiment@digits-he", "report@digits"}),
+        ("conf/model/lenet5.yaml", "dense_units: 84", "dense_units: 32", COMPOSE),
+        ("conf/data/digits.yaml", "val_size: 240", "val_size: 120", {"download@digits", *COMPOSE, "report@digits"}),
+        ("conf/condition/he.yaml", "he_uniform", "he_normal", {*COMPOSE, "report@digits"}),
         ("conf/tracking/mlflow.yaml", "experiment: ${data.name}", "experiment: mine", set()),
-        ("src/actgrad/tables.py", "POINTS = 120", "POINTS = 100", {"report@digits"}),
+        (*CORE_NUMBER, {"core"}),
     ],
 )
 def test_what_an_edit_makes_stale(project, name, old, new, stages):
@@ -171,48 +125,147 @@ def test_what_an_edit_makes_stale(project, name, old, new, stages):
     assert project.stale() == stages
 
 
-def test_editing_another_recipe_retrains_nothing(project):
-    project.edit("conf/recipe/standardized.yaml", "input_scaling: standardized", "input_scaling: none")
-    planned = project.run("dvc", "repro")
-    assert "Running stage 'recipe@digits'" in planned
-    assert "Stage 'train@digits-relu-0' didn't change, skipping" in planned
-    assert "Running stage 'train" not in planned
+def compose(project: Project) -> None:
+    project.run("dvc", "repro", *sorted(COMPOSE))
+
+
+def test_an_edited_activation_is_trained_alone(project):
+    project.edit("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}")
+    assert project.stale() == {"compose@digits-relu"}
+    compose(project)
+    assert project.stale() == {"train@digits-relu", "depth@digits", "report@digits"}
+
+
+def test_an_edited_number_of_the_core_trains_all(project):
+    project.edit(*CORE_NUMBER)
+    compose(project)
+    assert project.stale() == {*TRAIN, "depth@digits", "report@digits"}
+
+
+def test_edited_words_of_the_core_train_nothing(project):
+    edit_words_of_the_core(project)
+    assert project.stale() == {"core"}
+    assert running(project.run("dvc", "repro")) == ["core"]
+    assert project.stale() == set()
+
+
+def running(printed: str) -> list[str]:
+    """The stages that DVC ran."""
+    return re.findall("Running stage '(.+?)'", printed)
+
+
+def test_edits_in_any_other_room_train_nothing(project):
+    for name in ("console", "git", "analysis/words", "data/fetch", "pipeline/run", "pipeline/study", "tracking/store"):
+        append(project, f"src/actgrad/{name}.py")
+    assert project.stale() == {"download@digits", "report@digits"}
+    append(project, "src/actgrad/pipeline/composed.py")
+    append(project, "src/actgrad/config/schema.py")
+    assert project.stale() == {"download@digits", "report@digits", *COMPOSE}
+    assert set(running(project.run("dvc", "repro"))) == {"download@digits", "report@digits", *COMPOSE}
+    assert project.run("git", "status", "--porcelain", "runs", "reports") == ""
+
+
+def test_a_condition_that_is_added_trains_its_runs_alone_and_shares_the_training_of_another(project):
+    (project.folder / "conf" / "condition" / "same.yaml").write_text("# @package _global_\ncondition: {name: same, activations: [relu]}\n")
+    set_study(project, conditions=["baseline", "he", "same"])
+    printed = project.run("dvc", "repro", "train@digits-relu")
+    assert "digits: 4 runs, 1 of them trained now" in printed
+    assert metrics_of(project, "relu/same-0") == metrics_of(project, "relu/baseline-0") | {"key": "digits/relu/same-0"}
+
+
+def test_an_activation_of_ones_own_is_a_file_and_a_word_and_what_is_not_listed_any_more_goes(project):
+    (project.folder / "conf" / "activation" / "softplus.yaml").write_text("name: softplus\nlayer: Activation\nconfig: {activation: softplus}\n")
+    set_study(project, activations=["relu", "softplus"])
+    project.edit("conf/condition/he.yaml", "seeds: [0, 1]", "seeds: [0]")
+    printed = project.run("dvc", "repro")
+    assert "digits/softplus/baseline-0  done  " in printed
+    assert "digits: 2 runs, 0 of them trained now" in printed
+    assert "runs/digits/relu/he-1 is not listed any more; removed" in printed
+    assert "runs/digits/sigmoid is not listed any more; removed" in printed
+    assert "softplus" in (project.folder / "reports" / "digits" / "index.html").read_text()
+    assert not [path for path in (project.folder / "runs").rglob("*") if "sigmoid" in path.name]
+    assert project.stale() == set()
+    printed = project.run("python", "src/verify.py", "--run", "digits")
+    keys = ["digits/relu/baseline-0", "digits/relu/he-0", "digits/softplus/baseline-0"]
+    assert [line for line in printed.splitlines() if line.startswith("digits/")] == keys
+    assert "3 of 3 passed." in printed
+    assert printed.count("ok    dvc.lock ") == 3
+    assert "WRONG" not in printed
+
+
+# --- the commands of a user of DVC
 
 
 def test_the_commands_of_a_dvc_user(project):
-    shown = project.run("dvc", "metrics", "show")
-    assert "runs/digits/relu-0/metrics.json" in shown
-    assert "last.test/accuracy" in shown
+    shown = project.run("dvc", "metrics", "show", "--md")
+    (header, _, *rows) = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines() if line.startswith("|")]
+    assert {"Path", "runs", "diverged", "test_accuracy.baseline", "test_accuracy.he"} == set(header)
+    assert [row[0] for row in rows] == ["runs/digits/relu.json", "runs/digits/sigmoid.json"]
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2")
     difference = project.run("dvc", "params", "diff")
     assert "conf/recipe/digits.yaml" in difference
     assert "epochs" in difference
     assert "index.html" in project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots" / "index.html").read_text()
+    for name in STUDY["activations"]:
+        assert f'"activation": "{name}"' in page
 
 
 @pytest.mark.slow
-def test_an_experiment_with_other_values(project):
+def test_a_dvc_experiment_with_other_values(project):
     project.run("dvc", "exp", "run", "-S", "activations=[relu]", "-S", "conf/recipe/digits.yaml:epochs=2", "report@digits")
-    history = pd.read_csv(project.folder / "runs" / "digits" / "relu-0" / "history.csv")
+    history = pd.read_csv(project.folder / "runs" / "digits" / "relu" / "baseline-0" / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert pd.read_csv(project.folder / "reports" / "digits" / "summary.csv")["activation"].tolist() == ["relu"]
     assert (project.folder / "conf" / "recipe" / "digits.yaml").read_text().startswith("#")
 
 
-def test_an_activation_of_ones_own_is_a_file_and_a_word(project):
-    (project.folder / "conf" / "activation" / "softplus.yaml").write_text("name: softplus\nlayer: Activation\nconfig: {activation: softplus}\n")
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu", "softplus"]}))
-    printed = project.run("dvc", "repro")
-    assert "Stage 'train@digits-relu-0' didn't change, skipping" in printed
-    assert "digits/softplus-0: finished" in printed
-    assert "softplus" in (project.folder / "reports" / "digits" / "index.html").read_text()
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"conditions": ["hee"]}, "error: condition=hee is not known; known: average_pooling"),
+        ({"datasets": ["pets"]}, "error: data=pets is not known; known: cifar10"),
+    ],
+)
+def test_a_study_of_what_is_not_known_is_refused(project, change, expected):
+    set_study(project, **change)
+    printed = project.run("dvc", "repro", check=False)
+    assert expected in printed
+    assert "Traceback" not in printed
 
 
-def test_runs_by_hand_leave_the_pipeline_alone(project):
+# --- runs by hand
+
+
+@pytest.mark.slow
+def test_a_search_writes_rates_that_the_pipeline_uses(project):
+    arguments = ["activation=relu", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
+    printed = project.run("python", "src/tune.py", "data=digits", *arguments)
+    assert "conf/rates/digits.yaml and runs/digits/learning-rates.csv: 2 trials" in printed
+    trials = pd.read_csv(project.folder / "runs" / "digits" / "learning-rates.csv")
+    assert trials[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.001], ["relu", 0.003]]
+    best = trials.loc[trials["val_accuracy"].idxmax(), "learning_rate"]
+    assert project.run("python", "src/tune.py", "data=digits", *arguments).count("finished before, with the same configuration") == 2
+    assert pd.read_csv(project.folder / "runs" / "digits" / "learning-rates.csv").equals(trials)
+    project.run("python", "src/train.py", "data=digits", "activation=relu", "condition=tuned", "run_dir=outputs/tuned")
+    assert yaml.safe_load((project.folder / "outputs" / "tuned" / "config.yaml").read_text())["recipe"]["learning_rate"] == best
+    assert len(mlflow_runs(project, "digits tuning")) == 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_every_activation(project):
+    shutil.copytree(ROOT / "benchmarks", project.folder / "benchmarks", dirs_exist_ok=True)
+    assert "activations on digits" in project.run("python", "benchmarks/activation_time.py", "data=digits", "--rounds", "1")
+    measured = json.loads((project.folder / "benchmarks" / "activation_time.json").read_text())["activations"]
+    assert set(measured) == {path.stem for path in (ROOT / "conf" / "activation").glob("*.yaml")}
+    assert all(row["layers_ms"] > 0 and row["step_ms"] > row["layers_ms"] for row in measured.values())
+
+
+def test_a_run_by_hand_leaves_the_pipeline_alone(project):
     arguments = ["data=digits", "activation=leaky_relu", "activation.config.negative_slope=0.1", "recipe.epochs=1", "seed=7"]
     printed = project.run("python", "src/train.py", *arguments)
-    folder = "outputs/digits/leaky_relu-7/activation.config.negative_slope=0.1,recipe.epochs=1"
-    assert f"digits/leaky_relu-7: finished, results in {folder}" in printed
+    folder = "outputs/digits/leaky_relu/baseline-7/activation.config.negative_slope=0.1,recipe.epochs=1"
+    assert f"digits/leaky_relu/baseline-7: finished, results in {folder}" in printed
     written = yaml.safe_load((project.folder / folder / "config.yaml").read_text())
     assert written["activation"]["config"] == {"negative_slope": 0.1}
     assert project.run("git", "status", "--porcelain") == ""
@@ -220,18 +273,30 @@ def test_runs_by_hand_leave_the_pipeline_alone(project):
 
 
 @pytest.mark.slow
-def test_several_cells_in_one_command(project):
+def test_several_runs_in_one_command(project):
     printed = project.run("python", "src/train.py", "-m", "data=digits", "activation=tanh,elu", "recipe.epochs=1")
-    assert "digits/tanh-0: finished" in printed
-    assert "digits/elu-0: finished" in printed
+    assert "digits/tanh/baseline-0: finished" in printed
+    assert "digits/elu/baseline-0: finished" in printed
     assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_a_run_of_the_study_has_the_values_of_its_composed_file(project):
+    printed = project.run("python", "src/train.py", "run=digits/relu/he-1")
+    assert printed == "digits/relu/he-1: finished before, with the same configuration, data and code; results in runs/digits/relu/he-1\n"
+    printed = project.run("python", "src/train.py", "run=digits/relu/he-2", check=False)
+    assert printed == "error: runs/digits/composed-runs/relu.yaml has no run he-2; it has baseline-0, he-0, he-1\n"
+    printed = project.run("python", "src/train.py", "run=digits/relu/he-1", "recipe.epochs=3", check=False)
+    assert printed.startswith("error: recipe.epochs=3 has no use beside run=KEY")
+
+
+# --- the same results once more
 
 
 @pytest.mark.slow
 def test_verify_trains_the_last_commit_again_and_compares_every_byte(project):
     printed = project.run("python", "src/verify.py", "data=digits")
-    assert "digits/he/relu-0  identical" in printed
-    assert "3 cells: 3 identical, 0 within tolerance, 0 different" in printed
+    assert "digits/relu/he-0          identical" in printed
+    assert "4 runs: 4 identical, 0 within tolerance, 0 different" in printed
     assert "dvc.lock: identical" in printed
     assert "reports/digits: identical" in printed
     assert project.run("git", "status", "--porcelain") == ""
@@ -239,38 +304,41 @@ def test_verify_trains_the_last_commit_again_and_compares_every_byte(project):
 
 @pytest.mark.slow
 def test_verify_names_what_cannot_be_had_again_and_what_differs_in_the_environment(project):
-    metrics = project.folder / "runs" / "digits" / "relu-0" / "metrics.json"
-    metrics.write_text(metrics.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
+    record = project.folder / "runs" / "digits" / "relu.csv"
+    table = pd.read_csv(record, dtype=str)
+    table.loc[0, ["files_sha256", "weights_sha256"]] = "0" * 64
+    table.to_csv(record, index=False)
     project.commit("a result that nobody can have again")
     printed = project.run("python", "src/verify.py", "data=digits", check=False)
     project.run("git", "reset", "-q", "--hard", "HEAD~1")
-    assert "digits/relu-0     different: weights_sha256" in printed
-    assert printed.endswith("error: different: digits/relu-0\n")
+    assert "digits/relu/baseline-0    different: weights_sha256" in printed
+    assert printed.endswith("error: different: digits/relu/baseline-0\n")
     printed = project.run("python", "src/verify.py", "data=digits", "--threads", "2", check=False)
-    assert "threads 1 -> 2" in printed
+    assert "threads the recipe's -> 2" in printed
 
 
 def test_where_a_result_comes_from(project):
-    printed = project.run("python", "src/verify.py", "--cell", "digits/relu-0", "digits/he/relu-0")
+    printed = project.run("python", "src/verify.py", "--run", "digits/relu/baseline-0", "digits/relu/he-0")
     assert printed.count("ok    weights_sha256  ") == 2
-    assert printed.count("ok    code_sha256 ") == 2
+    assert printed.count("ok    core_sha256 ") == 2
     assert printed.count("ok    dvc.lock ") == 2
     assert "WRONG" not in printed
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu-0'")
-    assert (
-        project.run("python", "src/verify.py", "--run", run.info.run_id).splitlines()[1:-1] == printed.split("digits/he/relu-0\n")[0].splitlines()[1:]
-    )
-    assert "has no run 000" in project.run("python", "src/verify.py", "--run", "0" * 32, check=False)
+    (run,) = [run for run in mlflow_runs(project) if run.info.run_name == "relu/baseline-0"]
+    of_mlflow_run = project.run("python", "src/verify.py", "--mlflow-run", run.info.run_id)
+    assert of_mlflow_run.splitlines()[1:-1] == printed.split("digits/relu/he-0\n")[0].splitlines()[1:]
 
 
 @pytest.mark.slow
-def test_a_run_by_hand_whose_files_were_changed_or_are_gone_is_not_taken_for_that_of_the_pipeline(project):
+def test_an_mlflow_run_that_is_not_there_is_refused(project):
+    assert "has no run 000" in project.run("python", "src/verify.py", "--mlflow-run", "0" * 32, check=False)
+
+
+@pytest.mark.slow
+def test_a_run_by_hand_whose_files_were_changed_is_not_taken_for_that_of_the_pipeline(project):
     store = ("env", "MLFLOW_TRACKING_URI=sqlite:///hand.db", "python")
     project.run(*store, "src/train.py", "data=digits", "activation=relu", "model=lenet5", "run_dir=outputs/hand")
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/hand.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu-0'")
-    verify = (*store, "src/verify.py", "--run", run.info.run_id)
+    (run,) = mlflow_runs(project, store="hand.db")
+    verify = (*store, "src/verify.py", "--mlflow-run", run.info.run_id)
     assert "WRONG" not in project.run(*verify)
     project.edit("outputs/hand/metrics.json", '"fingerprint": "', '"fingerprint": "0')
     printed = project.run(*verify, check=False)
@@ -283,36 +351,38 @@ def test_a_run_by_hand_whose_files_were_changed_or_are_gone_is_not_taken_for_tha
     [
         (
             [
-                lambda p: p.edit("runs/digits/relu-0/config.yaml", "experiment: none", "experiment: none  # edited"),
-                lambda p: tamper(p, "UPDATE metrics SET value = 0.5 WHERE key = 'val/loss'"),
-            ],
-            {"dvc.lock", "config_sha256 of the run", "config.yaml", "metrics of the run"},
-        ),
-        (
-            [
                 lambda p: (p.folder / "data" / "digits.npz").write_bytes(b"other"),
                 lambda p: tamper(p, "UPDATE tags SET value = 'x' WHERE key = 'git_commit'"),
+                lambda p: tamper(p, "UPDATE metrics SET value = 0.5 WHERE key = 'val/loss'"),
+                lambda p: tamper(p, "UPDATE tags SET value = 'x' WHERE key = 'config_sha256'"),
             ],
-            {"dvc.lock", "data_sha256", "code_sha256"},
+            {"dvc.lock", "data_sha256", "core_sha256", "metrics of the MLflow run", "config_sha256 of the MLflow run"},
         ),
-        (
-            [lambda p: p.edit("runs/digits/relu-0/metrics.json", 'weights_sha256": "', 'weights_sha256": "0')],
-            {"dvc.lock", "metrics.json", "weights_sha256 of the run", "weights_sha256"},
+        pytest.param(
+            [lambda p: p.edit("runs/digits/relu/baseline-0/config.yaml", "test: true", "test: true  # edited")],
+            {"dvc.lock", "config.yaml of the MLflow run", "config.yaml"},
+            marks=pytest.mark.slow,
         ),
-        ([lambda p: p.edit("src/actgrad/layers.py", "import keras", "import keras  # edited")], {"dvc.lock"}),
+        pytest.param(
+            [lambda p: p.edit("runs/digits/relu/baseline-0/metrics.json", 'weights_sha256": "', 'weights_sha256": "0')],
+            {"dvc.lock", "metrics.json of the MLflow run", "metrics.json", "weights_sha256 of the MLflow run", "weights_sha256"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [lambda p: p.edit("runs/digits/composed-runs/relu.yaml", "glorot_uniform", "glorot_normal")], {"dvc.lock"}, marks=pytest.mark.slow
+        ),
     ],
-    ids=["config and metrics", "data and commit", "weights", "code"],
+    ids=["data and MLflow run", "configuration", "weights", "composed file"],
 )
-@pytest.mark.slow
 def test_the_fields_that_do_not_hold_are_named(project, spoil, fields):
     kept = (project.folder / "mlflow.db").read_bytes()
     for one in spoil:
         one(project)
-    printed = project.run("python", "src/verify.py", "--cell", "digits/relu-0", check=False)
+    printed = project.run("python", "src/verify.py", "--run", "digits/relu/baseline-0", check=False)
     (project.folder / "mlflow.db").write_bytes(kept)
     assert set(re.findall(r"WRONG (.+?)  ", printed)) == fields, printed
     error = printed.splitlines()[-1]
-    assert error.startswith("error: digits/relu-0: ")
+    assert error.startswith("error: digits/relu/baseline-0: ")
     assert all(field in error for field in fields)
 
 
@@ -321,40 +391,39 @@ def tamper(project: Project, command: str) -> None:
         store.execute(command)
 
 
-@pytest.mark.slow
 def test_another_machine_pulls_publishes_verifies_and_trains_nothing(project, tmp_path):
     project.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
     project.run("dvc", "push")
     other = Project.clone(project.folder, tmp_path / "clone")
     other.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
     other.run("dvc", "pull")
-    assert "Running stage" not in other.run("dvc", "repro")
-    assert "digits: 2 of 2 cells, 2 runs made or completed" in other.run("python", "src/publish.py")
-    printed = other.run("python", "src/verify.py", "--cell", "digits/relu-0", "digits/he/relu-0")
-    assert printed.count("ok    code_sha256 ") == 2
+    assert running(other.run("dvc", "repro")) == []
+    assert "digits: 4 of 4 runs, 4 MLflow runs made or completed" in other.run("python", "src/publish.py")
+    printed = other.run("python", "src/verify.py", "--run", "digits/relu/baseline-0", "digits/relu/he-0")
+    assert printed.count("ok    core_sha256 ") == 2
     assert printed.count("-     weights_sha256  ") == 2  # a published run has no model
-
-
-@pytest.mark.slow
-def test_all_cells_of_a_dataset_are_verified_where_the_dataset_itself_is_not(project):
-    (project.folder / "data" / "digits.npz").unlink()
-    printed = project.run("python", "src/verify.py", "--cell", "digits")
-    assert [line for line in printed.splitlines() if line.startswith("digits/")] == ["digits/sigmoid-0", "digits/relu-0", "digits/he/relu-0"]
-    assert printed.count("ok    dvc.lock ") == 3
-    assert printed.count("-     data_sha256 ") == 3
     assert "WRONG" not in printed
 
 
 @pytest.mark.slow
-def test_publish_after_a_run_cache_hit_that_executed_nothing(project):
+def test_all_runs_of_a_dataset_are_verified_where_the_dataset_itself_is_not(project):
+    (project.folder / "data" / "digits.npz").unlink()
+    printed = project.run("python", "src/verify.py", "--run", "digits")
+    assert [line for line in printed.splitlines() if line.startswith("digits/")] == [f"digits/{name}" for name in RUNS]
+    assert printed.count("ok    dvc.lock ") == 4
+    assert printed.count("-     data_sha256 ") == 4
+    assert "WRONG" not in printed
+
+
+@pytest.mark.slow
+def test_what_dvc_takes_from_its_cache_is_published(project):
     shutil.rmtree(project.folder / "runs")
     for store in project.folder.glob("mlflow.db*"):
         store.rename(project.folder / f"{store.name}.kept")
-    (project.folder / "dvc.lock").unlink()
-    printed = project.run("dvc", "repro")
-    assert "Stage 'train@digits-relu-0' is cached - skipping run" in printed
-    assert "digits/relu-0  epoch 1/1" not in printed
-    assert "digits: 2 of 2 cells, 2 runs made or completed" in project.run("python", "src/publish.py")
-    assert "digits: 2 of 2 cells, 0 runs made or completed" in project.run("python", "src/publish.py")
+    project.run("git", "checkout", "--", "runs")
+    project.run("dvc", "checkout")
+    assert running(project.run("dvc", "repro")) == []
+    assert "digits: 4 of 4 runs, 4 MLflow runs made or completed" in project.run("python", "src/publish.py")
+    assert "digits: 4 of 4 runs, 0 MLflow runs made or completed" in project.run("python", "src/publish.py")
     for store in project.folder.glob("mlflow.db*.kept"):
         store.rename(project.folder / store.name.removesuffix(".kept"))

@@ -10,12 +10,14 @@ import mlflow
 import pytest
 import yaml
 
+from actgrad import git
 from actgrad.files import sha256
+from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.locks import one_mlflow_run
-from actgrad.results.run import RunResult
-from actgrad.tracking import contents, live, store
+from actgrad.results.run import RunResult, copy
+from actgrad.tracking import contents, live, publish, store
 from conftest import ROOT, sentence
-from tracked_runs import Published, everything, runs_of, track, track_all, tracking_lines
+from tracked_runs import Published, everything, runs_of, runs_of_experiment, track, track_all, tracking_lines
 
 
 @pytest.fixture(scope="module")
@@ -145,26 +147,26 @@ def test_mlflow_runs_by_hand_are_left_alone_unless_they_are_of_a_listed_run(publ
     assert published.superseded() == expected | {"relu/baseline-0": ["true"]}
 
 
-@pytest.mark.parametrize("points", [5, 200])
-def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_digits, tmp_path, monkeypatch, points):
-    """Both runs of the activation diverge in their first epoch, which was planned to be one of two."""
+def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_digits, tmp_path, monkeypatch):
+    """All runs of the activation diverge in their first epoch, and more steps were planned than are logged."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(contents, "GRADIENT_POINTS", points)
-    here = Published(tmp_path)
+    monkeypatch.setattr(contents, "GRADIENT_POINTS", 5)
+    tracked, new = Published(tmp_path / "tracked"), Published(tmp_path / "new")
     for seed in (0, 1):
         folder = f"runs/digits/relu/baseline-{seed}"
-        config = run_config("activation=relu", "recipe.optimizer=SGD", "recipe.learning_rate=1e6", f"seed={seed}", f"run_dir={folder}")
-        assert track(config, few_digits, Path(folder)).metrics["status"] == "diverged"
-    assert here.publish(("relu", 0), ("relu", 1)) == 0
-    logged = everything(here.client)
-    (tmp_path / "mlflow.db").rename(tmp_path / "live.db")
-    other = Published(tmp_path / "other")
-    assert other.publish(("relu", 0), ("relu", 1)) == 2
-    found = everything(other.client)
+        values = ["activation=relu", "recipe.optimizer=SGD", "recipe.learning_rate=1e6", f"seed={seed}", f"run_dir={folder}"]
+        result = track(run_config(*values, f"tracking.uri={tracked.tracking.uri}"), few_digits, Path(folder))
+        assert (result.metrics["status"], len(result.history)) == ("diverged", 0)
+    assert tracked.publish(("relu", 0), ("relu", 1)) == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which publishing has set
+    assert new.publish(("relu", 0), ("relu", 1)) == 2
+    logged, found = everything(tracked.client), everything(new.client)
+    assert len(found) == 2
     for name, (status, metrics, _, tags, _) in found.items():
-        assert (status, metrics, tags) == ("FAILED", *(logged[name][place] for place in (1, 3)))
-    assert other.publish(("relu", 0), ("relu", 1)) == 0
+        assert (status, metrics, tags) == ("FAILED", logged[name][1], logged[name][3])
+        assert metrics
+    assert new.publish(("relu", 0), ("relu", 1)) == 0
 
 
 def test_a_live_run_of_the_pipeline_supersedes_its_predecessor_and_one_by_hand_does_not(published, run_config, few_digits):
@@ -177,11 +179,11 @@ def test_a_live_run_of_the_pipeline_supersedes_its_predecessor_and_one_by_hand_d
     assert published.publish() == 0
 
 
-def test_a_run_that_was_copied_from_one_of_the_same_values_is_logged(published, tracked, run_config):
-    result = tracked["relu", 0].with_key("digits/relu/he-0")
+def test_a_run_that_was_copied_from_one_of_the_same_values_is_logged(published, run_config):
     config = run_config("activation=relu", "condition=he", f"tracking.uri={published.tracking.uri}")
     folder = Path("runs/digits/relu/he-0")
-    result.write(folder)
+    copy(Path("runs/digits/relu/baseline-0"), folder, "digits/relu/he-0")
+    result = RunResult.read(folder)
     with one_mlflow_run(result.metrics["fingerprint"]):  # as while a run trains
         live.copied(config, result, folder)
     published.publish(("relu", 0), not_here=[result.key])
@@ -206,6 +208,19 @@ def test_a_store_that_is_down_costs_a_copied_run_one_sentence(trained, monkeypat
     (said,) = tracking_lines(capsys)
     assert said.startswith("tracking: digits/tanh/baseline-0 is not logged to MLflow (")
     assert "hush" not in said
+
+
+def test_the_commit_that_records_the_very_files_of_a_run_is_logged_with_it(published, monkeypatch):
+    published.publish()
+    monkeypatch.setattr(publish, "PROJECT", Path())
+    monkeypatch.setattr(git, "commit_of", lambda _: "c0ffee")
+    monkeypatch.setattr(publish, "_core_sha256", lambda _: CORE_SHA256)
+    Path("runs/digits/relu.csv").write_text(f"run,files_sha256\nbaseline-0,{sha256(Path('runs/digits/relu/baseline-0/metrics.json'))}\n")
+    Path("runs/digits/tanh.csv").write_text("run,files_sha256\nbaseline-0,of an earlier training\n")
+    own = {"digits/tanh/baseline-0": None, "digits/tanh/baseline-1": None, "digits/relu/baseline-0": "c0ffee"}
+    for _ in range(2):
+        assert published.publish() == 0
+        assert {run.data.tags["key"]: run.data.tags.get("git_commit") for run in runs_of_experiment(published.client)} == own
 
 
 def test_two_that_publish_at_once_make_no_doubles(published):

@@ -14,10 +14,8 @@ import pytest
 
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
-from actgrad.results import fingerprint as provenance
-from actgrad.results import run as results
-from actgrad.training.loop import train
-from conftest import ROOT
+from actgrad.results.run import FILES
+from conftest import ROOT, train
 
 
 class Killed(BaseException):
@@ -54,20 +52,20 @@ class Seen:
 
 @pytest.mark.parametrize(
     "overrides",
-    [["activation=tanh"], ["activation=prelu", "recipe.optimizer=RMSprop"], ["activation=relu", "experiment=batch_norm"], ["activation=maxout"]],
+    [["activation=tanh"], ["activation=prelu", "recipe.optimizer=RMSprop"], ["activation=relu", "condition=batch_norm"], ["activation=maxout"]],
     ids=lambda overrides: overrides[-1],
 )
-def test_a_training_that_goes_on_ends_in_the_same_bytes(cell, few_digits, tmp_path, overrides):
-    configuration = cell(*overrides, "recipe.epochs=4")
-    whole, _ = train(configuration, few_digits)
+def test_a_training_that_goes_on_ends_in_the_same_bytes(run_config, few_digits, tmp_path, overrides):
+    config = run_config(*overrides, "recipe.epochs=4")
+    whole, _ = train(config, few_digits)
     with pytest.raises(Killed):
-        train(configuration, few_digits, keeper=Memory(tmp_path / "c.npz", killed_after=2))
+        train(config, few_digits, keeper=Memory(tmp_path / "c.npz", killed_after=2))
     seen = Seen()
-    resumed, _ = train(configuration, few_digits, [seen], keeper=Memory(tmp_path / "c.npz"))
+    resumed, _ = train(config, few_digits, [seen], keeper=Memory(tmp_path / "c.npz"))
     assert (seen.resumed_with, seen.finished) == ([0, 1, 2], [3, 4])
     for result, name in ((whole, "whole"), (resumed, "resumed")):
         result.write(tmp_path / name)
-    for name in results.FILES:
+    for name in FILES:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
 
 
@@ -88,26 +86,10 @@ def test_a_checkpoint_that_does_not_fit_is_not_used_and_says_so(tmp_path, capsys
     assert checkpoint.load()["a"].tolist() == list(range(1000))
     spoil(checkpoint.path)
     assert checkpoint.load() is None
-    assert f"c.npz is not used, {reason}; the cell starts from its beginning" in capsys.readouterr().err
+    assert f"c.npz is not used, {reason}; the run starts from its beginning" in capsys.readouterr().err
     checkpoint.remove()
     assert checkpoint.load() is None
     assert capsys.readouterr().err == ""
-
-
-def test_a_layer_of_ones_own_is_part_of_the_fingerprint(cell, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "alone_acts.py").write_text("A = 1")
-    (tmp_path / "pkg_acts").mkdir()
-    (tmp_path / "pkg_acts" / "snakes.py").write_text("A = 1")
-    for layer, file in (("alone_acts.Snake", "alone_acts.py"), ("pkg_acts.snakes.Snake", "pkg_acts/snakes.py")):
-        configuration = cell(f"activation.layer={layer}").deciding()
-        before = provenance.fingerprint(configuration, "d")
-        assert before == provenance.fingerprint(configuration, "d")
-        (tmp_path / file).write_text("A = 2")
-        assert before != provenance.fingerprint(configuration, "d")
-    assert (
-        provenance.layer_sha256("actgrad.networks.layers.Maxout") == provenance.layer_sha256("ReLU") == provenance.layer_sha256("no_such.Layer") == ""
-    )
 
 
 def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):
@@ -118,7 +100,7 @@ def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with digits in it, and a cell of six epochs that nothing has interrupted."""
+    """A folder with digits in it, and a run of six epochs that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("resume")
     subprocess.run([sys.executable, ROOT / "src" / "download.py", "data=digits"], cwd=folder, check=True, capture_output=True)
     whole = start(folder, "whole")
@@ -162,20 +144,20 @@ def test_the_same_command_goes_on_after_a_signal(project, how, code, said):
     again = start(project, name)
     printed, _ = again.communicate()
     assert again.returncode == 0
-    assert "digits/relu-0  goes on after epoch" in printed
-    for file in results.FILES:
+    assert "digits/relu/baseline-0  goes on after epoch" in printed
+    for file in FILES:
         assert (project / name / file).read_bytes() == (project / "whole" / file).read_bytes(), file
     assert list((project / "checkpoints").glob("*.npz")) == []
-    same_run_without_doubled_steps(project, name)
+    same_mlflow_run_without_doubled_steps(project, name)
     finished = start(project, name)
-    assert "digits/relu-0: finished before, with the same configuration, data and code" in finished.communicate()[0]
+    assert "digits/relu/baseline-0: finished before, with the same configuration, data and code" in finished.communicate()[0]
 
 
-def same_run_without_doubled_steps(project: Path, name: str) -> None:
+def same_mlflow_run_without_doubled_steps(project: Path, name: str) -> None:
     values = {}
     for store in ("whole", name):
         client = mlflow.MlflowClient(f"sqlite:///{project}/{store}.db")
-        (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.kind = 'cell'")
+        (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu/baseline-0'")
         assert run.info.status == "FINISHED"
         histories = {metric: client.get_metric_history(run.info.run_id, metric) for metric in run.data.metrics}
         values[store] = {metric: sorted((one.step, one.value) for one in history) for metric, history in histories.items()}

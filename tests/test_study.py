@@ -1,11 +1,12 @@
-"""Many cells at once, by every launcher: the bytes of dvc repro, whatever happens to a worker."""
+"""Many runs at once: which of them are trained, what they share, and what happens if a process dies or a file is edited meanwhile."""
 
 import contextlib
-import importlib.util
+import json
 import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,108 +14,438 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import mlflow
+import numpy as np
 import psutil
 import pytest
 import yaml
 
-from actgrad.config import schema as config
+from actgrad.config import composing
+from actgrad.config.schema import Study
 from actgrad.errors import UserError
-from actgrad.pipeline import launch as sweeping
-from actgrad.pipeline import status as marks
-from actgrad.results import run as results
+from actgrad.pipeline import checkpoints, composed, launchers, records, status, study
+from actgrad.pipeline.checkpoints import Checkpoint
+from actgrad.pipeline.composed import ComposedRun
+from actgrad.results.paths import composed_path
+from actgrad.results.run import FILES
 from conftest import STUDY, Project
 
-ALL = ["digits/relu-0", "digits/relu-1"]
+# --- what a launcher is told
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Lets this machine have so many cores, a launcher, and a conf/local/default.yaml of its own."""
+
+    def has(cores: int, launcher: str, own: dict | None) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+        monkeypatch.setattr(launchers, "launcher_choice", lambda: launcher)
+        monkeypatch.setattr(launchers, "CONF", tmp_path)
+        if own is not None:
+            (tmp_path / "local").mkdir()
+            (tmp_path / "local" / "default.yaml").write_text(yaml.safe_dump({"hydra": {"launcher": own}}))
+
+    return has
 
 
 @pytest.mark.parametrize(
-    ("overrides", "jobs", "told"),
+    ("cores", "launcher", "own", "told"),
     [
-        ([], 3, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]),
-        ([], 1, ["hydra/launcher=basic"]),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=5"], 3, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=5"]),
-        (["hydra.launcher.n_jobs=2"], None, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
-        (["hydra.launcher.verbose=1"], 2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=1"]),
+        (8, "basic", None, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
+        (3, "basic", None, ["hydra/launcher=basic"]),
+        (1, "basic", None, ["hydra/launcher=basic"]),
+        (8, "joblib", {}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
+        (8, "joblib", {"n_jobs": 3}, ["hydra/launcher=joblib"]),
+        (8, "joblib", {"verbose": 1}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
+        (8, "ray", {}, ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=2", "++hydra.launcher.ray.init.num_cpus=8"]),
+        (8, "ray", {"ray": {"init": {"address": "auto"}}}, ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=2"]),
+        (
+            7,
+            "ray",
+            {"ray": {"remote": {"num_cpus": 4}}},
+            ["hydra/launcher=ray", "++hydra.launcher.ray.init.num_cpus=6"],
+        ),
+        (8, "submitit_local", {}, ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2", "hydra.sweeper.max_batch_size=4"]),
+        (
+            8,
+            "submitit_slurm",
+            {"partition": "cpu", "array_parallelism": 20},
+            ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=2"],
+        ),
+        (8, "submitit_slurm", {"cpus_per_task": 5}, ["hydra/launcher=submitit_slurm"]),
     ],
 )
-def test_a_launcher_is_told_what_the_user_says(overrides, jobs, told):
-    assert sweeping.launcher(overrides, jobs, threads=2) == told
+def test_a_launcher_is_told_what_there_is_room_for_unless_the_users_own_file_says_so(machine, cores, launcher, own, told):
+    machine(cores, launcher, own)
+    assert launchers.launcher_overrides(threads=2) == told
 
 
-def test_no_cell_at_once_is_refused():
-    with pytest.raises(UserError, match="--jobs 0 trains nothing; choose 1 or more"):
-        sweeping.launcher([], 0, threads=1)
+@pytest.fixture
+def local(tmp_path, monkeypatch):
+    """Writes conf/local/default.yaml beside a copy of conf/."""
+    conf = tmp_path / "conf"
+    shutil.copytree(composing.CONF, conf, ignore=shutil.ignore_patterns("local"))
+    (conf / "local").mkdir()
+    monkeypatch.setattr(composing, "CONF", conf)
+    monkeypatch.setattr(launchers, "CONF", conf)
+    return lambda text: (conf / "local" / "default.yaml").write_text(f"# @package _global_\n{text}\n")
 
 
-@pytest.mark.parametrize(("threads", "told"), [(2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]), (8, ["hydra/launcher=basic"])])
-def test_a_launcher_is_told_how_many_cells_there_are_cores_for(monkeypatch, threads, told):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert sweeping.launcher([], None, threads) == told
+def test_the_users_own_file_chooses_the_launcher(local):
+    assert composing.launcher_choice() == "basic"
+    local("defaults: [{override /hydra/launcher: joblib}]\nhydra: {launcher: {n_jobs: 3}}")
+    assert launchers.launcher_overrides(threads=1) == ["hydra/launcher=joblib"]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "jobs", "told"),
+    ("text", "expected"),
     [
-        (["hydra/launcher=ray"], 3, ["++hydra.launcher.ray.remote.num_cpus=2", "++hydra.launcher.ray.init.num_cpus=6"]),
-        (["hydra/launcher=submitit_local"], 3, ["hydra.launcher.cpus_per_task=2", "hydra.sweeper.max_batch_size=3"]),
-        (["hydra/launcher=submitit_slurm"], 3, ["hydra.launcher.cpus_per_task=2", "hydra.launcher.array_parallelism=3"]),
-        (["hydra/launcher=submitit_slurm"], None, ["hydra.launcher.cpus_per_task=2"]),
+        ("defaults: [{override /hydra/launcher: rocket}]", "hydra/launcher=rocket is not known; known: basic, joblib"),
+        ("defaults: [", "while parsing"),
     ],
 )
-def test_a_cluster_is_told_how_many_threads_a_cell_takes(monkeypatch, overrides, jobs, told):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
-    assert sweeping.launcher(overrides, jobs, threads=2) == [*overrides, *told]
-
-
-def test_a_ray_cluster_that_is_there_keeps_its_cores(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
-    address = "++hydra.launcher.ray.init.address=auto"
-    assert sweeping.launcher(["hydra/launcher=ray", address], 3, 1) == ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=1", address]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "jobs", "expected"),
-    [
-        (["hydra/launcher=rocket"], None, "hydra/launcher=rocket is not known; known: basic, joblib, ray, submitit_local, submitit_slurm"),
-        (["hydra/launcher=basic"], 4, "trains one cell after the other, not 4 at once"),
-    ],
-)
-def test_a_launcher_that_cannot_do_it_is_refused(overrides, jobs, expected):
+def test_a_launcher_that_cannot_be_used_is_refused(local, text, expected):
+    local(text)
     with pytest.raises(UserError, match=expected):
-        sweeping.launcher(overrides, jobs, 1)
+        launchers.launcher_overrides(threads=1)
 
 
-def test_a_cell_that_has_died_is_begun_again_by_itself():
+def test_the_users_own_file_decides_no_result(local, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed.write("digits", "relu", Study(**STUDY))
+    before = composed_path("digits", "relu").read_bytes()
+    local("recipe: {epochs: 3}")
+    assert composing.composed(["run_dir=unused"]).recipe.epochs == 3  # of a run by hand
+    composed.write("digits", "relu", Study(**STUDY))
+    assert composed_path("digits", "relu").read_bytes() == before
+
+
+# --- which runs one command trains, and what is shown of them
+
+
+def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[ComposedRun]:
+    return [ComposedRun("digits", activation, "baseline", seed, {"recipe": {"threads": threads}}) for seed in seeds]
+
+
+def test_a_run_that_has_died_is_begun_again_by_itself():
     """Its process may have been ended for the fault of another that was trained beside it."""
-    cells = [sweeping.Cell(f"train@digits-relu-{seed}", results.folder("digits", "relu", seed), None, "relu", seed) for seed in range(3)]
-    study = config.Study(**STUDY)
-    spanned = [chosen for _, chosen in sweeping._multiruns("digits", study, cells, Counter({cells[1]: 1}))]
-    assert spanned == [[cells[0], cells[2]], [cells[1]]]
+    runs = some_runs(0, 1, 2)
+    assert list(study._batches(runs, Counter({runs[1]: 1}))) == [[runs[0], runs[2]], [runs[1]]]
 
 
-def test_cells_whose_names_run_together_have_marks_of_their_own(tmp_path):
-    assert marks.path(tmp_path, results.folder("digits/leaky", "relu", 0)) != marks.path(tmp_path, results.folder("digits", "leaky_relu", 0))
+def test_one_command_trains_runs_with_one_number_of_threads():
+    two, one = some_runs(0, threads=2), some_runs(1, 2)
+    assert list(study._batches([one[0], *two, one[1]], Counter())) == [one, two]
 
 
-def test_a_launcher_whose_packages_are_missing_is_refused(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match="hydra/launcher=ray needs packages that are not installed; install them with make setup-scale"):
-        sweeping.launcher(["hydra/launcher=ray"], 1, 1)
+def test_a_run_that_shares_the_training_of_another_comes_after_it():
+    first, *others = some_runs(0, 1, 2, 3)
+    of_another = some_runs(4, activation="relu6")
+    fingerprints = dict(zip([first, *others, *of_another], "aabca", strict=True))
+    assert study._twins_last([first, *others, *of_another], fingerprints) == [first, others[1], others[2], *of_another, others[0]]
+
+
+def test_runs_whose_names_run_together_have_status_files_of_their_own(tmp_path):
+    assert status.path(tmp_path, "digits/leaky/relu_he-0") != status.path(tmp_path, "digits/leaky_relu/he-0")
+
+
+def test_a_terminal_gets_a_table_that_follows_the_runs(tmp_path):
+    """Told by status files as jobs write them, through a pseudo-terminal."""
+    program = """
+import sys
+from pathlib import Path
+from actgrad.pipeline import status
+from actgrad.pipeline.board import Board
+from actgrad.files import write_bytes
+from actgrad.results.run import json_bytes
+from test_study import some_runs
+folder = Path(sys.argv[1])
+runs = some_runs(0, 1, 2, 3)
+with Board(runs, folder) as board:
+    for run, content in zip(runs, [{"state": "done"}, {"state": "failed", "reason": "because"}, {"state": "running"}]):
+        write_bytes(status.path(folder, run.key), json_bytes(content))
+    board.look()
+"""
+    (tmp_path / "program.py").write_text(program)
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, tmp_path / "program.py", tmp_path],
+        stdout=theirs,
+        check=True,
+        env=os.environ | {"PYTHONPATH": f"src{os.pathsep}tests", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of what was written there shows
+        while read := os.read(ours, 10_000):
+            shown += read
+    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    rows = [line.replace("│", " ").split()[:5] for line in table.splitlines()[-8:]]
+    assert ["baseline", "1", "1", "1", "1"] in rows
+    assert ["all", "1", "1", "1", "1"] in rows
+    assert "training now: digits/relu/baseline-2" in table
+
+
+# --- a study
+
+
+CORE_NUMBER = ("src/actgrad/monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06")
+ALL = ["baseline-0", "he-0", "tuned-0"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """Two cells of twelve epochs, trained by dvc repro and committed."""
-    project = Project(tmp_path_factory.mktemp("swéép (1), a=b"))
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "seeds": [0, 1], "experiments": []}))
-    project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 12")
-    project.run("dvc", "repro", "report@digits")
+    """Three runs of six epochs, two of them with the same values; trained and committed."""
+    project = Project(tmp_path_factory.mktemp("stüdy (1), a=b"))
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "he", "tuned"]}))
+    project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
+    project.edit("conf/condition/tuned.yaml", "  seeds: [0, 1, 2]\n", "")
+    assert yaml.safe_load((project.folder / "conf/rates/digits.yaml").read_text())["learning_rate"]["relu"] == 0.001  # that of the recipe
+    project.run("python", "src/download.py", "data=digits")
+    project.printed = study_of(project)
     project.commit("results")
+    shutil.copytree(project.folder / "runs", project.folder / "outputs" / "kept")
     return project
 
 
+@pytest.fixture(autouse=True)
+def as_trained(request):
+    yield
+    if "project" in request.fixturenames:
+        project = request.getfixturevalue("project")
+        project.run("git", "checkout", "--", ".")
+        project.run("git", "clean", "-fdq")
+        for part in ("runs", "checkpoints"):
+            shutil.rmtree(project.folder / part, ignore_errors=True)
+        shutil.copytree(project.folder / "outputs" / "kept", project.folder / "runs")
+
+
+def study_of(project: Project, *arguments: str, check: bool = True) -> str:
+    return project.run("python", "src/study.py", "data=digits", *arguments, check=check)
+
+
+def run_folder(project: Project, name: str) -> Path:
+    return project.folder / "runs" / "digits" / "relu" / name
+
+
+def metrics_of(project: Project, name: str) -> dict:
+    return json.loads((run_folder(project, name) / "metrics.json").read_text())
+
+
+def log(project: Project) -> str:
+    return (project.folder / "outputs" / "study-digits.log").read_text()
+
+
+def written_at(project: Project) -> dict[str, int]:
+    return {name: (run_folder(project, name) / "metrics.json").stat().st_mtime_ns for name in ALL}
+
+
+def nothing_differs(project: Project) -> bool:
+    """Whether every run has the bytes that it had: the table in git has the checksum of metrics.json, which has those of the other files."""
+    return project.run("git", "status", "--porcelain", "runs") == ""
+
+
+def test_a_study_says_what_it_does_and_records_it(project):
+    assert "3 runs of digits to train; their output goes to outputs/study-digits.log" in project.printed
+    assert sorted(line.split("  ")[0] for line in project.printed.splitlines() if "  done  " in line) == [f"digits/relu/{name}" for name in ALL]
+    assert project.printed.endswith("digits: 3 runs, 3 of them trained now\n")
+    table = records.read("digits", "relu", project.folder)
+    assert table["run"].tolist() == ALL
+    assert table["status"].tolist() == ["finished"] * 3
+    for row in table.to_dict("records"):
+        metrics = metrics_of(project, row["run"])
+        assert {name: row[name] for name in ("weights_sha256", "core_sha256", "fingerprint")} == {
+            name: metrics[name] for name in ("weights_sha256", "core_sha256", "fingerprint")
+        }
+        assert row["test/accuracy"] == metrics["last"]["test/accuracy"]
+        assert json.loads(row["environment"]) == metrics["environment"]
+    summary = json.loads((project.folder / "runs" / "digits" / "relu.json").read_text())
+    assert (summary["runs"], summary["diverged"]) == (3, 0)
+    assert summary["test_accuracy"] == {name.partition("-")[0]: round(metrics_of(project, name)["last"]["test/accuracy"], 4) for name in ALL}
+
+
+def test_two_conditions_with_the_same_values_share_one_training(project):
+    baseline, tuned = metrics_of(project, "baseline-0"), metrics_of(project, "tuned-0")
+    assert tuned == baseline | {"key": "digits/relu/tuned-0"}
+    assert baseline["key"] == "digits/relu/baseline-0"
+    for name in FILES[:-1]:
+        assert (run_folder(project, "tuned-0") / name).read_bytes() == (run_folder(project, "baseline-0") / name).read_bytes()
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [(f"relu/{name}", "FINISHED") for name in ALL]
+    accuracies = {run.data.tags["condition"]: run.data.metrics["test/accuracy"] for run in runs}
+    assert accuracies["baseline"] == accuracies["tuned"] != accuracies["he"]
+
+
+def test_what_is_trained_is_not_trained_again_and_a_part_of_it_can_be_named(project):
+    before = written_at(project)
+    assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
+    assert study_of(project, "activation=relu", "condition=he", "seed=0").endswith("digits: 1 runs, 0 of them trained now\n")
+    unfinished = Checkpoint(project.folder / checkpoints.path(run_folder(project, "he-0")), "of other values, which were given up")
+    unfinished.save({"epoch": np.array(1)})
+    assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
+    assert written_at(project) == before
+    assert nothing_differs(project)
+
+
+def test_an_edited_condition_trains_its_own_runs_alone(project):
+    before = written_at(project)
+    project.edit("conf/condition/he.yaml", "he_uniform", "he_normal")
+    assert study_of(project).endswith("digits: 3 runs, 1 of them trained now\n")
+    assert [name for name, at in written_at(project).items() if at != before[name]] == ["he-0"]
+    assert "kernel_initializer: he_normal" in (run_folder(project, "he-0") / "config.yaml").read_text()
+
+
+def test_edits_outside_the_core_and_words_inside_it_train_nothing(project):
+    for room in (
+        "analysis/words.py",
+        "config/schema.py",
+        "data/storage.py",
+        "pipeline/study.py",
+        "report/page.py",
+        "results/run.py",
+        "tracking/store.py",
+    ):
+        append(project, f"src/actgrad/{room}")
+    append(project, "src/actgrad/console.py")
+    edit_words_of_the_core(project)
+    assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
+    assert project.run("git", "status", "--porcelain", "runs") == ""
+
+
+def append(project: Project, name: str) -> None:
+    with (project.folder / name).open("a") as file:
+        file.write("\nEDITED = 1\n")
+
+
+def edit_words_of_the_core(project: Project) -> None:
+    """A docstring, an error sentence, and a comment."""
+    project.edit("src/actgrad/monitor/derivatives.py", '"""The derivative of an activation layer, unit by unit."""', '"""Derivatives."""')
+    project.edit("src/actgrad/networks/activations.py", "its module cannot be imported (", "its module cannot be read (")
+    project.edit("src/actgrad/training/loop.py", "import keras\n", "import keras  # the library\n")
+
+
+def test_a_damaged_or_swapped_file_is_trained_again(project):
+    swap = run_folder(project, "tuned-0")
+    shutil.rmtree(swap)
+    shutil.copytree(run_folder(project, "baseline-0"), swap)  # of the same fingerprint, and with another key
+    gradients = run_folder(project, "baseline-0") / "gradients.parquet"
+    gradients.write_bytes(gradients.read_bytes()[:-1] + b"x")
+    shutil.copy(run_folder(project, "baseline-0") / "history.csv", run_folder(project, "he-0") / "history.csv")
+    assert study_of(project).endswith("digits: 3 runs, 3 of them trained now\n")
+    assert nothing_differs(project)
+    for name in ALL:
+        for file in FILES:
+            kept = project.folder / "outputs" / "kept" / "digits" / "relu" / name / file
+            assert (run_folder(project, name) / file).read_bytes() == kept.read_bytes()
+
+
+def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
+    by_hand = run_folder(project, "notes of mine")
+    by_hand.mkdir()
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "tuned"]}))
+    assert "1 of them" not in study_of(project, "condition=tuned")
+    assert run_folder(project, "he-0").is_dir()  # a part of a study says nothing of the rest
+    printed = study_of(project)
+    assert "runs/digits/relu/he-0 is not listed any more; removed" in printed
+    assert printed.endswith("digits: 2 runs, 0 of them trained now\n")
+    assert not run_folder(project, "he-0").exists()
+    assert by_hand.is_dir()
+    assert records.read("digits", "relu", project.folder)["run"].tolist() == ["baseline-0", "tuned-0"]
+
+
+def test_a_run_that_fails_is_named_and_costs_no_other(project):
+    params = STUDY | {"activations": ["tanh", "relu"], "conditions": ["baseline"]}
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")
+    project.edit("conf/recipe/digits.yaml", "epochs: 6", "epochs: 1")
+    printed = study_of(project, check=False)
+    assert "failed: digits/relu/baseline-0: activation.layer=Brocken is not a Keras layer" in printed
+    assert printed.splitlines()[-1] == (
+        "error: 1 runs trained, 1 failed, see above and outputs/study-digits.log; mend the cause and start the same command again"
+    )
+    assert "Traceback" not in printed
+    assert records.read("digits", "tanh", project.folder)["run"].tolist() == ["baseline-0"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("activation/mine", "name: relu\nlayer: ReLU\n"), ("condition/mine", "condition: {name: he}\n")])
+def test_a_file_with_the_name_of_another_is_refused_by_name(project, name, text):
+    group = name.partition("/")[0]
+    listed = {"activations": ["relu", "mine"]} if group == "activation" else {"activations": ["relu"], "conditions": ["baseline", "mine"]}
+    (project.folder / "conf" / f"{name}.yaml").write_text(text)
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | listed))
+    printed = study_of(project, "--compose", check=False)
+    assert printed.startswith(f"error: conf/{name}.yaml has ")
+    assert printed.count("\n") == 1
+    assert "; give it the name of its file, mine" in printed
+
+
+# --- edits while runs train
+
+
+def lines_of(process: subprocess.Popen, until: str) -> str:
+    """What a process prints, up to a line that contains `until`."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if until in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def wait_for_a_checkpoint(project: Project, process: subprocess.Popen) -> None:
+    while process.poll() is None and not any((project.folder / "checkpoints").glob("*.npz")):
+        time.sleep(0.02)
+
+
+def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_meanwhile(project):
+    shutil.rmtree(run_folder(project, "he-0"))
+    core = metrics_of(project, "baseline-0")["core_sha256"]
+    process = project.start("python", "src/study.py", "data=digits", "condition=he")
+    wait_for_a_checkpoint(project, process)
+    project.edit(*CORE_NUMBER)
+    printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+    assert metrics_of(project, "he-0")["core_sha256"] == core
+    assert nothing_differs(project)
+
+    process = project.start("python", "src/study.py", "data=digits", "condition=he")
+    printed = lines_of(process, "1 runs of digits to train")  # by processes that start later than this one, and have another core
+    project.edit(CORE_NUMBER[0], CORE_NUMBER[2], CORE_NUMBER[1])
+    printed += process.communicate()[0]
+    assert process.returncode == 1
+    assert (
+        "failed: digits/relu/he-0: code, configuration or data were edited while it was trained; it is trained again by the same command" in printed
+    )
+    assert "error: 0 runs trained, 1 failed" in printed
+    assert metrics_of(project, "he-0")["core_sha256"] == core
+
+    assert study_of(project, "condition=he").endswith("digits: 1 runs, 0 of them trained now\n")
+    assert nothing_differs(project)
+
+
+def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
+    """Else a file of it that is first needed by a later run could be edited meanwhile."""
+    program = """
+import sys
+from pathlib import Path
+from actgrad.files import PROJECT
+from actgrad.pipeline.keras_process import load_core
+from actgrad.results.fingerprint import CORE
+load_core()
+package = PROJECT / "src" / "actgrad"
+files = [path.relative_to(package.parent) for room in CORE for path in (package / room).rglob("*.py") if path.stem != "__init__"]
+print([name for name in (".".join(path.with_suffix("").parts) for path in files) if name not in sys.modules])
+"""
+    (tmp_path / "program.py").write_text(program)
+    assert script(tmp_path / "program.py", PYTHONPATH=str(Path(__file__).parents[1] / "src")).stdout == "[]\n"
+
+
+# --- processes that die, and a user who has seen enough
+
+
 def kill_a_worker(project: Project, killed: list[str], ended: threading.Event) -> None:
-    """Wait until two processes train a cell each and one of them has kept an epoch, and kill that one."""
+    """Wait until two processes train a run each and one of them has kept an epoch, and kill that one."""
     while not ended.wait(0.05):
         holders = {}
         for process in psutil.process_iter():
@@ -128,32 +459,40 @@ def kill_a_worker(project: Project, killed: list[str], ended: threading.Event) -
             return
 
 
+def choose(project: Project, launcher: str, **values: object) -> None:
+    """Choose a launcher in conf/local/default.yaml, as a user does."""
+    own = {"defaults": [{"override /hydra/launcher": launcher}], "hydra": {"launcher": values}}
+    (project.folder / "conf" / "local").mkdir(exist_ok=True)
+    (project.folder / "conf" / "local" / "default.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(own, sort_keys=False)}")
+
+
 @pytest.mark.parametrize(
-    "launcher",
+    ("launcher", "values"),
     [
-        pytest.param("joblib", marks=pytest.mark.slow),
-        pytest.param("submitit_local", marks=pytest.mark.scale),
-        pytest.param("ray", marks=pytest.mark.scale),
+        ("joblib", {"n_jobs": 2}),
+        pytest.param("submitit_local", {}, marks=pytest.mark.scale),
+        pytest.param("ray", {}, marks=pytest.mark.scale),
     ],
 )
-def test_a_killed_worker_costs_nothing_and_the_bytes_are_those_of_repro(project, launcher):
-    for key in ALL:
-        shutil.rmtree(project.folder / "runs" / key)
+def test_a_killed_worker_costs_nothing_and_leaves_the_same_bytes(project, launcher, values):
+    choose(project, launcher, **values)
+    shutil.rmtree(project.folder / "runs" / "digits" / "relu")
     killed, ended = [], threading.Event()
     killer = threading.Thread(target=kill_a_worker, args=(project, killed, ended))
     killer.start()
     try:
-        printed = project.run("python", "src/sweep.py", "data=digits", f"hydra/launcher={launcher}", "--jobs", "2")
+        printed = study_of(project)
     finally:
         ended.set()
         killer.join()
+        shutil.rmtree(project.folder / "conf" / "local")
     assert len(killed) == 1
-    assert "2 cells trained" in printed
-    assert [line.split("  ")[0] for line in sorted(printed.splitlines()) if "  done  " in line] == ALL
-    assert project.stale() == set()
-    assert project.run("git", "status", "--porcelain") == ""  # metrics.json has the weights' sha256, dvc.lock that of every file
+    assert "its process died; it goes on where it was" in printed
+    assert printed.endswith("digits: 3 runs, 3 of them trained now\n")
+    assert sorted(line.split("  ")[0] for line in printed.splitlines() if "  done  " in line) == [f"digits/relu/{name}" for name in ALL]
+    assert nothing_differs(project)
     if launcher != "submitit_local":  # whose jobs print into files of their own
-        assert "goes on after epoch" in (project.folder / sweeping.log("digits")).read_text()
+        assert "goes on after epoch" in log(project)
 
 
 def processes(project: Project) -> list[list[str]]:
@@ -165,52 +504,26 @@ def processes(project: Project) -> list[list[str]]:
     return found
 
 
-@pytest.mark.slow
-def test_a_sweep_that_is_told_to_stop_leaves_no_process_and_goes_on(project):
-    for key in ALL:
-        shutil.rmtree(project.folder / "runs" / key)
-    sweep = project.start("python", "src/sweep.py", "data=digits", "--jobs", "2")
-    while sweep.poll() is None and not any((project.folder / "checkpoints").glob("*.npz")):
-        time.sleep(0.05)
-    sweep.terminate()
-    printed, _ = sweep.communicate()
-    assert (sweep.returncode, "terminated; start it again" in printed) == (143, True)
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted; the same command goes on where it was"),
+        pytest.param(signal.SIGTERM, 143, "terminated; the same command goes on where it was", marks=pytest.mark.slow),
+    ],
+)
+def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how, code, said):
+    shutil.rmtree(run_folder(project, "baseline-0"))
+    shutil.rmtree(run_folder(project, "tuned-0"))
+    process = project.start("python", "src/study.py", "data=digits")
+    wait_for_a_checkpoint(project, process)
+    process.send_signal(how)
+    printed, _ = process.communicate()
+    assert (process.returncode, said in printed) == (code, True), printed
     for _ in range(100):  # what joblib tidies up with ends a moment after the others
         if not (here := processes(project)):
             break
         time.sleep(0.1)
     assert here == []
-    assert "2 cells trained" in project.run("python", "src/sweep.py", "data=digits", "--jobs", "2")
-    assert project.run("git", "status", "--porcelain") == ""
-
-
-def test_a_terminal_gets_a_table_that_follows_the_cells(tmp_path):
-    """Told by real marks of real jobs' form, through a pseudo-terminal."""
-    program = """
-import sys
-from pathlib import Path
-from actgrad import files
-from actgrad.pipeline import status as marks
-from actgrad.results import run as results
-from actgrad.pipeline import launch as sweeping
-folder = Path(sys.argv[1])
-cells = [sweeping.Cell(f"train@digits-relu-{seed}", results.folder("digits", "relu", seed), None, "relu", seed) for seed in range(4)]
-with sweeping.Board(cells, folder) as board:
-    for cell, content in zip(cells, [{"state": "done"}, {"state": "failed", "reason": "because"}, {"state": "running"}]):
-        files.write_bytes(marks.path(folder, cell.folder), results.json_bytes(content))
-    board.look()
-"""
-    (tmp_path / "program.py").write_text(program)
-    ours, theirs = pty.openpty()
-    subprocess.run(
-        [sys.executable, tmp_path / "program.py", tmp_path], stdout=theirs, check=True, env=os.environ | {"PYTHONPATH": "src", "TERM": "xterm"}
-    )
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # how the end of what was written there shows
-        while read := os.read(ours, 10_000):
-            shown += read
-    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    (row,) = [line for line in table.splitlines()[-6:] if line.strip("│ ").startswith("all")]
-    assert row.replace("│", " ").split()[:5] == ["all", "1", "1", "1", "1"]
-    assert "training now: digits/relu-2" in table
+    assert study_of(project).endswith("digits: 3 runs, 2 of them trained now\n")
+    assert "goes on after epoch" in log(project)
+    assert nothing_differs(project)

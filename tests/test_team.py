@@ -161,10 +161,9 @@ class Team:
         who = (user, password) if user else None
         return requests.post(f"{self.mlflow}/api/2.0/mlflow/{path}", json=body or {"max_results": 10}, auth=who, timeout=30)
 
-    def cell_runs(self) -> list[dict]:
+    def mlflow_runs(self) -> list[dict]:
         (experiment,) = [one for one in self.api("admin", self.secrets["admin"]).json()["experiments"] if one["name"] == "digits"]
-        query = {"experiment_ids": [experiment["experiment_id"]], "filter": "tags.kind = 'cell'"}
-        return self.api("admin", self.secrets["admin"], "runs/search", **query).json().get("runs", [])
+        return self.api("admin", self.secrets["admin"], "runs/search", experiment_ids=[experiment["experiment_id"]]).json().get("runs", [])
 
     def stop(self) -> None:
         for process in reversed(self.processes):
@@ -233,10 +232,10 @@ def alice(team) -> Member:
     )
     project.__dict__ |= member.__dict__
     Project.__init__(project, member.folder)
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "experiments": []}))
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline"]}))
     for command in block("sh", 4).splitlines():
         project.run(*shlex.split(team.here(command)))
-    project.commit("one cell, and where its results are")
+    project.commit("one run, and where its results are")
     project.run("git", "init", "-q", "--bare", "../study.git")
     project.run("git", "remote", "add", "origin", "../study.git")
     project.run("git", "push", "-q", "--set-upstream", "origin", "HEAD")
@@ -260,26 +259,27 @@ def bob(team, alice) -> Member:
 
 
 def test_a_second_clone_has_the_results_and_the_runs_and_trains_nothing(bob, alice):
-    assert (bob.folder / "runs/digits/relu-0/gradients.parquet").read_bytes() == (alice.folder / "runs/digits/relu-0/gradients.parquet").read_bytes()
-    assert "digits: 1 of 1 cells, 0 runs made or completed" in bob.run("python", "src/publish.py", "data=digits")
+    file = "runs/digits/relu/baseline-0/gradients.parquet"
+    assert (bob.folder / file).read_bytes() == (alice.folder / file).read_bytes()
+    assert "digits: 1 of 1 runs, 0 MLflow runs made or completed" in bob.run("python", "src/publish.py", "data=digits")
     assert "Running stage" not in bob.run("dvc", "repro")
     assert bob.stale() == set()
     assert "Cache and remote 'team' are in sync" in bob.run("dvc", "status", "--cloud")
-    printed = bob.run("python", "src/verify.py", "--cell", "digits/relu-0")
+    printed = bob.run("python", "src/verify.py", "--run", "digits/relu/baseline-0")
     assert "WRONG" not in printed
-    assert "ok    code_sha256 " in printed
+    assert "ok    core_sha256 " in printed
     assert "ok    weights_sha256  " in printed  # of the model that Alice's training logged, through the server
     assert bob.run("git", "status", "--porcelain") == ""
 
 
 def test_a_run_that_the_server_lost_is_made_again_by_another_member(team, bob):
-    (run,) = team.cell_runs()
+    (run,) = team.mlflow_runs()
     by = {"run_id": run["info"]["run_id"]}
     assert team.api("bob", team.passwords["bob"], "runs/delete", **by).status_code == 403  # the experiment is Alice's
     assert team.api("alice", team.passwords["alice"], "runs/delete", **by).status_code == 200
-    assert team.cell_runs() == []
-    assert "digits: 1 of 1 cells, 1 runs made or completed" in bob.run("python", "src/publish.py", "data=digits")
-    (again,) = team.cell_runs()
+    assert team.mlflow_runs() == []
+    assert "digits: 1 of 1 runs, 1 MLflow runs made or completed" in bob.run("python", "src/publish.py", "data=digits")
+    (again,) = team.mlflow_runs()
     assert again["info"]["run_id"] != run["info"]["run_id"]
 
 
@@ -337,9 +337,9 @@ def test_publish_with_a_wrong_password_ends_in_one_sentence(team, refused):
 
 def test_a_training_with_a_wrong_password_finishes_and_says_that_it_is_not_logged(refused):
     code, said = refused["train"]
-    assert "digits/relu-0: finished, results in outputs/refused" in said
+    assert "digits/relu/baseline-0: finished, results in outputs/refused" in said
     (sentence,) = [text for text in said.splitlines() if "tracking:" in text]
-    assert "digits/relu-0 is no longer logged to MLflow (" in sentence
+    assert "digits/relu/baseline-0 is no longer logged to MLflow (" in sentence
     assert "Traceback" not in said
     assert code == 0
 
@@ -347,7 +347,7 @@ def test_a_training_with_a_wrong_password_finishes_and_says_that_it_is_not_logge
 def test_who_may_only_read_reads_and_logs_nothing(team, bob):
     password = team.secrets["carol in MLflow"] = "c@r/l " + secrets.token_hex(24)
     assert team.api("admin", team.secrets["admin"], "users/create", username="carol", password=password).status_code == 200
-    (run,) = team.cell_runs()
+    (run,) = team.mlflow_runs()
     as_carol = {"MLFLOW_TRACKING_URI": team.mlflow.replace("//", f"//carol:{quote(password, safe='')}@")}
     assert team.api("carol", password, "runs/search", experiment_ids=[run["info"]["experiment_id"]]).json()["runs"]
     team.api("alice", team.passwords["alice"], "runs/delete", run_id=run["info"]["run_id"])
@@ -356,7 +356,7 @@ def test_who_may_only_read_reads_and_logs_nothing(team, bob):
     (sentence,) = said.splitlines()
     assert sentence.startswith(f"error: the MLflow store {team.mlflow} cannot be used (")
     assert "Permission denied" in sentence
-    assert team.cell_runs() == []
+    assert team.mlflow_runs() == []
 
 
 def test_no_secret_is_anywhere_but_in_the_environment(team, alice, bob):

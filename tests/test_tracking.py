@@ -91,7 +91,7 @@ def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
 
 
 def test_params_are_the_whole_configuration(run, folder, run_config):
-    config = run_config("activation=tanh")
+    config = run_config("activation=tanh", f"tracking.uri=sqlite:///{folder}/mlflow.db")
     whole = config.model_dump(exclude={"condition": {"activations", "seeds"}})
     assert run.data.params == {key: str(value) for key, value in contents.flat(whole).items()}
     assert yaml.safe_load((folder / "tanh-0" / "config.yaml").read_text()) == config.deciding()

@@ -1,5 +1,6 @@
-"""One cell, trained on real digits."""
+"""One run, trained on real digits."""
 
+import os
 import subprocess
 import sys
 
@@ -9,42 +10,43 @@ import pytest
 import yaml
 
 from actgrad.config.schema import Config
-from actgrad.console import load_keras
-from actgrad.data import storage as datasets
-from actgrad.data.storage import Dataset
+from actgrad.data.dataset import Dataset
 from actgrad.errors import UserError
-from actgrad.networks import seeding
+from actgrad.networks.names import LAYERS
+from actgrad.pipeline import progress
 from actgrad.results import run as results
-from actgrad.results.run import LAYERS, CellResult
-from actgrad.training import loop as training
-from conftest import ROOT
+from actgrad.results.run import RunResult
+from actgrad.training import batches, determinism
+from actgrad.training.epochs import Epoch
+from actgrad.training.names import HISTORY
+from conftest import ROOT, train
 
 
 def test_order_is_a_permutation_and_a_function_of_seed_and_epoch():
-    assert sorted(seeding.order(3, 5, 100)) == list(range(100))
-    assert np.array_equal(seeding.order(3, 5, 100), seeding.order(3, 5, 100))
-    assert not np.array_equal(seeding.order(3, 5, 100), seeding.order(3, 6, 100))
-    assert not np.array_equal(seeding.order(3, 5, 100), seeding.order(4, 5, 100))
+    assert sorted(batches.order(3, 5, 100)) == list(range(100))
+    assert np.array_equal(batches.order(3, 5, 100), batches.order(3, 5, 100))
+    assert not np.array_equal(batches.order(3, 5, 100), batches.order(3, 6, 100))
+    assert not np.array_equal(batches.order(3, 5, 100), batches.order(4, 5, 100))
 
 
-def test_a_cell_trained_twice_is_the_same_to_the_bit(cell, few_digits, trained, tmp_path):
+def test_a_run_trained_twice_is_the_same_to_the_bit(run_config, few_digits, trained, tmp_path):
     _, first, _ = trained
-    second, _ = training.train(cell("activation=tanh"), few_digits)
+    second, _ = train(run_config("activation=tanh"), few_digits)
     first.write(tmp_path / "first")
     second.write(tmp_path / "second")
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
-def test_another_seed_gives_other_weights(cell, few_digits, trained):
-    other, _ = training.train(cell("activation=tanh", "seed=1"), few_digits)
+def test_another_seed_gives_other_weights(run_config, few_digits, trained):
+    other, _ = train(run_config("activation=tanh", "seed=1"), few_digits)
     assert other.metrics["weights_sha256"] != trained[1].metrics["weights_sha256"]
 
 
-def test_what_a_cell_measures(trained, few_digits):
-    configuration, result, network = trained
-    assert yaml.safe_load(result.config) == configuration.deciding()
-    assert set(Config.model_fields) - set(configuration.deciding()) == {"run_dir", "tracking"}
+def test_what_a_run_measures(trained, few_digits):
+    config, result, network = trained
+    assert yaml.safe_load(result.config) == config.deciding()
+    assert set(Config.model_fields) - set(config.deciding()) == {"run", "run_dir", "condition", "data", "tracking"}
     assert result.history["epoch"].tolist() == [1, 2]
     assert result.history["step"].tolist() == [10, 20]
     assert result.gradients.columns.tolist() == ["step", *LAYERS]
@@ -62,10 +64,10 @@ def test_what_a_cell_measures(trained, few_digits):
     assert result.metrics["validation_split"] == "val"
 
 
-def test_without_a_validation_split_the_test_split_validates_and_says_so(cell, few_digits):
+def test_without_a_validation_split_the_test_split_validates_and_says_so(run_config, few_digits):
     empty = {name: part[:0] if name == "val" else part for name, part in few_digits.images.items()}
     no_val = Dataset(empty, few_digits.labels | {"val": few_digits.labels["val"][:0]}, few_digits.class_names)
-    result, _ = training.train(cell("recipe.epochs=1"), no_val)
+    result, _ = train(run_config("recipe.epochs=1"), no_val)
     assert result.metrics["validation_split"] == "test"
     assert result.metrics["last"]["val/accuracy"] == result.metrics["last"]["test/accuracy"]
     assert results.validation_label(result.metrics) == "test as validation"
@@ -73,20 +75,20 @@ def test_without_a_validation_split_the_test_split_validates_and_says_so(cell, f
 
 def test_a_probe_batch_takes_every_class_of_a_sorted_split(few_digits):
     order = np.argsort(few_digits.labels["test"], kind="stable")
-    _, labels = datasets.probe_batch(few_digits.images["test"][order], few_digits.labels["test"][order], 30)
+    _, labels = batches.probe_batch(few_digits.images["test"][order], few_digits.labels["test"][order], 30)
     assert len(labels) == 30
     assert set(labels) == set(range(10))
-    assert len(datasets.probe_batch(few_digits.images["test"], few_digits.labels["test"], 10**6)[1]) == len(few_digits.labels["test"])
+    assert len(batches.probe_batch(few_digits.images["test"], few_digits.labels["test"], 10**6)[1]) == len(few_digits.labels["test"])
 
 
-def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(cell, few_digits, tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(run_config, few_digits, tmp_path):
     seen = []
 
     class Observer:
         def epoch_finished(self, epoch):
             seen.append(epoch)
 
-    result, _ = training.train(cell("activation=linear", "recipe.optimizer=SGD", "recipe.learning_rate=1e30"), few_digits, [Observer()])
+    result, _ = train(run_config("activation=linear", "recipe.optimizer=SGD", "recipe.learning_rate=1e30"), few_digits, [Observer()])
     assert result.metrics["status"] == "diverged"
     assert result.metrics["last"] == result.metrics["best"] == {}
     assert len(result.history) == 0
@@ -94,27 +96,25 @@ def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(cell, few_digits, t
     assert np.isfinite(result.gradients[list(LAYERS)]).all(axis=None)
     assert result.probe["epoch"].unique().tolist() == [0]
     assert [epoch.number for epoch in seen] == [0, 1]
-    result.write(tmp_path / "cell")
-    assert CellResult.read(tmp_path / "cell").metrics == result.metrics
+    assert result.write(tmp_path / "run") == RunResult.read(tmp_path / "run").metrics
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(cell, few_digits, tmp_path, epochs):
+def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(run_config, few_digits, tmp_path, epochs):
     """The gradient of the only step of an epoch is finite, the weights after it are not."""
     overrides = ["recipe.optimizer=SGD", "recipe.learning_rate=1e30", "recipe.batch_size=300", f"recipe.epochs={epochs}"]
-    result, _ = training.train(cell("activation=relu", *overrides), few_digits)
+    result, _ = train(run_config("activation=relu", *overrides), few_digits)
     assert result.metrics["status"] == "diverged"
     assert len(result.history) == 0
-    result.write(tmp_path)
-    assert CellResult.read(tmp_path).metrics == result.metrics
+    assert result.write(tmp_path) == RunResult.read(tmp_path).metrics
 
 
 @pytest.fixture
-def in_bfloat16(cell, few_digits):
-    """A cell that was trained so; afterwards, Keras as a cell finds it."""
-    result, _ = training.train(cell("activation=maxout", "recipe=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16"), few_digits)
+def in_bfloat16(run_config, few_digits):
+    """A run that was trained so; afterwards, Keras as a run finds it."""
+    result, _ = train(run_config("activation=maxout", "condition=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16"), few_digits)
     yield result
-    load_keras()
+    determinism.start(0, 2)
 
 
 def test_bfloat16_and_standardized_inputs_train(in_bfloat16):
@@ -123,67 +123,57 @@ def test_bfloat16_and_standardized_inputs_train(in_bfloat16):
 
 
 @pytest.mark.usefixtures("in_bfloat16")
-def test_a_cell_after_one_in_bfloat16_in_the_same_process_is_not_its_heir(trained, few_digits):
-    configuration, alone, _ = trained
-    load_keras()
-    result, _ = training.train(configuration, few_digits)
+def test_a_run_is_the_same_after_one_in_bfloat16_in_the_same_process(trained, few_digits):
+    config, alone, _ = trained
+    result, _ = train(config, few_digits)
     assert result.metrics == alone.metrics
     pd.testing.assert_frame_equal(result.activation, alone.activation)
 
 
 def test_keras_is_loaded_without_scikit_learn_which_can_be_imported_afterwards():
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); from actgrad.console import load_keras; load_keras(); load_keras()"
-    looked = "import gc; from actgrad import training, tracking; print('sklearn' in sys.modules, gc.isenabled()); import sklearn; sklearn.__version__"
-    done = subprocess.run([sys.executable, "-c", f"{code}; {looked}"], capture_output=True, text=True, check=True)
+    code = """
+import gc, sys
+from actgrad.pipeline.keras_process import load_keras
+load_keras()
+load_keras()
+from actgrad.training import loop
+from actgrad.tracking import live
+print("sklearn" in sys.modules, gc.isenabled())
+import sklearn
+sklearn.__version__
+"""
+    found = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_a_batch_larger_than_the_training_split_is_refused(cell, few_digits):
+def test_a_batch_larger_than_the_training_split_is_refused(run_config, few_digits):
     with pytest.raises(UserError, match=r"recipe.batch_size=301 is more than the 300 training images of digits; choose fewer"):
-        training.train(cell("recipe.batch_size=301"), few_digits)
+        train(run_config("recipe.batch_size=301"), few_digits)
 
 
-def test_another_thread_count_in_one_process_is_refused(cell, few_digits):
+def test_another_thread_count_in_one_process_is_refused(run_config, few_digits):
     with pytest.raises(UserError, match=r"recipe.threads=3 cannot be set in a process that already uses another number"):
-        training.train(cell("recipe.threads=3"), few_digits)
+        train(run_config("recipe.threads=3"), few_digits)
 
 
-def test_files_of_a_cell_are_read_as_they_were_written(trained, tmp_path):
-    _, result, _ = trained
-    result.write(tmp_path)
-    again = CellResult.read(tmp_path)
-    pd.testing.assert_frame_equal(again.gradients, result.gradients)
-    pd.testing.assert_frame_equal(again.history, result.history)
-    pd.testing.assert_frame_equal(again.probe, result.probe, check_dtype=False)
-    assert (again.config, again.metrics) == (result.config, result.metrics)
-
-
-def test_a_missing_file_of_a_cell_is_named(trained, tmp_path):
-    trained[1].write(tmp_path)
-    (tmp_path / "probe.csv").unlink()
-    with pytest.raises(UserError, match=r"probe.csv is missing; train the cell: dvc repro"):
-        CellResult.read(tmp_path)
-
-
-def test_a_terminal_shows_a_bar_and_a_log_a_line_an_epoch(cell, capsys, monkeypatch):
-    from actgrad.pipeline import progress
-
-    epoch = training.Epoch(1, 10, dict.fromkeys(results.HISTORY, 0.5), pd.DataFrame(), pd.DataFrame())
-    log = progress.Progress(cell(), 20)
+def test_a_terminal_shows_a_bar_and_a_log_a_line_an_epoch(run_config, capsys, monkeypatch):
+    epoch = Epoch(1, 10, dict.fromkeys(HISTORY, 0.5), pd.DataFrame(), pd.DataFrame())
+    log = progress.Progress(run_config(), 20)
     assert log.callbacks == []
     log.epoch_finished(epoch)
     out, err = capsys.readouterr()
-    assert out == "digits/relu-0  epoch 1/2  train/loss 0.5000, train/accuracy 0.5000, val/loss 0.5000, val/accuracy 0.5000\n"
+    assert out == "digits/relu/baseline-0  epoch 1/2  train/loss 0.5000, train/accuracy 0.5000, val/loss 0.5000, val/accuracy 0.5000\n"
     assert err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    bar = progress.Progress(cell(), 20)
+    bar = progress.Progress(run_config(), 20)
     assert bar.callbacks == [bar]
     bar.on_train_batch_end(9, {"loss": 0.25, "accuracy": 0.75})
     bar.epoch_finished(epoch)
     bar.on_train_batch_end(9, {"loss": 0.25, "accuracy": 0.75})
-    bar.epoch_finished(training.Epoch(2, 20, epoch.history, epoch.gradients, epoch.probe))
+    bar.epoch_finished(Epoch(2, 20, epoch.history, epoch.gradients, epoch.probe))
     out, err = capsys.readouterr()
-    assert "digits/relu-0  epoch 2/2" in out
-    assert "digits/relu-0: 100%" in err
+    assert "digits/relu/baseline-0  epoch 2/2" in out
+    assert "digits/relu/baseline-0: 100%" in err
     assert "20/20" in err
     assert "loss=0.2500, accuracy=0.7500" in err or "accuracy=0.7500, loss=0.2500" in err

@@ -29,8 +29,9 @@ def track(config: Config, dataset: Dataset, folder: Path, observers: Sequence[ob
 
 
 def track_all(run_config: Callable[..., Config], dataset: Dataset, folder: Path) -> dict[tuple[str, int], RunResult]:
-    """Train and track the runs of TRAINED."""
-    return {(name, seed): track(run_config(f"activation={name}", f"seed={seed}"), dataset, folder / f"{name}-{seed}") for name, seed in TRAINED}
+    """Train the runs of TRAINED, tracked in a store of this folder."""
+    uri = f"tracking.uri=sqlite:///{folder}/mlflow.db"  # absolute, because MLflow keeps connections by address
+    return {(name, seed): track(run_config(f"activation={name}", f"seed={seed}", uri), dataset, folder / f"{name}-{seed}") for name, seed in TRAINED}
 
 
 def runs_of(client: mlflow.MlflowClient, key: str) -> list[mlflow.entities.Run]:

@@ -29,6 +29,11 @@ def composed(overrides: Sequence[str]) -> Config:
         raise UserError(refusal(error)) from None
 
 
+def without_local() -> list[str]:
+    """Overrides that leave conf/local away: DVC and other machines do not see it, so it must not decide a result of the study."""
+    return ["~local"] if (CONF / "local" / "default.yaml").is_file() else []
+
+
 def launcher_choice() -> str:
     """The launcher that conf/, with the user's own conf/local, chooses: `basic` unless told otherwise."""
     try:

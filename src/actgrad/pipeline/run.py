@@ -41,6 +41,7 @@ def train(config: Config) -> float:
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
         elif config.run and (twin := _twin(folder, checkpoint.fingerprint)):
             metrics = _copied(config, twin, folder)
+            checkpoint.remove()
             print(f"{config.key}: has the values of {twin.name}, and shares its training; results in {folder}")
         else:
             metrics = _trained(config, dataset, folder, checkpoint)

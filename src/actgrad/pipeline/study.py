@@ -21,6 +21,7 @@ from actgrad.errors import UserError
 from actgrad.files import PROJECT, locked, new_folder, sha256
 from actgrad.pipeline import checkpoints, composed, launchers, records, status
 from actgrad.pipeline.board import Board
+from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.composed import ComposedRun
 from actgrad.pipeline.environment import environment
 from actgrad.results import paths
@@ -107,7 +108,7 @@ def train(selection: Selection, study: Study) -> None:
 
 def _finished(run: ComposedRun, fingerprint: str) -> bool:
     metrics = results.finished(run.folder, fingerprint)
-    return metrics is not None and metrics["key"] == run.key and not checkpoints.path(run.folder).exists()
+    return metrics is not None and metrics["key"] == run.key and not Checkpoint(checkpoints.path(run.folder), fingerprint).exists()
 
 
 def _wrong(run: ComposedRun, data_sha256: str) -> str | None:

@@ -24,7 +24,7 @@ from actgrad.results import paths
 from actgrad.results import run as results
 from actgrad.results.fingerprint import core_sha256, fingerprint
 from actgrad.results.run import RunResult
-from actgrad.tracking import contents, reading
+from actgrad.tracking import contents, reading, store
 from actgrad.tracking.reading import Recorded
 from actgrad.training.loop import weights_sha256
 
@@ -172,9 +172,9 @@ def of_run(key: str, folder: Path) -> Iterator[Check]:
     metrics = _metrics(of_key)
     if metrics.get("key") != key:
         raise UserError(f"{of_key} holds the run {metrics.get('key')}; train {key} again with dvc repro")
-    store = reading.configured(parts[0])
-    run = reading.run_of(store, key, metrics["fingerprint"])
-    yield from checks(of_key, run and reading.recorded(store, run, folder))
+    tracking = store.configured(parts[0])
+    run = reading.run_of(tracking, key, metrics["fingerprint"])
+    yield from checks(of_key, run and reading.recorded(tracking, run, folder))
 
 
 def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
@@ -183,7 +183,7 @@ def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
     Raises:
         UserError: if there is no such MLflow run, or it is not whole.
     """
-    run = reading.recorded(reading.configured("any"), run_id, folder)
+    run = reading.recorded(store.configured("any"), run_id, folder)
     of_pipeline = paths.RUNS / run.tags["key"]
     wanted = run.tags.get("fingerprint", ABSENT)
     written = [path for path in (run.run_dir, of_pipeline) if path and results.finished(path, wanted)]

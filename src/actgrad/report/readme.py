@@ -102,7 +102,7 @@ def _read(folder: Path, dataset: str) -> tuple[dict[str, pd.DataFrame], dict[str
     older = UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
     if not all((folder / name).is_file() for name in (*COLUMNS, "provenance.json", "claims.json")):
         raise older
-    found = {name: pd.read_csv(folder / name) for name in COLUMNS}
+    found = {name: pd.read_csv(folder / name, dtype={"seeds": str}) for name in COLUMNS}
     if not all(columns <= set(found[name]) for name, columns in COLUMNS.items()):
         raise older
     return found, *(json.loads((folder / name).read_text()) for name in ("provenance.json", "claims.json"))

@@ -1,0 +1,317 @@
+"""What changes the fingerprint of a run, and what leaves it."""
+
+import ast
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actgrad.config import loading
+from actgrad.data import storage
+from actgrad.errors import UserError
+from actgrad.files import PROJECT
+from actgrad.pipeline import keras_process, run
+from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256, fingerprint, own_layer_sha256
+from conftest import ROOT
+
+PACKAGE = PROJECT / "src" / "actgrad"
+
+
+@pytest.fixture
+def package(tmp_path) -> Path:
+    """A copy of src/actgrad."""
+    return shutil.copytree(PACKAGE, tmp_path / "src" / "actgrad", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, (file, old)
+    file.write_text(text.replace(old, new))
+
+
+# --- the core
+
+
+def test_the_core_of_this_process_is_that_of_its_files(package):
+    assert core_sha256(package) == core_sha256(PACKAGE) == CORE_SHA256
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("monitor/probe.py", "def _mean_square(", "# Another comment.\ndef _mean_square("),
+        ("training/loop.py", "jit_compile=False,", "jit_compile=False,  # another comment"),
+        ("monitor/probe.py", '"""The probe: what', '"""Another docstring of the module: what'),
+        ("monitor/probe.py", '"""Measures a network on one', '"""Another docstring of the class'),
+        ("monitor/probe.py", '"""One row a layer, with the', '"""Another docstring of a method'),
+        ("monitor/probe.py", '"""Where the largest derivative', '"""Another docstring of a constant'),
+        ("monitor/probe.py", '"""The rows that `probe_table` made a table of, as plain values."""\n', ""),
+        ("training/determinism.py", "cannot be set in a process that already uses another number", "is another number than this process has"),
+        ("networks/layers.py", "pieces must be a whole number of at least 2, got {pieces!r}", "pieces={pieces} is no whole number above 1"),
+        ("networks/activations.py", "its module cannot be imported", "its module is broken"),
+        ("training/loop.py", "split = validation_split(dataset.images)\n", "split = (\n        validation_split(dataset.images)\n    )\n\n"),
+        ("training/determinism.py", 'set_floatx("float32")', "set_floatx('float32')"),
+    ],
+)
+def test_an_edit_that_changes_no_meaning_leaves_the_core(package, file, old, new):
+    edit(package / file, old, new)
+    assert core_sha256(package) == CORE_SHA256
+
+
+def test_formatting_everything_anew_leaves_the_core(package):
+    for room in CORE:
+        for file in (package / room).glob("*.py"):
+            file.write_text(ast.unparse(ast.parse(file.read_text())), newline="\r\n")
+    assert core_sha256(package) == CORE_SHA256
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06"),
+        ("training/batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 1000.0"),
+        ("monitor/probe.py", "steepness < SATURATION", "steepness <= SATURATION"),
+        ("training/loop.py", "(number - 1) * steps", "(number + 1) * steps"),
+        ("networks/layers.py", "pieces: int = 2", "pieces: int = 3"),
+        ("training/loop.py", "keeper: Keeper | None = None,", "keeper: Keeper | None = ...,"),
+        ("training/loop.py", "jit_compile=False", "jit_compile=True"),
+        (
+            "training/determinism.py",
+            "    keras.utils.set_random_seed(seed)\n    tf.config.experimental.enable_op_determinism()\n",
+            "    tf.config.experimental.enable_op_determinism()\n    keras.utils.set_random_seed(seed)\n",
+        ),
+        ("training/determinism.py", 'set_floatx("float32")', 'set_floatx("float64")'),
+        ("networks/inputs.py", 'input_scaling == "none"', 'input_scaling == "standardized"'),
+        ("networks/initial_weights.py", '{seed}/{layer}"', '{seed}-{layer}"'),
+        ("networks/layers.py", "or pieces < 2:", "or pieces < 3:"),
+        ("networks/layers.py", "raise ValueError(", "raise TypeError("),
+        ("training/loop.py", "observed(epochs[-1])", "pass"),
+        ("training/epochs.py", "variable.assign(state", "print(state"),
+    ],
+)
+def test_an_edit_that_changes_the_meaning_changes_the_core(package, file, old, new):
+    edit(package / file, old, new)
+    assert core_sha256(package) != CORE_SHA256
+
+
+def test_a_file_more_less_or_of_another_name_changes_the_core(package):
+    def changed(move: Callable[[Path], object]) -> bool:
+        move(package)
+        return core_sha256(package) != CORE_SHA256
+
+    assert changed(lambda folder: (folder / "training/linearity.py").rename(folder / "training/affine.py"))
+    assert not changed(lambda folder: (folder / "training/affine.py").rename(folder / "training/linearity.py"))
+    assert changed(lambda folder: (folder / "networks/more").mkdir() or (folder / "networks/more/mlp.py").write_text("A = 1"))
+    assert not changed(lambda folder: shutil.rmtree(folder / "networks/more"))
+    assert changed(lambda folder: (folder / "monitor/names.py").unlink())
+
+
+def test_an_edit_outside_the_core_leaves_it(package):
+    others = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in CORE]
+    assert len(others) > 20
+    for file in others:
+        file.write_text(f"{file.read_text()}\nEDITED = 1\n")
+    (package / "monitor" / "notes.txt").write_text("no code")
+    (package / "monitor" / "__pycache__").mkdir()
+    (package / "monitor" / "__pycache__" / "probe.cpython-311.pyc").write_bytes(b"no source")
+    assert core_sha256(package) == CORE_SHA256
+
+
+@pytest.mark.parametrize("room", CORE)
+def test_a_folder_without_a_core_is_no_package_of_ours(package, room):
+    shutil.rmtree(package / room)
+    with pytest.raises(FileNotFoundError, match=room):
+        core_sha256(package)
+
+
+SAMPLE = '''
+"""Syntax that versions of Python have parsed differently."""
+from __future__ import annotations
+GLOBAL: int = 3
+NEGATIVE, HUGE, SMALL, COMPLEX, BYTES = -1, 10**20, 1e-07, 2j, b"\\x00a"
+TEXT = "one" f"{GLOBAL!r:>{NEGATIVE + 12}} two {GLOBAL=}" 'it' "\\N{BULLET}" u"u"
+@property
+class Base(dict, metaclass=type):
+    x: float = 1.0
+    """Attribute."""
+    async def run(self, a, /, b=2, *rest: int, c, d=None, **more) -> Iterator[int]:
+        async with a as opened, b:
+            yield await opened
+        async for i in rest:
+            if not (1 < i <= 3 != c) or i is None and d not in more:
+                continue
+def function(n=0, *, key=lambda x, *y: (x, *y)):
+    try:
+        total[1:n:2], (first, *others) = total[::-1], [i**2 for i in range(n) if i % 2 for _ in ...]
+        total += {**{"a": 1, None: {1, 2}}}[n] @ -n // 3 if n else ~n << 1
+    except* (ValueError, OSError) as error:
+        raise path.error(f"wrong: {error}") from error
+    while (m := n - 1) > 0:
+        with open("f") as (a, b):
+            del a[..., 0]
+    match n:
+        case [1, *_, {"k": "v", **rest}] | Base(x=1.5, y=None) if m:
+            yield from (x for x in rest)
+        case "s" | -1 | None as bound:
+            return f"{bound:%Y-%m-%d}" f'{"nested"}'
+'''
+
+
+def test_the_core_does_not_depend_on_the_version_of_python(tmp_path):
+    """The sha256 was computed with Python 3.11.7 and with 3.14.2."""
+    for room in CORE:
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "sample.py").write_text(SAMPLE)
+    assert core_sha256(tmp_path) == "dd0be6ae69c51889061fa745524c6a13e9f050e5a14388f49d381a1d4e945927"
+
+
+# --- a process whose core is edited
+
+SMALL = ["data=digits", "recipe.epochs=1", "recipe.batch_size=256", "recipe.probe_size=16", "tracking.enabled=false"]
+
+
+def variables(home: Path) -> dict[str, str]:
+    """Environment variables without any that a user has."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
+@pytest.fixture
+def edited_core(package, monkeypatch) -> Path:
+    """A copy of src/actgrad that this process takes for its own when it looks whether its files have been edited."""
+    monkeypatch.setattr(keras_process, "PROJECT", package.parents[1])
+    keras_process.load_core.cache_clear()
+    yield package
+    keras_process.load_core.cache_clear()
+
+
+def test_a_core_that_was_edited_after_the_process_started_trains_nothing(edited_core, run_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.prepare(loading.data_config("digits", []), storage.path("digits"))
+    edit(edited_core / "training" / "batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 100")
+    with pytest.raises(UserError, match="src/actgrad was edited while this process started; start the same command again"):
+        run.train(run_config("run_dir=of_an_edited_core", "tracking.enabled=false"))
+    assert list(Path("of_an_edited_core").iterdir()) == []
+
+
+def test_a_comment_that_was_edited_after_the_process_started_is_no_matter(edited_core):
+    edit(edited_core / "training" / "batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 1000  # as many as fit")
+    keras_process.load_core()
+
+
+@pytest.mark.usefixtures("package")
+def test_the_core_that_trains_is_that_of_the_start_whatever_becomes_of_its_files(tmp_path):
+    """Once it is loaded, its files may be edited, or even be removed."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    storage.prepare(loading.data_config("digits", []), tmp_path / storage.path("digits"))
+    code = """
+import shutil, sys
+from actgrad.config import composing
+from actgrad.pipeline import keras_process, run
+assert "keras" not in sys.modules
+keras_process.load_core()
+for room in ("monitor", "networks", "training"):
+    shutil.rmtree(f"src/actgrad/{room}")
+config = composing.composed(sys.argv[1:])
+run.train(config)
+"""
+    command = [sys.executable, "-c", code, *SMALL, "run_dir=done"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables(tmp_path) | {"PYTHONPATH": "src"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "done" / "metrics.json").read_text())["core_sha256"] == CORE_SHA256
+
+
+# --- the parts of a fingerprint
+
+
+@pytest.fixture(scope="module")
+def deciding(run_config) -> dict[str, Any]:
+    return run_config("activation=maxout").deciding()
+
+
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+
+
+def changed(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The values, with that at a path replaced by another of its type."""
+    values = copy.deepcopy(values)
+    at = values
+    for key in path[:-1]:
+        at = at[key]
+    other = {bool: lambda value: not value, int: lambda value: value + 1, float: lambda value: value * 2, str: lambda value: value + "x"}
+    at[path[-1]] = [9, *at[path[-1]]] if isinstance(at[path[-1]], list) else other[type(at[path[-1]])](at[path[-1]])
+    return values
+
+
+def test_every_value_of_the_configuration_changes_the_fingerprint(deciding):
+    paths = list(leaves(deciding))
+    assert {path[0] for path in paths} == {"seed", "test", "activation", "model", "recipe"}
+    assert ("activation", "config", "pieces") in paths
+    found = {path: fingerprint(changed(deciding, path), "d", "c", {}) for path in paths}
+    assert len({fingerprint(deciding, "d", "c", {}), *found.values()}) == len(paths) + 1
+
+
+def test_the_order_of_values_does_not(deciding):
+    backwards = {key: deciding[key] for key in reversed(deciding)}
+    assert list(backwards) != list(deciding)
+    assert fingerprint(backwards, "d", "c", {"a": "1", "b": "2"}) == fingerprint(deciding, "d", "c", {"b": "2", "a": "1"})
+
+
+def test_data_core_and_environment_change_the_fingerprint(deciding):
+    same = ("d", "c", {"python": "3"})
+    others = [("e", *same[1:]), ("d", "e", same[2]), ("c", "d", same[2]), (*same[:2], {"python": "4"}), (*same[:2], {"numpy": "3"}), (*same[:2], {})]
+    assert fingerprint(deciding, *same) == fingerprint(deciding, *same)
+    assert len({fingerprint(deciding, *parts) for parts in (same, *others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["condition.name=other", "+condition.seeds=[3]", "run_dir=elsewhere", "tracking.enabled=false", "tracking.uri=sqlite:///x.db", "data.val_size=9"],
+)
+def test_names_places_and_the_description_of_the_data_decide_nothing(run_config, override):
+    assert run_config(override) != run_config()
+    assert run_config(override).deciding() == run_config().deciding()
+
+
+def test_two_conditions_of_the_same_values_share_a_fingerprint(run_config):
+    by_hand = run_config("model.batch_normalization=true")
+    of_condition = run_config("condition=batch_norm")
+    assert of_condition.condition.name == "batch_norm"
+    assert by_hand.deciding() == of_condition.deciding() != run_config().deciding()
+    assert not {"condition", "data", "tracking", "run_dir", "run"} & set(of_condition.deciding())
+
+
+@pytest.mark.parametrize(
+    ("layer", "file"),
+    [
+        ("alone_acts.Snake", "alone_acts.py"),
+        ("folder_acts.snakes.Snake", "folder_acts/snakes.py"),  # a folder without __init__.py
+        ("package_acts.Snake", "package_acts/__init__.py"),
+        ("package_acts.snakes.Snake", "package_acts/helpers/curves.py"),
+    ],
+)
+def test_the_module_of_a_layer_of_ones_own_is_part_of_the_fingerprint(deciding, tmp_path, monkeypatch, layer, file):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("alone_acts.py", "folder_acts/snakes.py", "package_acts/__init__.py", "package_acts/snakes.py", "package_acts/helpers/curves.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("A = 1")
+    own = deciding | {"activation": deciding["activation"] | {"layer": layer}}
+    before = fingerprint(own, "d", "c", {})
+    assert before == fingerprint(own, "d", "c", {})
+    (tmp_path / file).write_text("A = 2")
+    assert before != fingerprint(own, "d", "c", {})
+
+
+@pytest.mark.parametrize("layer", ["actgrad.networks.layers.Maxout", "keras.layers.ReLU", "ReLU", "no_such_module.X", "sys.X", "os.X", "__main__.X"])
+def test_a_layer_that_is_no_file_of_ones_own_adds_nothing(monkeypatch, layer):
+    """Those of Keras and of this project are counted elsewhere; the others are refused when the layer is built."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in train.py
+    assert own_layer_sha256(layer) == ""
