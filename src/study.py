@@ -41,7 +41,7 @@ def main() -> None:
     for activation in () if arguments.train else selection.activations(params):
         composed.write(selection.dataset, activation, params)
     if not arguments.compose:
-        study.train(selection, params)
+        study.train_missing(selection, params)
 
 
 if __name__ == "__main__":

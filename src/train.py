@@ -17,7 +17,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in 
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def train(values: DictConfig) -> float:
+def one_run(values: DictConfig) -> float:
     """Train, track and write one run; returns its last validation accuracy, for sweepers."""
     try:
         config = loading.run_config(values)
@@ -26,7 +26,7 @@ def train(values: DictConfig) -> float:
             of_study = composed.run(config.run)
             values.merge_with(of_study.names)
             config = of_study.config(loading.run_config(values).tracking)
-        return run.train(config)
+        return run.complete(config)
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs, and raises this one again when they are done
@@ -36,7 +36,7 @@ def train(values: DictConfig) -> float:
 def main() -> None:
     composing.check_overrides(sys.argv[1:])
     try:
-        train()
+        one_run()
     except composing.COMPOSING as error:
         raise UserError(composing.refusal(error)) from None
 

@@ -85,8 +85,8 @@ def test_a_file_that_cannot_be_written_leaves_the_old_folder(tmp_path, monkeypat
 
 
 INTERRUPTED = '''
-"""Replace a folder again and again, in a process that ends before its first step, before its second one, and so on: a step is a line of
-Python, or one of the calls of the system that Python reports to an audit hook. Prints what was left each time, and how many steps there are."""
+"""Replace a folder again and again, in a process that ends before its first step, then before its second one, and so on. A step is a line
+of files.py, or a call of the system that Python reports to an audit hook. Prints what was left, and how often."""
 
 import json, os, shutil, signal, sys
 from collections import Counter
@@ -109,9 +109,10 @@ def ends_before(step):
             os.kill(os.getpid(), signal.SIGKILL)
         elif left == 0:
             raise KeyboardInterrupt
-    def trace(*_):
-        count()
-        return trace
+    def trace(frame, *_):
+        if frame.f_code.co_filename == files.__file__:
+            count()
+            return trace
     if not exchange:
         files.ctypes.CDLL = lambda *_, **__: None
     code = 1
@@ -140,7 +141,7 @@ while status != 0:
         seen["beside" if old in beside else "none"] += 1
     else:
         seen["old" if found == old else "new" if found == new else "mixture"] += 1
-print(json.dumps({"seen": seen, "steps": step}))
+print(json.dumps(seen))
 '''
 
 
@@ -149,11 +150,17 @@ def interrupted(folder: Path, how: str, exchange: str) -> dict[str, int]:
     command = [sys.executable, "-c", INTERRUPTED, how, exchange, *contents]
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["steps"] > 300
-    return result["seen"]
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
 def test_an_interruption_at_any_step_leaves_the_old_folder_or_the_new_one(tmp_path, how):
-    assert set(interrupted(tmp_path, how, "exchange")) == {"old", "new"}
+    seen = interrupted(tmp_path, how, "exchange")
+    assert set(seen) == {"old", "new"}
+    assert sum(seen.values()) > 50
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_where_the_system_cannot_exchange_folders_an_interruption_loses_nothing(tmp_path, how):
+    """Between two steps the old folder may lie beside its place, in a folder whose name ends in .part."""
+    assert {"old", "new"} <= set(interrupted(tmp_path, how, "fallback")) <= {"old", "new", "beside"}

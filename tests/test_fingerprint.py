@@ -80,7 +80,7 @@ def test_formatting_everything_anew_leaves_the_core(package):
         ("monitor/probe.py", "steepness < SATURATION", "steepness <= SATURATION"),
         ("training/loop.py", "(number - 1) * steps", "(number + 1) * steps"),
         ("networks/layers.py", "pieces: int = 2", "pieces: int = 3"),
-        ("training/loop.py", "keeper: Keeper | None = None,", "keeper: Keeper | None = ...,"),
+        ("training/loop.py", "checkpoint: StateStore | None = None,", "checkpoint: StateStore | None = ...,"),
         ("training/loop.py", "jit_compile=False", "jit_compile=True"),
         (
             "training/determinism.py",

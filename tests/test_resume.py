@@ -59,9 +59,9 @@ def test_a_training_that_goes_on_ends_in_the_same_bytes(run_config, few_digits, 
     config = run_config(*overrides, "recipe.epochs=4")
     whole, _ = train(config, few_digits)
     with pytest.raises(Killed):
-        train(config, few_digits, keeper=Memory(tmp_path / "c.npz", killed_after=2))
+        train(config, few_digits, checkpoint=Memory(tmp_path / "c.npz", killed_after=2))
     seen = Seen()
-    resumed, _ = train(config, few_digits, [seen], keeper=Memory(tmp_path / "c.npz"))
+    resumed, _ = train(config, few_digits, [seen], checkpoint=Memory(tmp_path / "c.npz"))
     assert (seen.resumed_with, seen.finished) == ([0, 1, 2], [3, 4])
     for result, name in ((whole, "whole"), (resumed, "resumed")):
         result.write(tmp_path / name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from actgrad.training.epochs import Measured
 
 
-def train(config: Config) -> float:
+def complete(config: Config) -> float:
     """Train, track and write one run, unless that has been done; returns its last validation accuracy, NaN if it diverged.
 
     A run of the study that has the values of another of the same activation and seed shares its training: the files are copied.

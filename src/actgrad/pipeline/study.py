@@ -76,7 +76,7 @@ class Selection:
         return self.condition is None and self.seed is None
 
 
-def train(selection: Selection, study: Study) -> None:
+def train_missing(selection: Selection, study: Study) -> None:
     """Train what is missing or stale, remove what is not listed any more, and record what there is.
 
     Raises:
@@ -92,7 +92,7 @@ def train(selection: Selection, study: Study) -> None:
     data_sha256 = sha256(data)
     expected = {run: run.fingerprint(data_sha256, CORE_SHA256, environment()) for run in runs}
     todo = [run for run in runs if not _finished(run, expected[run])]
-    failed = _train(selection, _twins_last(todo, expected)) if todo else {}
+    failed = _launch(selection, _twins_last(todo, expected)) if todo else {}
     failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
     for run, reason in failed.items():
         sys.stderr.write(f"failed: {run.key}: {reason}\n")
@@ -163,7 +163,7 @@ def _remove(path: Path) -> None:
     print(f"{path} is not listed any more; removed")
 
 
-def _train(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
+def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
     """Train runs. One whose process died is begun again, and goes on from its checkpoint.
 
     Returns:

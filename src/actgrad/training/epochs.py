@@ -60,7 +60,7 @@ class Observer(Protocol):
     def epoch_finished(self, epoch: Epoch) -> None: ...
 
 
-class Keeper(Protocol):
+class StateStore(Protocol):
     """Keeps the state of an unfinished training."""
 
     def load(self) -> dict[str, np.ndarray] | None: ...

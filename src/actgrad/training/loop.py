@@ -15,7 +15,7 @@ from actgrad.networks import activations, lenet5
 from actgrad.networks.names import LAYERS
 from actgrad.training import determinism, linearity
 from actgrad.training.batches import batches, in_order, order, probe_batch, steps_per_epoch, validation_split
-from actgrad.training.epochs import Epoch, Keeper, Measured, Observer, gradient_rows, restore, state_of
+from actgrad.training.epochs import Epoch, Measured, Observer, StateStore, gradient_rows, restore, state_of
 from actgrad.training.names import HISTORY, TEST, VAL_ACCURACY
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ def train(
     dataset: "Dataset",
     observers: Sequence[Observer] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    keeper: Keeper | None = None,
+    checkpoint: StateStore | None = None,
 ) -> tuple[Measured, keras.Model]:
     """Train one network and measure every step of it.
 
-    With a keeper, the state after each epoch is kept, and a training whose state it has goes on from there: the result is
+    With a checkpoint, the state after each epoch is kept, and a training whose state it has goes on from there: the result is
     the same, byte for byte.
 
     A loss (training, validation or test) or gradient that is not finite ends it: its status is `diverged`, and what was
@@ -64,7 +64,7 @@ def train(
         return epoch
 
     start = Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure())
-    if keeper is not None and (state := keeper.load()) is not None:
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
         epochs = [start, *restore(state, model)]
         for observer in observers:
             observer.resumed(epochs)
@@ -82,8 +82,8 @@ def train(
             epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
             break
         epochs.append(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure()))
-        if keeper is not None:
-            keeper.save(state_of(model, epochs[1:]))
+        if checkpoint is not None:
+            checkpoint.save(state_of(model, epochs[1:]))
         observed(epochs[-1])
     return _measured(config, dataset, curve, epochs, model), network
 
