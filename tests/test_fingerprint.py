@@ -196,7 +196,7 @@ def test_a_core_that_was_edited_after_the_process_started_trains_nothing(edited_
     storage.prepare(loading.data_config("digits", []), storage.path("digits"))
     edit(edited_core / "training" / "batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 100")
     with pytest.raises(UserError, match="src/actgrad was edited while this process started; start the same command again"):
-        run.train(run_config("run_dir=of_an_edited_core", "tracking.enabled=false"))
+        run.complete(run_config("run_dir=of_an_edited_core", "tracking.enabled=false"))
     assert list(Path("of_an_edited_core").iterdir()) == []
 
 
@@ -219,7 +219,7 @@ keras_process.load_core()
 for room in ("monitor", "networks", "training"):
     shutil.rmtree(f"src/actgrad/{room}")
 config = composing.composed(sys.argv[1:])
-run.train(config)
+run.complete(config)
 """
     command = [sys.executable, "-c", code, *SMALL, "run_dir=done"]
     done = subprocess.run(command, cwd=tmp_path, env=variables(tmp_path) | {"PYTHONPATH": "src"}, capture_output=True, text=True)
