@@ -30,12 +30,9 @@ def main() -> None:
             for seed in runs.seeds
         ]
         trained = [folder for folder in folders if not missing(folder)]
-        if trained:
-            not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in trained]
-            changed = publish.publish(store.configured(dataset), [(RunResult.read(folder), folder) for folder in trained], not_here)
-            print(f"{dataset}: {len(trained)} of {len(folders)} runs, {changed} MLflow runs made or completed", flush=True)
-        else:
-            print(f"{dataset}: no run has been trained", flush=True)
+        not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in trained]
+        changed = publish.publish(store.configured(dataset), [(RunResult.read(folder), folder) for folder in trained], not_here)
+        print(f"{dataset}: {len(trained)} of {len(folders)} runs, {changed} MLflow runs made or completed", flush=True)
 
 
 if __name__ == "__main__":

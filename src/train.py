@@ -22,7 +22,7 @@ def one_run(values: DictConfig) -> float:
     try:
         config = loading.run_config(values)
         if config.run:
-            composed.check_alone(HydraConfig.get().overrides.task)
+            composed.check_no_other_values(HydraConfig.get().overrides.task)
             of_study = composed.run(config.run)
             values.merge_with(of_study.names)
             config = of_study.config(loading.run_config(values).tracking)

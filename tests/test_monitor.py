@@ -27,8 +27,8 @@ def probe_of(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> Ac
     return ActivationProbe(network, lenet5.ACTIVATION_LAYERS, "output", images, labels)
 
 
-def unit_census(layer: keras.layers.Layer, z: tf.Tensor) -> tuple[np.ndarray, float]:
-    dead, saturated = probing.unit_census(layer, z, derivative(layer, z))
+def unit_states(layer: keras.layers.Layer, z: tf.Tensor) -> tuple[np.ndarray, float]:
+    dead, saturated = probing.unit_states(layer, z, derivative(layer, z))
     return dead.numpy(), float(saturated)
 
 
@@ -207,7 +207,7 @@ def test_batch_normalisation_is_probed_as_it_trains_and_left_as_it_was(run_confi
 )
 def test_dead_and_saturated_units_by_hand(run_config, name, z, dead, saturated):
     layer = activations.build(run_config(f"activation={name}").activation)
-    of_unit, share = unit_census(layer, tf.constant(z, tf.float32))
+    of_unit, share = unit_states(layer, tf.constant(z, tf.float32))
     assert (len(of_unit), of_unit.sum(), share) == (2, dead, pytest.approx(saturated))
 
 
@@ -215,14 +215,14 @@ def test_a_channel_is_one_unit_and_dies_only_at_every_position(run_config):
     layer = activations.build(run_config("activation=relu").activation)
     z = -np.ones((3, 4, 4, 5), np.float32)
     z[2, 3, 1, 0] = 1
-    dead, saturated = unit_census(layer, tf.constant(z))
+    dead, saturated = unit_states(layer, tf.constant(z))
     assert dead.tolist() == [False, True, True, True, True]
     assert saturated == pytest.approx(1 - 1 / z.size)
 
 
 def test_a_unit_of_maxout_is_as_steep_as_its_steepest_piece():
     layer = activations.build(Activation(name="maxout", layer="actgrad.networks.layers.Maxout", config={"pieces": 2}))
-    dead, saturated = unit_census(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]]))
+    dead, saturated = unit_states(layer, tf.constant([[-5.0, -1.0, 2.0, 9.0]]))
     assert (dead.tolist(), saturated) == ([False, False], 0)
 
 
@@ -230,7 +230,7 @@ def test_a_unit_of_maxout_is_as_steep_as_its_steepest_piece():
 def test_the_largest_derivative_is_that_of_the_function_wherever_the_layer_keeps_weights(layer):
     built = activations.build(Activation(name="x", layer=layer))
     z = tf.ones((2, 3, 3, 4))
-    assert unit_census(built, z)[1] == 0
+    assert unit_states(built, z)[1] == 0
     assert slopes(built, derivative(built, tf.constant(probing._grid(built, z.shape)))).numpy().max() == 1
 
 

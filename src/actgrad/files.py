@@ -64,7 +64,7 @@ def new_folder(path: str, key: str) -> Path:
 
 
 def replace_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Make a folder hold these files and no others, in one step: an interruption leaves the old folder or the new one."""
+    """Make a folder hold these files and no others. An interruption leaves the old folder or the new one."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent) as temporary:
@@ -90,8 +90,13 @@ def _exchange(new: Path, old: Path) -> None:
         return
     if exchange is not None and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # those: a file system that cannot exchange
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
-    old.replace(new.with_name("old"))
-    new.replace(old)
+    kept = new.with_name("old")
+    old.replace(kept)
+    try:
+        new.replace(old)
+    except BaseException:
+        kept.replace(old)
+        raise
 
 
 @contextmanager

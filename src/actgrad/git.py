@@ -39,6 +39,12 @@ def commit_of(path: Path, project: Path = PROJECT) -> str | None:
     return _line(_git(project, "log", "-1", "--format=%H", "--", str(path)))
 
 
+def uncommitted(*paths: str, project: Path = PROJECT) -> list[str]:
+    """The files below these paths that differ from the commit, or that git does not have; files that git ignores are left out."""
+    printed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *paths) or b""
+    return [line[3:] for line in printed.decode().splitlines()]
+
+
 @contextmanager
 def source(commit: str, patch: bytes = b"", project: Path = PROJECT) -> Iterator[Path | None]:
     """A folder with src/actgrad as it was at a commit, with a patch applied; None if there is no such commit, or the patch does not fit."""

@@ -30,7 +30,7 @@ def composed(overrides: Sequence[str]) -> Config:
 
 
 def without_local() -> list[str]:
-    """Overrides that leave conf/local away: DVC and other machines do not see it, so it must not decide a result of the study."""
+    """Overrides that leave out conf/local: DVC and other machines do not see it, so it must not decide a result of the study."""
     return ["~local"] if (CONF / "local" / "default.yaml").is_file() else []
 
 
@@ -48,7 +48,7 @@ def refusal(error: Exception) -> str:
     if getattr(error, "missing_cfg_file", None) and getattr(error, "options", None):
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group == "rates":
-            return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave `tuned` away"
+            return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave out `tuned`"
         return f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:

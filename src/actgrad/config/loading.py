@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad.config.schema import Activation, Condition, Config, Data, Model, Recipe, Study, parse
+from actgrad.config.schema import Activation, Condition, Config, Data, Study, parse
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
 
@@ -57,16 +57,6 @@ def activation_config(name: str, conf: Path = CONF) -> Activation:
     return activation
 
 
-def model_config(name: str, conf: Path = CONF) -> Model:
-    """The checked conf/model/<name>.yaml."""
-    return parse(Model, _file("model", name, conf), f"conf/model/{name}.yaml: ")
-
-
-def recipe_config(name: str, conf: Path = CONF) -> Recipe:
-    """The checked conf/recipe/<name>.yaml."""
-    return parse(Recipe, _file("recipe", name, conf), f"conf/recipe/{name}.yaml: ")
-
-
 def condition_config(name: str, conf: Path = CONF) -> Condition:
     """The activations and seeds that conf/condition/<name>.yaml lists, if it lists any."""
     values = _file("condition", name, conf).get("condition", {})
@@ -96,6 +86,8 @@ def listed(study: Study, conf: Path = CONF) -> dict[str, Listed]:
     for name in study.conditions:
         condition = condition_config(name, conf)
         own = condition.activations or study.activations
+        for activation in own:
+            activation_config(activation, conf)
         activations = [activation for activation in own if activation in study.activations]
         if not activations:
             raise UserError(

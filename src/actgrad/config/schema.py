@@ -44,7 +44,7 @@ class Activation(Strict):
 class Model(Strict):
     """LeNet-5's sizes."""
 
-    name: Name
+    name: Literal["lenet5"]
     filters: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     kernel_size: Positive
     dense_units: Positive

@@ -87,7 +87,7 @@ class ActivationProbe:
         of_activations = []
         for activation, z in zip(self._activations, pre_activations, strict=False):
             slope = derivative(activation, z)
-            of_activations.append((_mean_square(slope), *unit_census(activation, z, slope)))
+            of_activations.append((_mean_square(slope), *unit_states(activation, z, slope)))
         return [tf.sqrt(_mean_square(gradient)) for gradient in gradients], of_activations
 
 
@@ -130,7 +130,7 @@ def gains(model: keras.Model, activation_layer: str, following_layer: str) -> di
     return {"weight_gain": float("nan") if normalised else float(squared_norm / np.prod(inputs)), "pooling_gain": float(pooling)}
 
 
-def unit_census(layer: keras.layers.Layer, pre_activations: tf.Tensor, derivative_there: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def unit_states(layer: keras.layers.Layer, pre_activations: tf.Tensor, derivative_there: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Which units of an activation layer are dead, bool (units,), and the share of saturated activations, on given
     pre-activations (examples, …, channels) and the layer's derivative there.
     """

@@ -127,7 +127,7 @@ def current(dataset: str, activation: str) -> list[ComposedRun]:
     found = read(dataset, activation)
     if found.core_sha256 != fingerprint.CORE_SHA256:
         path = paths.composed_path(dataset, activation)
-        raise UserError(f"{path} was written before src/actgrad was edited; start the same command again, dvc repro writes it anew")
+        raise UserError(f"{path} was written for other code of src/actgrad; write it anew with dvc repro compose@{dataset}-{activation}")
     return found.runs
 
 
@@ -146,7 +146,7 @@ def run(key: str) -> ComposedRun:
     return runs[key]
 
 
-def check_alone(overrides: Sequence[str]) -> None:
+def check_no_other_values(overrides: Sequence[str]) -> None:
     """Raise UserError if a value is given on the command line beside run=KEY, which has all its values from its composed file."""
     if others := [one for one in overrides if one.lstrip("+").partition("=")[0] != "run" and not one.startswith("tracking.")]:
-        raise UserError(f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave one of the two away")
+        raise UserError(f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave it out")

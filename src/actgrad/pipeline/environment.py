@@ -35,9 +35,13 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 
 def environment() -> dict[str, str]:
     """Python and PACKAGES with their versions, the type of processor, the GPU, and the flags that are set."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     flags = {name: value for name, value in sorted(os.environ.items()) if name.startswith(FLAGS) and not name.startswith(HARMLESS)}
-    return versions | {"cpu": _cpu(), "gpu": gpu()} | flags
+    return _versions() | {"cpu": _cpu(), "gpu": gpu()} | flags
+
+
+@functools.cache  # another version may be installed while this process trains with the one that it has imported
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 @functools.cache

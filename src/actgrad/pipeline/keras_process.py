@@ -6,14 +6,15 @@ import importlib
 import logging
 import os
 import pkgutil
+import pydoc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
-from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256
+from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256, own_layer_sha256
 
 
 @functools.cache
@@ -63,3 +64,16 @@ def _muted_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@functools.cache
+def load_layer(path: str) -> None:
+    """Import the module of an own activation layer. One that cannot be imported is refused later, with the reason.
+
+    Raises:
+        UserError: if it is not the module whose sha256 this process took before.
+    """
+    with suppress(pydoc.ErrorDuringImport):
+        pydoc.locate(path)
+    if own_layer_sha256.__wrapped__(path) != own_layer_sha256(path):
+        raise UserError(f"the module of {path} was edited while this process started; start the same command again")

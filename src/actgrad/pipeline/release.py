@@ -6,21 +6,27 @@ from typing import Any
 
 import yaml
 
+from actgrad import git
 from actgrad.config import loading
 from actgrad.pipeline import composed, records
+from actgrad.pipeline.dvc import dvc
 from actgrad.results import paths
 from actgrad.results.fingerprint import CORE_SHA256
+
+RESULTS = ("runs", "reports", "dvc.lock")
 
 
 def problems() -> list[str]:
     """A sentence for each file of a dataset with results that is not what code and configuration make now."""
-    study, wrong = loading.study(), []
+    study, wrong = loading.study(), [f"{path} is not committed" for path in git.uncommitted(*RESULTS)]
     if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
         wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")
     lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     for dataset in study.datasets:
         if f"report@{dataset}" not in lock:
             continue  # never trained: the official CIFAR-10 needs a download
+        stale = json.loads(dvc("status", "--json", f"report@{dataset}"))
+        wrong += [f"{stage} is not up to date" for stage in stale]
         for activation in study.activations:
             wrong += _of_activation(dataset, activation)
     return wrong

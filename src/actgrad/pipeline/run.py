@@ -14,7 +14,7 @@ from actgrad.files import new_folder
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.environment import environment
-from actgrad.pipeline.keras_process import load_core, load_keras
+from actgrad.pipeline.keras_process import load_core, load_keras, load_layer
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256, fingerprint
 from actgrad.results.run import RunResult
@@ -65,7 +65,8 @@ def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
 
 
 def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    load_core()  # here, because a run that is refused or finished need not wait for it
+    load_core()
+    load_layer(config.activation.layer)  # here, because a run that is refused or finished need not wait for it
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
     from actgrad.training import loop

@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from actgrad.analysis import learning_rates
+from actgrad.config.composing import without_local
 from actgrad.config.loading import CONF, data_config
 from actgrad.data import storage
 from actgrad.errors import UserError
@@ -29,10 +30,13 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
-        command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *status.overrides(Path(folder)), *overrides]
+        command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *without_local(), *status.overrides(Path(folder)), *overrides]
         if subprocess.run(command, check=False).returncode:
             raise UserError("the trials did not finish, see above; nothing was written")
-        table = learning_rates.read([Path(run_dir) for run_dir in status.written(Path(folder))])
+        trials = [Path(run_dir) for run_dir in status.written(Path(folder))]
+        if not trials:
+            raise UserError("no trial was trained; name trials with recipe.learning_rate=NUMBER,NUMBER, and leave out run_dir=")
+        table = learning_rates.read(trials)
     kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
     if kept.is_file():
         table = learning_rates.merged(pd.read_csv(kept), table)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from actgrad.config.schema import Study
 from actgrad.data import storage
 from actgrad.errors import UserError
-from actgrad.files import PROJECT, locked, new_folder, sha256
+from actgrad.files import PROJECT, locked, new_folder, sha256, write_bytes, writing
 from actgrad.pipeline import checkpoints, composed, launchers, records, status
 from actgrad.pipeline.board import Board
 from actgrad.pipeline.checkpoints import Checkpoint
@@ -39,6 +39,8 @@ GRACE = 10
 files are complete after."""
 RUNS_OF_A_COMMAND = 1000
 """A longer command line would be refused by the system."""
+ROOM = 2**20
+"""Bytes that must be free before runs are started: on a full disk they would fail one by one, and not even their status could be written."""
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 """Ray's settings by environment, where the user's has none: no telemetry, and every line in the log."""
@@ -91,6 +93,8 @@ def train_missing(selection: Selection, study: Study) -> None:
         raise UserError(f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
     data_sha256 = sha256(data)
     expected = {run: run.fingerprint(data_sha256, CORE_SHA256, environment()) for run in runs}
+    for activation in activations:
+        _discard_edited(selection.dataset, activation)
     todo = [run for run in runs if not _finished(run, expected[run])]
     failed = _launch(selection, _twins_last(todo, expected)) if todo else {}
     failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
@@ -101,9 +105,24 @@ def train_missing(selection: Selection, study: Study) -> None:
     for activation in activations:
         records.write(selection.dataset, activation)
     if failed:
-        counts = f"{len(todo) - len(failed)} runs trained, {len(failed)} failed"
+        counts = f"{len([run for run in todo if run not in failed])} runs trained, {len(failed)} failed"
         raise UserError(f"{counts}, see above and {selection.log}; mend the cause and start the same command again")
+    if [run.values for activation in activations for run in selection.runs(activation)] != [run.values for run in runs] or sha256(
+        data
+    ) != data_sha256:
+        raise UserError("the composed runs or the dataset were changed while runs were trained; start the same command again")
     print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now")
+
+
+def _discard_edited(dataset: str, activation: str) -> None:
+    """Let a run be trained again whose metrics.json is not the one that the record of its training lists."""
+    if not paths.record_path(dataset, activation).is_file():
+        return
+    for row in records.read(dataset, activation).to_dict("records"):
+        metrics = paths.RUNS / dataset / activation / row["run"] / "metrics.json"
+        if results.fingerprint_of(metrics.parent) == row["fingerprint"] and sha256(metrics) != row["files_sha256"]:
+            print(f"{metrics} is not the file that was written; the run is trained again")
+            metrics.unlink()
 
 
 def _finished(run: ComposedRun, fingerprint: str) -> bool:
@@ -176,6 +195,7 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedR
     with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:
         while queued := [run for run in todo if board.state(run) == status.QUEUED]:
             for runs in _batches(queued, died):
+                _require_room(Path(name))
                 before = output.tell()
                 launcher = launchers.launcher_overrides(runs[0].threads)
                 _run([*TRAIN, "-m", *launcher, *status.overrides(Path(name)), f"run={','.join(run.key for run in runs)}"], output, board)
@@ -192,6 +212,13 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedR
                 time.sleep(LOOK)  # others of the launcher's may live on without it
                 board.look()
         return {run: board.reason(run) for run in todo if board.state(run) != status.DONE}
+
+
+def _require_room(folder: Path) -> None:
+    """Raise an OSError that names the folder, unless ROOM can be written there."""
+    with writing(folder):
+        write_bytes(folder / "room", bytes(ROOM))
+        (folder / "room").unlink()
 
 
 def _died(board: Board, run: ComposedRun, times: int) -> None:

@@ -237,7 +237,8 @@ def _changes(stage: str, data: Path) -> str:
     told = json.loads(dvc("status", "--json", stage)).get(stage, [])
     found = {path: state for one in told if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
     absent = {(str(data), "deleted")}
-    return ", ".join(f"{path} ({state})" for path, state in found.items() if state != "not in cache" and (path, state) not in absent)
+    changed = [f"{path} ({state})" for path, state in found.items() if state != "not in cache" and (path, state) not in absent]
+    return ", ".join([*changed, *(one for one in told if isinstance(one, str))])  # a string: the command itself has changed
 
 
 def saved_weights_sha256(model: Path, config: Config) -> str:

@@ -1,6 +1,7 @@
 """The fingerprint of a run: one sha256 over all that decides its bytes."""
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -65,12 +66,16 @@ CORE_SHA256 = core_sha256(Path(__file__).parents[1])
 """Of the core that this process runs: taken when the process starts, because its files may be edited while it trains."""
 
 
+@functools.cache  # for the same reason: a process imports a module once
 def own_layer_sha256(path: str) -> str:
     """sha256 over the Python files of the package, or of the module, that an activation layer's dotted path begins with; empty for
-    a layer of Keras or of this project, and for one that is not found."""
+    a layer of Keras or of this project, and for one that is not found in a file."""
     top = path.partition(".")[0]
-    spec = importlib.util.find_spec(top) if "." in path and top not in ("keras", "actgrad") else None
-    if spec is None or not (spec.origin or spec.submodule_search_locations):
+    try:
+        spec = importlib.util.find_spec(top) if "." in path and top not in ("keras", "actgrad") else None
+    except ValueError:  # a module without a specification: __main__
+        spec = None
+    if spec is None or not (spec.has_location or spec.submodule_search_locations):
         return ""
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin)]

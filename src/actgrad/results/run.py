@@ -11,6 +11,7 @@ import pandas as pd
 
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
+from actgrad.results.paths import RUNS
 from actgrad.training.names import HISTORY
 
 FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
@@ -83,6 +84,8 @@ class RunResult:
         try:
             metrics = json.loads((folder / "metrics.json").read_text())
             contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
+            if folder.parts[-4:-3] == (RUNS.name,) and metrics["key"] != "/".join(folder.parts[-3:]):
+                raise UserError(f"{folder} holds the run {metrics['key']}; {damaged}")
             if changed := [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != metrics["files"].get(name)]:
                 raise UserError(f"{folder / changed[0]} is not the file that metrics.json lists there; {damaged}")
             return cls(
@@ -97,6 +100,14 @@ class RunResult:
             raise UserError(f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere") from None
         except (ValueError, KeyError) as error:
             raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); {damaged}") from None
+
+
+def fingerprint_of(folder: Path) -> str | None:
+    """The fingerprint of the run in a folder; None if it has no metrics.json that can be read."""
+    try:
+        return json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def copy(source: Path, folder: Path, key: str) -> dict[str, Any]:

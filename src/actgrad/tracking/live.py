@@ -1,5 +1,6 @@
 """The MLflow run of a run while it trains."""
 
+import functools
 import sys
 import tempfile
 import time
@@ -160,9 +161,15 @@ def _code(layer: type[keras.layers.Layer]) -> str:
     return next(iter(getattr(module, "__path__", ())), module.__file__)
 
 
+@functools.cache  # this process trains with the code that it has imported, whatever is edited meanwhile
+def _checked_out() -> tuple[str | None, bytes | None]:
+    return git.commit(), git.difference()
+
+
 def _log_commit() -> None:
     """Log the commit that is checked out, and what differs from it."""
-    if (commit := git.commit()) is None or (patch := git.difference()) is None:
+    commit, patch = _checked_out()
+    if commit is None or patch is None:
         return
     if patch:
         with tempfile.TemporaryDirectory() as folder:

@@ -11,12 +11,26 @@ import tensorflow as tf
 from actgrad.monitor.derivatives import pieces
 from actgrad.networks import activations, lenet5
 from actgrad.networks.initial_weights import initializer
+from actgrad.networks.inputs import scaled
+from actgrad.training import determinism
+from actgrad.training.batches import probe_batch, validation_split
 
 if TYPE_CHECKING:
-    from actgrad.config.schema import Activation
+    from actgrad.config.schema import Activation, Config
+    from actgrad.data.dataset import Dataset
 
 DEPTHS = range(2, 21)
 COLUMNS = ("preact_grad_rms_first", "preact_grad_rms_last")
+
+
+def of_run(config: "Config", dataset: "Dataset") -> pd.DataFrame:
+    """`measure` with the values of a run: its activation, seed, recipe and number of dense units, on its probe batch."""
+    recipe, split = config.recipe, validation_split(dataset.images)
+    determinism.start(config.seed, recipe.threads)
+    images, labels = probe_batch(dataset.images[split], dataset.labels[split], recipe.probe_size)
+    images = scaled(images, recipe.input_scaling, dataset.images["train"])
+    classes, units = len(dataset.class_names), config.model.dense_units
+    return measure(config.activation, config.seed, images, labels, classes, units, recipe.kernel_initializer)
 
 
 def measure(

@@ -1,0 +1,99 @@
+"""Tiny runs, compared with the numbers that golden/<processor>.json holds: does an edit of the core keep the numbers?
+
+An edit that is to change numbers, or a new version of a library, needs the file to be written anew; so does a new type of processor:
+python -m pytest tests/test_golden.py --write-golden
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actgrad.networks.names import LAYERS
+from actgrad.pipeline.environment import environment
+from actgrad.results.run import RunResult
+from conftest import train
+
+GOLDEN = Path(__file__).parent / "golden"
+WRITE = "python -m pytest tests/test_golden.py --write-golden"
+RUNS = {
+    "relu": ["activation=relu"],
+    "maxout under batch_norm": ["activation=maxout", "condition=batch_norm"],
+    "silu under standardized": ["activation=silu", "condition=standardized", "model.pooling=average"],
+}
+"""Between them: dead units, pieces, saturation, both kinds of pooling, both kinds of inputs."""
+READABLE = ("preact_grad_rms", "slope_ms", "weight_gain", "saturated", "dead")
+
+
+@pytest.fixture(scope="module")
+def surroundings() -> dict[str, str]:
+    """What numbers depend on beside the code: the environment, less what only writes or reads files."""
+    return {name: value for name, value in environment().items() if name not in ("python", "pandas", "pyarrow")}
+
+
+@pytest.fixture(scope="module")
+def measured(run_config, few_digits) -> dict[str, dict[str, Any]]:
+    """The numbers of the runs: one epoch of ten steps each."""
+    return {name: numbers(train(run_config(*overrides, "recipe.epochs=1"), few_digits)[0]) for name, overrides in RUNS.items()}
+
+
+def numbers(result: RunResult) -> dict[str, Any]:
+    """The checksums of all numbers of a run, and some of its numbers, so that a person can see what moved."""
+    norms = result.gradients[list(LAYERS)]
+    probe = result.probe.drop(columns="layer").to_numpy(np.float64, na_value=np.nan)
+    history = {name: float(result.history[name].iloc[0]) for name in result.history.columns.drop(["epoch", "step"])}
+    readable = {"history": history, "linearity": result.metrics["linearity"]}
+    for step in (1, len(norms)):
+        readable[f"gradient norms of step {step}"] = {layer: float(norm) for layer, norm in norms.iloc[step - 1].items()}
+    for (epoch, layer), row in result.probe.set_index(["epoch", "layer"])[list(READABLE)].iterrows():
+        readable[f"probe of {layer} in epoch {epoch}"] = {name: float(value) for name, value in row.items() if not pd.isna(value)}
+    return {
+        "weights_sha256": result.metrics["weights_sha256"],
+        "gradients_sha256": hashlib.sha256(norms.to_numpy(np.float32).tobytes()).hexdigest(),
+        "probe_sha256": hashlib.sha256(probe.tobytes()).hexdigest(),
+        **readable,
+    }
+
+
+def differences(found: dict[str, Any], golden: dict[str, Any], where: str = "") -> list[str]:
+    """A line for each number that is another one."""
+    lines = []
+    for name in found | golden:
+        here, there = found.get(name), golden.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            lines += differences(here, there, f"{where}{name}: ")
+        elif isinstance(here, float) and isinstance(there, float) and here != there:
+            lines.append(f"{where}{name} is {here:.9g}, was {there:.9g} ({(here - there) / (abs(there) or 1):+.1e} of it)")
+        elif here != there:
+            lines.append(f"{where}{name} is another one")
+    return lines
+
+
+@pytest.fixture(scope="module")
+def golden(surroundings, request) -> dict[str, Any]:
+    """What the file of this type of processor holds."""
+    processor = surroundings["cpu"] if surroundings["gpu"] == "none" else f"{surroundings['cpu']}, {surroundings['gpu']}"
+    path = GOLDEN / f"{processor.replace(', ', '-').replace(' ', '_')}.json"
+    if request.config.getoption("write_golden", False):
+        path.write_text(json.dumps({"environment": surroundings, "runs": request.getfixturevalue("measured")}, indent=1) + "\n")
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in GOLDEN.glob("*.json")))
+        pytest.skip(
+            f"no golden numbers for {processor}, only for {known or 'none'}; on a clean checkout, write tests/golden/{path.name} with: {WRITE}"
+        )
+    return json.loads(path.read_text())
+
+
+def test_the_golden_numbers_are_of_these_versions(surroundings, golden):
+    moved = differences(surroundings, golden["environment"])
+    assert not moved, f"the golden numbers are of other versions or flags: {moved}; write them anew with: {WRITE}"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_numbers_of_a_run_are_the_golden_ones(name, golden, request):
+    moved = differences(request.getfixturevalue("measured")[name], golden["runs"][name])
+    assert not moved, "\n".join([f"numbers of {name} moved; if they were to, write the new ones with: {WRITE}", *moved])
