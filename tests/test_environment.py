@@ -42,16 +42,28 @@ def test_what_the_environment_holds():
 @pytest.mark.parametrize("name", ["python", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "cpu", "gpu"])
 def test_another_version_or_processor_is_another_fingerprint(deciding, monkeypatch, name):
     before = environment()
+    install(monkeypatch, name)
+    monkeypatch.setattr(surroundings, "_versions", surroundings._versions.__wrapped__)  # as in a new process
+    after = environment()
+    assert after == before | {name: "9.9"}
+    assert fingerprint(deciding, after) != fingerprint(deciding, before)
+
+
+def install(monkeypatch, name: str) -> None:
+    """Let this machine have another version of a package, or another processor."""
+    installed = surroundings.version
     if name == "python":
         monkeypatch.setattr(platform, "python_version", lambda: "9.9")
     elif name in ("cpu", "gpu"):
         monkeypatch.setattr(surroundings, {"cpu": "_cpu", "gpu": "gpu"}[name], lambda: "9.9")
     else:
-        installed = surroundings.version
         monkeypatch.setattr(surroundings, "version", lambda package: "9.9" if package == name else installed(package))
-    after = environment()
-    assert after == before | {name: "9.9"}
-    assert fingerprint(deciding, after) != fingerprint(deciding, before)
+
+
+def test_the_versions_are_those_that_the_process_has_imported(monkeypatch):
+    before = environment()
+    install(monkeypatch, "keras")
+    assert environment() == before
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,8 @@ def test_the_module_of_a_layer_of_ones_own_is_part_of_the_fingerprint(deciding, 
     before = fingerprint(own, "d", "c", {})
     assert before == fingerprint(own, "d", "c", {})
     (tmp_path / file).write_text("A = 2")
+    assert before == fingerprint(own, "d", "c", {})  # this process has imported the module as it was
+    own_layer_sha256.cache_clear()  # as in a new process
     assert before != fingerprint(own, "d", "c", {})
 
 

@@ -67,7 +67,8 @@ def differences(found: dict[str, Any], golden: dict[str, Any], where: str = "") 
         if isinstance(here, dict) and isinstance(there, dict):
             lines += differences(here, there, f"{where}{name}: ")
         elif isinstance(here, float) and isinstance(there, float) and here != there:
-            lines.append(f"{where}{name} is {here:.9g}, was {there:.9g} ({(here - there) / (abs(there) or 1):+.1e} of it)")
+            change = f" ({100 * (here - there) / abs(there):+.2g} %)" if there else ""
+            lines.append(f"{where}{name} is {here:.9g}, was {there:.9g}{change}")
         elif here != there:
             lines.append(f"{where}{name} is another one")
     return lines
@@ -89,11 +90,11 @@ def golden(surroundings, request) -> dict[str, Any]:
 
 
 def test_the_golden_numbers_are_of_these_versions(surroundings, golden):
-    moved = differences(surroundings, golden["environment"])
-    assert not moved, f"the golden numbers are of other versions or flags: {moved}; write them anew with: {WRITE}"
+    if moved := differences(surroundings, golden["environment"]):
+        pytest.fail("\n".join([f"the golden numbers are of other versions or flags; write them anew with: {WRITE}", *moved]), pytrace=False)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_numbers_of_a_run_are_the_golden_ones(name, golden, request):
-    moved = differences(request.getfixturevalue("measured")[name], golden["runs"][name])
-    assert not moved, "\n".join([f"numbers of {name} moved; if they were to, write the new ones with: {WRITE}", *moved])
+    if moved := differences(request.getfixturevalue("measured")[name], golden["runs"][name]):
+        pytest.fail("\n".join([f"the numbers of {name} moved; if they were to, write the new ones with: {WRITE}", *moved]), pytrace=False)

@@ -1,6 +1,7 @@
 """Many runs at once: which of them are trained, what they share, and what happens if a process dies or a file is edited meanwhile."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import pty
@@ -43,7 +44,8 @@ def machine(tmp_path, monkeypatch):
         monkeypatch.setattr(launchers, "CONF", tmp_path)
         if own is not None:
             (tmp_path / "local").mkdir()
-            (tmp_path / "local" / "default.yaml").write_text(yaml.safe_dump({"hydra": {"launcher": own}}))
+            chosen = {"defaults": [{"override /hydra/launcher": launcher}], "hydra": {"launcher": own}}
+            (tmp_path / "local" / "default.yaml").write_text(yaml.safe_dump(chosen))
 
     return has
 
@@ -54,6 +56,7 @@ def machine(tmp_path, monkeypatch):
         (8, "basic", None, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
         (3, "basic", None, ["hydra/launcher=basic"]),
         (1, "basic", None, ["hydra/launcher=basic"]),
+        (8, "basic", {}, ["hydra/launcher=basic"]),
         (8, "joblib", {}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
         (8, "joblib", {"n_jobs": 3}, ["hydra/launcher=joblib"]),
         (8, "joblib", {"verbose": 1}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
@@ -95,18 +98,30 @@ def test_the_users_own_file_chooses_the_launcher(local):
     assert composing.launcher_choice() == "basic"
     local("defaults: [{override /hydra/launcher: joblib}]\nhydra: {launcher: {n_jobs: 3}}")
     assert launchers.launcher_overrides(threads=1) == ["hydra/launcher=joblib"]
+    local("defaults: [{override /hydra/launcher: basic}]")
+    assert launchers.launcher_overrides(threads=1) == ["hydra/launcher=basic"]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("defaults: [{override /hydra/launcher: rocket}]", "hydra/launcher=rocket is not known; known: basic, joblib"),
+        (
+            "defaults: [{override /hydra/launcher: rocket}]",
+            "hydra/launcher=rocket is not known; known: basic, joblib, ray, submitit_local, submitit_slurm",
+        ),
         ("defaults: [", "while parsing"),
     ],
 )
 def test_a_launcher_that_cannot_be_used_is_refused(local, text, expected):
     local(text)
     with pytest.raises(UserError, match=expected):
+        launchers.launcher_overrides(threads=1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its packages are installed")
+def test_a_launcher_whose_packages_are_missing_is_refused(local):
+    local("defaults: [{override /hydra/launcher: ray}]")
+    with pytest.raises(UserError, match="hydra/launcher=ray needs packages that are not installed; install them with make setup-scale"):
         launchers.launcher_overrides(threads=1)
 
 
@@ -394,7 +409,9 @@ def lines_of(process: subprocess.Popen, until: str) -> str:
 
 
 def wait_for_a_checkpoint(project: Project, process: subprocess.Popen) -> None:
-    while process.poll() is None and not any((project.folder / "checkpoints").glob("*.npz")):
+    """Wait until the run he-0 has kept an epoch."""
+    checkpoint = project.folder / checkpoints.path(run_folder(project, "he-0"))
+    while process.poll() is None and not checkpoint.exists():
         time.sleep(0.02)
 
 
@@ -512,8 +529,7 @@ def processes(project: Project) -> list[list[str]]:
     ],
 )
 def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how, code, said):
-    shutil.rmtree(run_folder(project, "baseline-0"))
-    shutil.rmtree(run_folder(project, "tuned-0"))
+    shutil.rmtree(project.folder / "runs" / "digits" / "relu")
     process = project.start("python", "src/study.py", "data=digits")
     wait_for_a_checkpoint(project, process)
     process.send_signal(how)
@@ -524,6 +540,6 @@ def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how
             break
         time.sleep(0.1)
     assert here == []
-    assert study_of(project).endswith("digits: 3 runs, 2 of them trained now\n")
-    assert "goes on after epoch" in log(project)
+    assert study_of(project).endswith("digits: 3 runs, 3 of them trained now\n")
+    assert "digits/relu/he-0  goes on after epoch" in log(project)
     assert nothing_differs(project)

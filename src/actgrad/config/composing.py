@@ -14,6 +14,8 @@ from actgrad.errors import UserError
 
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
 """The errors that Hydra and OmegaConf raise while composing."""
+NEED_PACKAGES = ("ray", "submitit_local", "submitit_slurm")
+"""Launchers that `make setup-scale` installs."""
 
 
 def composed(overrides: Sequence[str]) -> Config:
@@ -47,6 +49,10 @@ def refusal(error: Exception) -> str:
     """The sentence for an error that Hydra or OmegaConf raised while composing."""
     if getattr(error, "missing_cfg_file", None) and getattr(error, "options", None):
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and choice in NEED_PACKAGES:
+            return f"{group}={choice} needs packages that are not installed; install them with make setup-scale"
+        if group == "hydra/launcher":
+            return f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}"
         if group == "rates":
             return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave out `tuned`"
         return f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"

@@ -41,7 +41,7 @@ def write(dataset_name: str, study: Study) -> int:
         if not runs:
             raise UserError(f"{activation} has no runs under {study.conditions[0]}, the first condition of params.yaml; list it there")
         fingerprints = [run.fingerprint(dataset.sha256, CORE_SHA256, environment()) for run in runs]
-        rows = before[before["activation"] == activation].drop(columns="checksum") if {"activation", "checksum"} <= set(before) else before
+        rows = before[before["activation"] == activation].drop(columns="checksum") if {"activation", "checksum"} <= set(before) else before[:0]
         checksum = _checksum(fingerprints, rows)
         if rows.empty or set(before.loc[rows.index, "checksum"]) != {checksum}:
             load_core()

@@ -1,6 +1,7 @@
 """What a launcher of Hydra is told, so that it trains as many runs at once as there is room for."""
 
 import os
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -21,9 +22,10 @@ def launcher_overrides(threads: int) -> list[str]:
         UserError: if the launcher is not known, or its packages are not installed.
     """
     name = launcher_choice()
-    own = _own_values()
+    own_file = _own_file()
+    own = _own_values(own_file)
     at_once = max(1, _cores() // threads)
-    if name == "basic" and not own and at_once > 1:
+    if not _chosen(own_file) and at_once > 1:
         name = "joblib"
     told: dict[str, object] = {}
     if name == "joblib":
@@ -40,11 +42,21 @@ def launcher_overrides(threads: int) -> list[str]:
     return [f"hydra/launcher={name}", *(f"{full}={told[full]}" for key, full in keys.items() if key not in own)]
 
 
-def _own_values() -> set[str]:
-    """The dotted keys that conf/local/default.yaml sets for the launcher."""
+def _own_file() -> dict[str, Any]:
+    """conf/local/default.yaml; empty where there is none."""
     path = CONF / "local" / "default.yaml"
     values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
-    launcher = (values.get("hydra") or {}).get("launcher") or {} if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) else {}
+
+
+def _chosen(own_file: dict[str, Any]) -> bool:
+    """Whether the user's file names a launcher."""
+    return any("hydra/launcher" in str(key) for entry in own_file.get("defaults") or () if isinstance(entry, dict) for key in entry)
+
+
+def _own_values(own_file: dict[str, Any]) -> set[str]:
+    """The dotted keys that the user's file sets for the launcher."""
+    launcher = (own_file.get("hydra") or {}).get("launcher") or {}
     return set(_dotted(launcher)) if isinstance(launcher, dict) else set()
 
 
