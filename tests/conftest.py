@@ -111,6 +111,7 @@ def seen(request) -> Callable[[str], None]:
 
 
 def pytest_addoption(parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write tests/golden/<processor>.json anew, from what this checkout computes")
     parser.addoption("--table", metavar="FILE", help="put what the tests of faults expected and saw into this table")
 
 

@@ -91,11 +91,12 @@ def _exchange(new: Path, old: Path) -> None:
     if exchange is not None and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # those: a file system that cannot exchange
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
     kept = new.with_name("old")
-    old.replace(kept)
     try:
+        old.replace(kept)
         new.replace(old)
     except BaseException:
-        kept.replace(old)
+        if kept.exists() and not old.exists():
+            kept.replace(old)
         raise
 
 

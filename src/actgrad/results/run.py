@@ -80,14 +80,13 @@ class RunResult:
         Raises:
             UserError: if one is missing, damaged, or not the one that was written.
         """
-        damaged = "remove the folder, and train the run again"
         try:
-            metrics = json.loads((folder / "metrics.json").read_text())
+            metrics = _metrics(folder)
             contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
             if folder.parts[-4:-3] == (RUNS.name,) and metrics["key"] != "/".join(folder.parts[-3:]):
-                raise UserError(f"{folder} holds the run {metrics['key']}; {damaged}")
+                raise UserError(f"{folder} holds the run {metrics['key']}; {AGAIN}")
             if changed := [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != metrics["files"].get(name)]:
-                raise UserError(f"{folder / changed[0]} is not the file that metrics.json lists there; {damaged}")
+                raise UserError(f"{folder / changed[0]} is not the file that metrics.json lists there; {AGAIN}")
             return cls(
                 config=contents["config.yaml"].decode(),
                 history=pd.read_csv(io.BytesIO(contents["history.csv"])).astype(dict.fromkeys(HISTORY, float)),
@@ -99,7 +98,26 @@ class RunResult:
         except FileNotFoundError as error:
             raise UserError(f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere") from None
         except (ValueError, KeyError) as error:
-            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); {damaged}") from None
+            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+
+
+AGAIN = "remove the folder, and train the run again"
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """The metrics.json of a run.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+    if not (isinstance(metrics, dict) and isinstance(metrics.get("files"), dict)):
+        raise UserError(f"{path} does not hold the metrics of a run; {AGAIN}")
+    return metrics
 
 
 def fingerprint_of(folder: Path) -> str | None:
@@ -130,11 +148,11 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         None if there is no such run.
     """
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = _metrics(folder)
         if metrics["fingerprint"] != fingerprint or set(metrics["files"]) != set(FILES[:-1]):
             return None
         whole = all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == listed for name, listed in metrics["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, UserError, KeyError):
         return None
     return metrics if whole else None
 
