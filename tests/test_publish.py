@@ -240,7 +240,7 @@ def test_two_that_publish_at_once_make_no_doubles(published):
 
 def test_a_dataset_without_a_trained_run_and_an_unknown_one(script, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
-    assert script("publish.py").stdout == "digits: no run has been trained\n"
+    assert script("publish.py").stdout == "digits: 0 of 1 runs, 0 MLflow runs made or completed\n"
     assert "data=mnist is not in params.yaml" in sentence(script("publish.py", "data=mnist"))
 
 

@@ -87,8 +87,7 @@ def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, i
     client, run_id = mlflow.MlflowClient(), run.info.run_id
     missing = {at: value for at, value in run_metrics(result).items() if at not in logged}
     log_metrics(run_id, missing)
-    outdated = run.data.tags.get(COMPLETE) not in (None, sha256(folder / "metrics.json"))
-    present = set() if outdated else file_names(run_id)
+    present = file_names(run_id)
     lacking = [name for name in FILES if name not in present]
     for name in lacking:
         client.log_artifact(run_id, str(folder / name))
