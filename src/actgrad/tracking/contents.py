@@ -1,4 +1,4 @@
-"""What an MLflow run holds of a run: tags, params, metrics, files and figures. It is the same for a live run and a published one."""
+"""What an MLflow run holds of a run: tags, params, metrics and files. It is the same for a live run and a published one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,6 @@ import yaml
 from actgrad.config.schema import Config
 from actgrad.errors import UserError
 from actgrad.files import sha256
-from actgrad.report.figures import run_gradient_norms, run_learning_curves
 from actgrad.results.paths import RUNS
 from actgrad.results.run import RunResult
 from actgrad.tracking.store import without_password
@@ -24,7 +23,6 @@ GRADIENT_POINTS = 200
 """Maximum number of steps whose gradient norms are logged."""
 PROBE_METRICS = ("preact_grad_rms", "dead", "newly_dead", "revived", "saturated")
 """Columns of probe.csv that are logged."""
-FIGURES = {"learning_curves.png": run_learning_curves, "gradient_norms.png": run_gradient_norms}
 PATCH = "git_diff.patch"
 """The file of an MLflow run that holds the difference from its commit."""
 

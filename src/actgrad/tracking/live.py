@@ -142,7 +142,7 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
 
 
 def log_model(network: keras.Model, example: np.ndarray) -> None:
-    """Log the network with signature and input example, and with the code of layers that are not Keras' own."""
+    """Log the network with its signature, and with the code of layers that are not Keras' own."""
     own = {type(layer) for layer in network.layers if not type(layer).__module__.startswith("keras.")}
     mlflow.tensorflow.log_model(
         network,
@@ -150,7 +150,6 @@ def log_model(network: keras.Model, example: np.ndarray) -> None:
         custom_objects={layer.__name__: layer for layer in own},
         code_paths=sorted({_code(layer) for layer in own}) or None,
         signature=infer_signature(example, network(example).numpy()),
-        input_example=example,
         pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}"],
     )
 

@@ -11,14 +11,12 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from actgrad import git
 from actgrad.config.schema import Tracking
 from actgrad.files import PROJECT, sha256
-from actgrad.report.figures import laid_out
 from actgrad.results import fingerprint as fingerprints
 from actgrad.results.locks import one_mlflow_run
 from actgrad.results.paths import record_path
 from actgrad.results.run import FILES, RunResult
 from actgrad.tracking.contents import (
     COMPLETE,
-    FIGURES,
     SUPERSEDED,
     finished_tags,
     mlflow_status,
@@ -73,7 +71,7 @@ def publish_run(tracking: Tracking, result: RunResult, folder: Path) -> None:
 
 
 def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, int]]) -> bool:
-    """Give an MLflow run those tags, metrics, files and figures of a finished run that it lacks.
+    """Give an MLflow run those tags, metrics and files of a finished run that it lacks.
 
     Args:
         run: the MLflow run.
@@ -91,9 +89,6 @@ def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, i
     lacking = [name for name in FILES if name not in present]
     for name in lacking:
         client.log_artifact(run_id, str(folder / name))
-    for name, draw in FIGURES.items():
-        if name not in present:
-            client.log_figure(run_id, laid_out(draw(result)), name)
     _set_tags(run, finished_tags(result, folder))
     client.set_tag(run_id, COMPLETE, sha256(folder / "metrics.json"))  # last: it says that the rest is there
     return bool(missing or lacking)

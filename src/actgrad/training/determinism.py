@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+import threadpoolctl
 
 from actgrad.errors import UserError
 
@@ -25,5 +26,6 @@ def start(seed: int, threads: int) -> None:
     except RuntimeError:
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
             raise UserError(f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process") from None
+    threadpoolctl.threadpool_limits(threads, user_api="blas")  # of NumPy's products of matrices
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

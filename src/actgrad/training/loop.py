@@ -94,7 +94,7 @@ def compiled(network: keras.Model, config: "Config", steps: int) -> GradientMoni
     model.compile(
         optimizer=getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         steps_per_execution=config.recipe.steps_per_execution,
         jit_compile=False,
     )

@@ -4,8 +4,7 @@ A figure is a function with the decorator @figure: it draws a table. Its name is
 """
 
 from actgrad.report.figures import accuracy, conditions, functions, gradients, units
-from actgrad.report.figures.drawing import FIGURES, Drawing, drawings, image, laid_out
-from actgrad.report.figures.run import run_gradient_norms, run_learning_curves
+from actgrad.report.figures.drawing import FIGURES, Drawing, drawings, image
 from actgrad.report.figures.styling import styles
 
 __all__ = [
@@ -17,9 +16,6 @@ __all__ = [
     "functions",
     "gradients",
     "image",
-    "laid_out",
-    "run_gradient_norms",
-    "run_learning_curves",
     "styles",
     "units",
 ]
