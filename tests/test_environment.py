@@ -113,6 +113,7 @@ def test_the_gpu_is_the_first_that_tensorflow_uses(monkeypatch, tmp_path):
     assert surroundings.gpu.__wrapped__() == "none"
 
 
+@pytest.mark.slow
 def test_a_users_keras_json_does_not_change_a_byte_of_a_run(tmp_path):
     storage.prepare(loading.data_config("digits", []), tmp_path / storage.path("digits"))
     (tmp_path / "keras").mkdir()

@@ -205,6 +205,7 @@ def test_a_comment_that_was_edited_after_the_process_started_is_no_matter(edited
     keras_process.load_core()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("package")
 def test_the_core_that_trains_is_that_of_the_start_whatever_becomes_of_its_files(tmp_path):
     """Once it is loaded, its files may be edited, or even be removed."""

@@ -136,6 +136,7 @@ def test_an_edited_activation_is_trained_alone(project):
     assert project.stale() == {"train@digits-relu", "depth@digits", "report@digits"}
 
 
+@pytest.mark.slow
 def test_an_edited_number_of_the_core_trains_all(project):
     project.edit(*CORE_NUMBER)
     compose(project)
@@ -154,6 +155,7 @@ def running(printed: str) -> list[str]:
     return re.findall("Running stage '(.+?)'", printed)
 
 
+@pytest.mark.slow
 def test_edits_in_any_other_room_train_nothing(project):
     for name in ("console", "git", "analysis/words", "data/fetch", "pipeline/run", "pipeline/study", "tracking/store"):
         append(project, f"src/actgrad/{name}.py")
@@ -174,6 +176,7 @@ def test_a_condition_that_is_added_trains_its_runs_alone_and_shares_the_training
     assert metrics_of(project, "relu/same-0") == metrics_of(project, "relu/baseline-0") | {"key": "digits/relu/same-0"}
 
 
+@pytest.mark.slow
 def test_an_activation_of_ones_own_is_a_file_and_a_word_and_what_is_not_listed_any_more_goes(project):
     (project.folder / "conf" / "activation" / "softplus.yaml").write_text("name: softplus\nlayer: Activation\nconfig: {activation: softplus}\n")
     set_study(project, activations=["relu", "softplus"])
@@ -256,6 +259,7 @@ def test_the_benchmark_measures_every_activation(project):
     assert all(row["layers_ms"] > 0 and row["step_ms"] > row["layers_ms"] for row in measured.values())
 
 
+@pytest.mark.slow
 def test_a_run_by_hand_leaves_the_pipeline_alone(project):
     arguments = ["data=digits", "activation=leaky_relu", "activation.config.negative_slope=0.1", "recipe.epochs=1", "seed=7"]
     printed = project.run("python", "src/train.py", *arguments)
@@ -312,6 +316,7 @@ def test_verify_names_what_cannot_be_had_again_and_what_differs_in_the_environme
     assert "threads the recipe's -> 2" in printed
 
 
+@pytest.mark.slow
 def test_where_a_result_comes_from(project):
     printed = project.run("python", "src/verify.py", "--run", "digits/relu/baseline-0", "digits/relu/he-0")
     assert printed.count("ok    weights_sha256  ") == 2
@@ -386,6 +391,7 @@ def tamper(project: Project, command: str) -> None:
         store.execute(command)
 
 
+@pytest.mark.slow
 def test_another_machine_pulls_publishes_verifies_and_trains_nothing(project, tmp_path):
     project.run("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
     project.run("dvc", "push")

@@ -147,6 +147,7 @@ def test_mlflow_runs_by_hand_are_left_alone_unless_they_are_of_a_listed_run(publ
     assert published.superseded() == expected | {"relu/baseline-0": ["true"]}
 
 
+@pytest.mark.slow
 def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_digits, tmp_path, monkeypatch):
     """All runs of the activation diverge in their first epoch, and more steps were planned than are logged."""
     monkeypatch.chdir(tmp_path)
@@ -169,6 +170,7 @@ def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_di
     assert new.publish(("relu", 0), ("relu", 1)) == 0
 
 
+@pytest.mark.slow
 def test_a_live_run_of_the_pipeline_supersedes_its_predecessor_and_one_by_hand_does_not(published, run_config, few_digits):
     published.publish()
     shorter = [f"tracking.uri={published.tracking.uri}", "activation=relu", "recipe.epochs=1"]
@@ -223,6 +225,7 @@ def test_the_commit_that_records_the_very_files_of_a_run_is_logged_with_it(publi
         assert {run.data.tags["key"]: run.data.tags.get("git_commit") for run in runs_of_experiment(published.client)} == own
 
 
+@pytest.mark.slow
 def test_two_that_publish_at_once_make_no_doubles(published):
     params = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["tanh", "relu"], "seeds": [0, 1]}
     Path("params.yaml").write_text(yaml.safe_dump(params))

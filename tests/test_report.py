@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from actgrad.analysis import claims, tables
+from actgrad.analysis.claims import ledger
 from actgrad.analysis.claims.article import TRAINING
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import Runs
@@ -19,6 +20,8 @@ from actgrad.config.schema import Data
 from actgrad.networks.names import LAYERS
 from actgrad.report import figures
 from actgrad.report.content import content
+from actgrad.report.page import page as report_page
+from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import HISTORY, TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from conftest import ROOT, sentence
@@ -85,9 +88,10 @@ def evidence(runs: Runs, others: dict[str, Runs] | None = None, dataset: str = "
     return Evidence(dataset, {"baseline": runs, **(others or {})}, **more)
 
 
-def page(*arguments, **keywords) -> str:
-    """The page of a report, with its figures."""
-    return content(evidence(*arguments, **keywords), DATA)["index.html"].decode()
+def page(*arguments, pictures: bool = False, **keywords) -> str:
+    """The page of a report; to draw its figures takes two seconds."""
+    one = evidence(*arguments, **keywords)
+    return report_page(one, ledger(one), figures.drawings(one) if pictures else [], provenance(one, DATA))
 
 
 def drawn(*arguments, **keywords) -> dict[str, figures.Drawing]:
@@ -113,7 +117,7 @@ def test_one_seed_has_no_deviation():
 
 
 def test_the_page_is_one_file_and_names_are_escaped():
-    text = page(study_runs())
+    text = page(study_runs(), pictures=True)
     assert text.count("<img src=") == 8
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -124,7 +128,7 @@ def test_the_page_is_one_file_and_names_are_escaped():
 
 
 def test_the_page_opens_with_every_claim_and_its_links_lead_somewhere():
-    text = page(study_runs())
+    text = page(study_runs(), pictures=True)
     assert text[: text.index("Results</h2>")].count("<details>") == len(claims.CLAIMS)
     assert text.index("What holds</h2>") < text.index("Results</h2>")
     assert "The study has no runs of linear, sigmoid." in text
@@ -201,7 +205,7 @@ def test_a_gradient_of_zero_leaves_a_gap_and_no_warning():
         for run in of_activation:
             run.gradients.loc[5:, "conv1"] = 0
             run.probe.loc[run.probe["layer"] == "conv1", "preact_grad_rms"] = 0
-    assert "<img" in page(runs)
+    assert "<img" in page(runs, pictures=True)
 
 
 PARAMS = "datasets: [digits]\nconditions: [baseline]\nactivations: [tanh]\nseeds: [0]\n"
@@ -301,7 +305,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert drawings["depth"].data["mean"].tolist() == pytest.approx([0.2, 0.3] * 2)
     means = drawings["conditions"].data.set_index(["condition", "activation"])["mean"]
     assert means.to_dict() == pytest.approx({("baseline", "relu"): 0.6, ("baseline", "snake"): 0.9, ("he", "relu"): 0.8, ("he", "snake"): 0.6})
-    text = page(study, **more)
+    text = page(study, pictures=True, **more)
     assert "<dt>he</dt><dd>recipe.kernel_initializer: he_uniform</dd>" in text
     assert re.search(r"relu minus snake</td>\s*<td class=\"alike\">-30.0</td>\s*<td class=\"alike\">\+20.0</td>", text)
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text

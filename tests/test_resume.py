@@ -52,7 +52,12 @@ class Seen:
 
 @pytest.mark.parametrize(
     "overrides",
-    [["activation=tanh"], ["activation=prelu", "recipe.optimizer=RMSprop"], ["activation=relu", "condition=batch_norm"], ["activation=maxout"]],
+    [
+        ["activation=tanh"],
+        pytest.param(["activation=prelu", "recipe.optimizer=RMSprop"], marks=pytest.mark.slow),
+        pytest.param(["activation=relu", "condition=batch_norm"], marks=pytest.mark.slow),
+        pytest.param(["activation=maxout"], marks=pytest.mark.slow),
+    ],
     ids=lambda overrides: overrides[-1],
 )
 def test_a_training_that_goes_on_ends_in_the_same_bytes(run_config, few_digits, tmp_path, overrides):
@@ -127,12 +132,13 @@ def stop(training: subprocess.Popen, epoch: int, how: signal.Signals) -> str:
         return training.stderr.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code", "said"),
     [
         (signal.SIGKILL, -9, ""),
         (signal.SIGTERM, 143, "terminated; the same command goes on after the last finished epoch\n"),
-        pytest.param(signal.SIGINT, 130, "interrupted; the same command goes on after the last finished epoch\n", marks=pytest.mark.slow),
+        (signal.SIGINT, 130, "interrupted; the same command goes on after the last finished epoch\n"),
     ],
 )
 def test_the_same_command_goes_on_after_a_signal(project, how, code, said):

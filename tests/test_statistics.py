@@ -54,6 +54,7 @@ def test_activations_that_are_alike_are_left_alone(seeds):
     assert wrong / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.slow
 def test_a_difference_of_the_detectable_size_is_found_as_often_as_stated():
     """Two activations that differ by what five seeds can show with a probability of 0.8: found in 80 % of 500 studies."""
     rng = np.random.default_rng(1)

@@ -262,6 +262,7 @@ def nothing_differs(project: Project) -> bool:
     return project.run("git", "status", "--porcelain", "runs") == ""
 
 
+@pytest.mark.slow
 def test_a_study_says_what_it_does_and_records_it(project):
     assert "3 runs of digits to train; their output goes to outputs/study-digits.log" in project.printed
     assert sorted(line.split("  ")[0] for line in project.printed.splitlines() if "  done  " in line) == [f"digits/relu/{name}" for name in ALL]
@@ -281,6 +282,7 @@ def test_a_study_says_what_it_does_and_records_it(project):
     assert summary["test_accuracy"] == {name.partition("-")[0]: round(metrics_of(project, name)["last"]["test/accuracy"], 4) for name in ALL}
 
 
+@pytest.mark.slow
 def test_two_conditions_with_the_same_values_share_one_training(project):
     baseline, tuned = metrics_of(project, "baseline-0"), metrics_of(project, "tuned-0")
     assert tuned == baseline | {"key": "digits/relu/tuned-0"}
@@ -294,6 +296,7 @@ def test_two_conditions_with_the_same_values_share_one_training(project):
     assert accuracies["baseline"] == accuracies["tuned"] != accuracies["he"]
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_not_trained_again_and_a_part_of_it_can_be_named(project):
     before = written_at(project)
     assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
@@ -305,6 +308,7 @@ def test_what_is_trained_is_not_trained_again_and_a_part_of_it_can_be_named(proj
     assert nothing_differs(project)
 
 
+@pytest.mark.slow
 def test_an_edited_condition_trains_its_own_runs_alone(project):
     before = written_at(project)
     project.edit("conf/condition/he.yaml", "he_uniform", "he_normal")
@@ -313,6 +317,7 @@ def test_an_edited_condition_trains_its_own_runs_alone(project):
     assert "kernel_initializer: he_normal" in (run_folder(project, "he-0") / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_edits_outside_the_core_and_words_inside_it_train_nothing(project):
     for room in (
         "analysis/words.py",
@@ -342,6 +347,7 @@ def edit_words_of_the_core(project: Project) -> None:
     project.edit("src/actgrad/training/loop.py", "import keras\n", "import keras  # the library\n")
 
 
+@pytest.mark.slow
 def test_a_damaged_or_swapped_file_is_trained_again(project):
     swap = run_folder(project, "tuned-0")
     shutil.rmtree(swap)
@@ -357,6 +363,7 @@ def test_a_damaged_or_swapped_file_is_trained_again(project):
             assert (run_folder(project, name) / file).read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.slow
 def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     by_hand = run_folder(project, "notes of mine")
     by_hand.mkdir()
@@ -371,6 +378,7 @@ def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     assert records.read("digits", "relu", project.folder)["run"].tolist() == ["baseline-0", "tuned-0"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_costs_no_other(project):
     params = STUDY | {"activations": ["tanh", "relu"], "conditions": ["baseline"]}
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -385,6 +393,7 @@ def test_a_run_that_fails_is_named_and_costs_no_other(project):
     assert records.read("digits", "tanh", project.folder)["run"].tolist() == ["baseline-0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "text"), [("activation/mine", "name: relu\nlayer: ReLU\n"), ("condition/mine", "condition: {name: he}\n")])
 def test_a_file_with_the_name_of_another_is_refused_by_name(project, name, text):
     group = name.partition("/")[0]
@@ -417,6 +426,7 @@ def wait_for_a_checkpoint(project: Project, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_meanwhile(project):
     shutil.rmtree(run_folder(project, "he-0"))
     core = metrics_of(project, "baseline-0")["core_sha256"]
@@ -443,6 +453,7 @@ def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_m
     assert nothing_differs(project)
 
 
+@pytest.mark.slow
 def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
     """Else a file of it that is first needed by a later run could be edited meanwhile."""
     program = """
@@ -524,6 +535,7 @@ def processes(project: Project) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code", "said"),
     [

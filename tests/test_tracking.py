@@ -151,6 +151,7 @@ def test_the_model_takes_raw_pixels_and_answers_as_the_network_did(run, tracked,
     assert accuracy == pytest.approx(tracked["tanh", 0].metrics["last"]["test/accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_with_a_layer_that_keras_lacks_loads_where_this_project_is_not(client, run_config, few_digits, folder, tmp_path):
     result = track(run_config("activation=maxout", "recipe.epochs=1"), few_digits, tmp_path / "run")
     (run,) = runs_of(client, "digits/maxout/baseline-0")
@@ -193,6 +194,7 @@ def test_a_store_that_is_down_costs_no_training(run_config, few_digits, tmp_path
     assert "digits/tanh/baseline-0 is no longer logged to MLflow" in said
 
 
+@pytest.mark.slow
 def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_run(run_config, few_digits, tmp_path, monkeypatch, capsys, trained):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
@@ -238,6 +240,7 @@ def test_no_error_message_has_the_password_of_an_address(monkeypatch, address):
 # --- live
 
 
+@pytest.mark.slow
 def test_runs_that_start_together_in_a_new_store_share_it_and_its_mlflow_experiment(tmp_path):
     code = f"""
 import sys

@@ -130,6 +130,7 @@ def test_a_run_is_the_same_after_one_in_bfloat16_in_the_same_process(trained, fe
     pd.testing.assert_frame_equal(result.activation, alone.activation)
 
 
+@pytest.mark.slow
 def test_keras_is_loaded_without_scikit_learn_which_can_be_imported_afterwards():
     code = """
 import gc, sys
