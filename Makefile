@@ -9,7 +9,7 @@ SCALE := $(VENV)/.scale
 # Test files share the processors; a worker holds a TensorFlow of its own, 1 GB.
 PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo study verify release bench test test-slow setup-scale test-scale faults audit lint lock ui clean
+.PHONY: help demo study verify release bench test test-torch test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -45,8 +45,15 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
-test: $(READY)  ## run the tests
+MONITOR := tests/test_monitor_values.py tests/test_monitor_bits.py tests/test_examples.py
+
+test: $(READY)  ## run the tests; those of the monitor on JAX too
 	$(PYTEST)
+	MONITOR_BACKEND=jax $(PYTEST) $(MONITOR)
+
+test-torch: $(READY)  ## run the tests of the monitor on PyTorch, which is installed for it
+	python -m pip install --quiet torch==2.13.0
+	MONITOR_BACKEND=torch $(PYTEST) $(MONITOR) -m 'slow or not slow'
 
 test-slow: $(READY)  ## run the slow tests, which `make test` leaves out
 	$(PYTEST) -m slow

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from actgrad.analysis import tables
-from actgrad.analysis.attenuation import FIRST, LAST, SMALLEST, attenuation, by_epoch, of_run
+from actgrad.analysis.attenuation import FIRST, LAST, by_epoch, of_run
 from actgrad.analysis.words import fold
+from actgrad.diagnosis.signal import SMALLEST, attenuation
 from test_report import made_up
 
 

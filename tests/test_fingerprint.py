@@ -46,13 +46,13 @@ def test_the_core_of_this_process_is_that_of_its_files(package):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("monitor/probe.py", "def _mean_square(", "# Another comment.\ndef _mean_square("),
+        ("training/layer_probe.py", "def _mean_square(", "# Another comment.\ndef _mean_square("),
         ("training/loop.py", "jit_compile=False,", "jit_compile=False,  # another comment"),
-        ("monitor/probe.py", '"""The probe: what', '"""Another docstring of the module: what'),
-        ("monitor/probe.py", '"""Measures a network on one', '"""Another docstring of the class'),
-        ("monitor/probe.py", '"""One row a layer, with the', '"""Another docstring of a method'),
-        ("monitor/probe.py", '"""Where the largest derivative', '"""Another docstring of a constant'),
-        ("monitor/probe.py", '"""The rows that `probe_table` made a table of, as plain values."""\n', ""),
+        ("training/layer_probe.py", '"""The probe: what', '"""Another docstring of the module: what'),
+        ("training/layer_probe.py", '"""Measures a network on one', '"""Another docstring of the class'),
+        ("training/layer_probe.py", '"""One row a layer, with the', '"""Another docstring of a method'),
+        ("training/layer_probe.py", '"""Where the largest derivative', '"""Another docstring of a constant'),
+        ("training/layer_probe.py", '"""The rows that `probe_table` made a table of, as plain values."""\n', ""),
         ("training/determinism.py", "cannot be set in a process that already uses another number", "is another number than this process has"),
         ("networks/layers.py", "pieces must be a whole number of at least 2, got {pieces!r}", "pieces={pieces} is no whole number above 1"),
         ("networks/activations.py", "its module cannot be imported", "its module is broken"),
@@ -77,7 +77,7 @@ def test_formatting_everything_anew_leaves_the_core(package):
     [
         ("monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06"),
         ("training/batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 1000.0"),
-        ("monitor/probe.py", "steepness < SATURATION", "steepness <= SATURATION"),
+        ("training/layer_probe.py", "steepness < SATURATION", "steepness <= SATURATION"),
         ("training/loop.py", "(number - 1) * steps", "(number + 1) * steps"),
         ("networks/layers.py", "pieces: int = 2", "pieces: int = 3"),
         ("training/loop.py", "checkpoint: StateStore | None = None,", "checkpoint: StateStore | None = ...,"),

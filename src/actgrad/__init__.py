@@ -1,1 +1,20 @@
-"""What the activation function does to a network, and to the gradient that reaches each of its layers."""
+"""What the activation function does to a network, and to the gradient that reaches each of its layers.
+
+`GradientMonitor` is a Keras callback for any model, `ActivationProbe` measures a fixed batch, and `inspect` looks at a model before any
+training. Importing this package imports neither Keras nor a backend.
+"""
+
+import importlib
+
+_HOMES = {
+    "ActivationProbe": "actgrad.monitor.probe",
+    "GradientMonitor": "actgrad.monitor.gradient_monitor",
+    "inspect": "actgrad.monitor.inspection",
+}
+__all__ = ["ActivationProbe", "GradientMonitor", "inspect"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

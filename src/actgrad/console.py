@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from actgrad.errors import UserError
 
@@ -80,3 +82,17 @@ def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
 def dataset_name(argument: str) -> str:
     """NAME of the argument data=NAME."""
     return named([argument], "data")["data"]
+
+
+@contextmanager
+def muted_stderr() -> Iterator[None]:
+    """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

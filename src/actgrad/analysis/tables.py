@@ -10,6 +10,7 @@ from pandas.api.typing import DataFrameGroupBy
 from actgrad.analysis import attenuation, statistics
 from actgrad.analysis.runs import DIVERGED, FAILED, Runs, outcome, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
+from actgrad.diagnosis import signal
 from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
@@ -198,7 +199,7 @@ def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
 def _with_attenuation(measured: pd.DataFrame) -> pd.DataFrame:
     """Rows of DEPTH_COLUMNS with `attenuation` from last to first block, and whether a gradient `arrives` at the first."""
     first, last = measured["preact_grad_rms_first"], measured["preact_grad_rms_last"]
-    return measured.assign(attenuation=attenuation.attenuation(first, last), arrives=~first.le(attenuation.SMALLEST))
+    return measured.assign(attenuation=signal.attenuation(first, last), arrives=~first.le(signal.SMALLEST))
 
 
 def _slope(x: pd.Series, y: pd.Series) -> float:

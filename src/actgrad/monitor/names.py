@@ -5,4 +5,4 @@ SATURATION = 0.05
 
 COUNTS = ("dead", "newly_dead", "revived")
 PROBE_COLUMNS = ("layer", "units", "preact_grad_rms", "slope_ms", "weight_gain", "pooling_gain", *COUNTS, "saturated")
-"""Columns of ActivationProbe.measure: one row a layer."""
+"""Columns of LayerProbe.measure: one row a layer."""

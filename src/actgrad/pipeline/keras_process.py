@@ -8,13 +8,15 @@ import os
 import pkgutil
 import pydoc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
+from actgrad.console import muted_stderr
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
 from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256, own_layer_sha256
+
+OTHER_BACKENDS = ("actgrad.monitor.backends.jax", "actgrad.monitor.backends.torch")
+"""Modules of the core that import a backend which the study does not use."""
 
 
 @functools.cache
@@ -27,7 +29,7 @@ def load_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
     absent = sys.modules.setdefault("sklearn", None) is None  # Python's way to say that a module is not installed
-    with _muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
+    with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
         import keras
     if absent:
         del sys.modules["sklearn"]
@@ -47,23 +49,10 @@ def load_core() -> None:
     package = PROJECT / "src" / "actgrad"
     for room in CORE:
         for module in pkgutil.walk_packages([str(package / room)], f"actgrad.{room}."):
-            importlib.import_module(module.name)
+            if module.name not in OTHER_BACKENDS:
+                importlib.import_module(module.name)
     if core_sha256(package) != CORE_SHA256:
         raise UserError("the code of src/actgrad was edited while this process started; start the same command again")
-
-
-@contextmanager
-def _muted_stderr() -> Iterator[None]:
-    """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 @functools.cache

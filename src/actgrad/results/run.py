@@ -26,7 +26,7 @@ class RunResult:
         config: the configuration that decides the result (Config.deciding), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
         gradients: one row per optimizer step: step (from 1) and the gradient norm of each layer, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what ActivationProbe measures.
+        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what LayerProbe measures.
         activation: z, value and derivative of the activation function at initialisation.
         metrics: key, status, epochs, last and best values, linearity, checksums, environment.
     """

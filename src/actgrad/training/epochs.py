@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-from actgrad.monitor import probe as probing
 from actgrad.networks.names import LAYERS
+from actgrad.training import layer_probe as probing
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Measured:
     Attributes:
         history: one row per finished epoch: epoch, step, and the metrics of names.HISTORY.
         gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what ActivationProbe measures.
+        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what LayerProbe measures.
         activation: z, value and derivative of the activation function at initialisation.
         metrics: status, epochs, steps, last and best values, linearity, largest_class, weights_sha256.
     """

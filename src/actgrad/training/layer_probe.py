@@ -15,7 +15,7 @@ GRID = np.linspace(-10, 10, 401, dtype=np.float32)
 """Where the largest derivative of an activation function is looked for."""
 
 
-class ActivationProbe:
+class LayerProbe:
     """Measures a network on one fixed batch, without changing it.
 
     The network is called as in training, so that batch normalisation uses the batch's own statistics; a pre-activation then

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from actgrad.monitor.gradient_monitor import GradientMonitor
-from actgrad.monitor.probe import ActivationProbe
 from actgrad.networks import activations, lenet5
 from actgrad.networks.names import LAYERS
 from actgrad.training import determinism, linearity
 from actgrad.training.batches import batches, in_order, order, probe_batch, steps_per_epoch, validation_split
 from actgrad.training.epochs import Epoch, Measured, Observer, StateStore, gradient_rows, restore, state_of
+from actgrad.training.layer_probe import LayerProbe
 from actgrad.training.names import HISTORY, TEST, VAL_ACCURACY
+from actgrad.training.recorded_model import RecordedModel
 
 if TYPE_CHECKING:
     from actgrad.config.schema import Config
@@ -54,7 +54,7 @@ def train(
     curve = activations.curve(config.activation)
     network = lenet5.build(config, images, len(dataset.class_names))
     model = compiled(network, config, steps)
-    probe = ActivationProbe(network, lenet5.ACTIVATION_LAYERS, LAYERS[-1], *probe_batch(*validation, recipe.probe_size))
+    probe = LayerProbe(network, lenet5.ACTIVATION_LAYERS, LAYERS[-1], *probe_batch(*validation, recipe.probe_size))
     train_split = tf.constant(images), tf.constant(labels)
     validation_batches = in_order(*validation)
 
@@ -88,9 +88,9 @@ def train(
     return _measured(config, dataset, curve, epochs, model), network
 
 
-def compiled(network: keras.Model, config: "Config", steps: int) -> GradientMonitor:
+def compiled(network: keras.Model, config: "Config", steps: int) -> RecordedModel:
     """The network up to its logits, as it is trained: sharing its layers, compiled, and monitored at every step."""
-    model = GradientMonitor(network.input, network.get_layer(LAYERS[-1]).output, monitored=LAYERS, steps_per_epoch=steps)
+    model = RecordedModel(network.input, network.get_layer(LAYERS[-1]).output, monitored=LAYERS, steps_per_epoch=steps)
     model.compile(
         optimizer=getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -108,7 +108,7 @@ def _evaluate(model: keras.Model, data: tf.data.Dataset) -> tuple[float, float]:
     return measured["loss"], measured["accuracy"]
 
 
-def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs: list[Epoch], model: GradientMonitor) -> Measured:
+def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs: list[Epoch], model: RecordedModel) -> Measured:
     finished = [epoch for epoch in epochs if epoch.history]
     test_labels = dataset.labels["test"]
     metrics: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A Keras model that records the gradient norm of its layers at every training step."""
+"""The model that the study trains: it records the gradient norm of its layers at every step."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 
-class GradientMonitor(keras.Model):
+class RecordedModel(keras.Model):
     """A model that, in every training step, keeps the norm of the gradient that it hands to the optimizer.
 
     `grad_norms` holds one row per step of the epoch and one column per layer of `monitored`: the L2 norm of the gradient of

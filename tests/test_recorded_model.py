@@ -1,4 +1,4 @@
-"""GradientMonitor and ActivationProbe against values that are worked out by other means."""
+"""RecordedModel and LayerProbe against values that are worked out by other means."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from actgrad.config.schema import Activation
 from actgrad.monitor import names
-from actgrad.monitor import probe as probing
 from actgrad.monitor.derivatives import derivative, slopes
-from actgrad.monitor.gradient_monitor import GradientMonitor
-from actgrad.monitor.probe import ActivationProbe
 from actgrad.networks import activations, lenet5
 from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.training import batches, determinism, loop
+from actgrad.training import layer_probe as probing
+from actgrad.training.layer_probe import LayerProbe
+from actgrad.training.recorded_model import RecordedModel
 from conftest import train
 
 
@@ -23,8 +23,8 @@ def batches_of(dataset, config, epoch: int = 1) -> tf.data.Dataset:
     return batches.batches(tf.constant(images), tf.constant(labels), order, config.recipe.batch_size)
 
 
-def probe_of(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> ActivationProbe:
-    return ActivationProbe(network, lenet5.ACTIVATION_LAYERS, "output", images, labels)
+def probe_of(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> LayerProbe:
+    return LayerProbe(network, lenet5.ACTIVATION_LAYERS, "output", images, labels)
 
 
 def unit_states(layer: keras.layers.Layer, z: tf.Tensor) -> tuple[np.ndarray, float]:
@@ -44,7 +44,7 @@ def chain(weights: list[float], biases: list[float]) -> tuple[keras.Input, keras
 def test_the_monitor_against_a_network_worked_out_by_hand():
     weights, biases = [2.0, -1.0, 3.0, 0.5, 4.0], [1.0, 0.0, -1.0, 0.0, 2.0]
     x, y = 3.0, -10.0
-    model = GradientMonitor(*chain(weights, biases), monitored=LAYERS, steps_per_epoch=1)
+    model = RecordedModel(*chain(weights, biases), monitored=LAYERS, steps_per_epoch=1)
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())
     model.fit(tf.data.Dataset.from_tensors((tf.constant([[x]]), tf.constant([[y]]))), verbose=0, shuffle=False)
     values = [x]  # 3, 7, -7, -22, -11, -42

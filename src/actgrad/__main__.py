@@ -1,0 +1,72 @@
+"""python -m actgrad inspect MODEL.keras DATA.npz"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from actgrad.console import muted_stderr
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+PAIRS = (("x", "y"), ("x_val", "y_val"), ("x_train", "y_train"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m actgrad", description="Look at a Keras model: does its gradient vanish, where, and by what?")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    one = commands.add_parser("inspect", help="measure a saved model on some examples, without training it")
+    one.add_argument("model", help="a .keras file")
+    one.add_argument("data", help="an .npz file with arrays x and y (or x_val and y_val, or x_train and y_train)")
+    one.add_argument("--examples", type=int, default=256, metavar="N", help="how many of them are used; default: %(default)s")
+    one.add_argument("--loss", help="for a model that was saved without one, for example sparse_categorical_crossentropy")
+    one.add_argument("--run-its-code", action="store_true", help="allow the code that a saved model may contain; only for a file that you trust")
+    one.add_argument("--csv", metavar="FILE", help="write the table there too")
+    given = parser.parse_args(arguments)
+    try:
+        return _inspect(given)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _inspect(given: argparse.Namespace) -> int:
+    if "KERAS_BACKEND" not in os.environ and (installed := [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]):
+        os.environ["KERAS_BACKEND"] = installed[0]
+    with muted_stderr():  # libraries write lines there before their log level counts
+        import keras
+    import numpy as np
+
+    import actgrad
+
+    if given.examples < 2:
+        raise ValueError(f"--examples={given.examples} is too few; give 2 or more")
+    for path in (given.model, given.data):
+        if not Path(path).is_file():
+            raise ValueError(f"{path} is not there; give the path of a file")
+    try:
+        with np.load(given.data, allow_pickle=False) as arrays:
+            pair = next((pair for pair in PAIRS if set(pair) <= set(arrays.files)), None)
+            if pair is None:
+                raise ValueError(f"{given.data} has the arrays {', '.join(arrays.files)}; it needs x and y, x_val and y_val, or x_train and y_train")
+            x, y = (arrays[name][: given.examples] for name in pair)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{given.data} cannot be read as an .npz file ({error}); write it with numpy.savez") from None
+    try:
+        model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ValueError(f"{given.model} cannot be loaded: {reason[:300]}") from None
+    x = x.astype("float32") if x.dtype == np.uint8 else x
+    found = actgrad.inspect(model, x, y, loss=given.loss)
+    print(found)
+    if given.csv:
+        found.table.to_csv(given.csv, index=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""What published rules say of a training: findings, each with its number, threshold, source and what one usually tries.
+
+The rules are those of their sources, with their thresholds; they contradict each other. Where a source looks at the mean absolute value of
+a gradient, `grad_rms` is looked at, which is at least as large.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SAGEMAKER = "SageMaker Debugger"
+AUTOTRAINER = "AUTOTRAINER (Zhang et al. 2021)"
+DEEPDIAGNOSIS = "DeepDiagnosis (Wardat et al. 2022)"
+DEEPCHECKER = "TheDeepChecker (Ben Braiek and Khomh 2022)"
+KARPATHY = "Karpathy, makemore 3"
+
+SCALE = "scale the inputs to mean 0 and deviation 1; use ReLU or its variants with He's initial weights, batch normalisation or residual paths"
+CLIP = "lower the learning rate; clip the norm of the gradient (clipnorm)"
+REVIVE = "lower the learning rate; scale the inputs; try a leaky variant"
+RATE = "change the learning rate until the ratio is about 1e-3"
+SPREAD = "initialise otherwise (He for ReLU, Glorot for tanh), scale the inputs, or normalise"
+START = "initialise the last layer with smaller weights; see that loss and labels fit"
+
+Found = Iterator[tuple[str, int, float]]
+"""(layer, step, value) wherever a rule fires."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What the rules look at: see GradientMonitor.steps and .probes; `first` and `last` are the outer ones of the layers with weights."""
+
+    steps: pd.DataFrame
+    probes: pd.DataFrame
+    layers: pd.DataFrame
+    classes: int | None
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """The rows of hidden sites."""
+        return self.probes[self.probes["hidden"].astype(bool)] if len(self.probes) else self.probes.assign(hidden=[], kind=[])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A published rule.
+
+    Attributes:
+        name: what it finds.
+        source: who says so.
+        threshold: in words.
+        remedy: what one usually tries.
+        find: where it fires.
+    """
+
+    name: str
+    source: str
+    threshold: str
+    remedy: str
+    find: Callable[[Measurements], Found]
+
+
+def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Series]) -> Found:
+    if column in table:
+        at = table[fires(table[column]).fillna(False).astype(bool)]
+        yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
+
+
+def _steps(column: str, fires: Callable[[pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
+    return lambda m: _each(m.steps, column, fires)
+
+
+def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) -> Callable[[Measurements], Found]:
+    return lambda m: _each(m.units[m.units["kind"].isin(kinds)] if kinds else m.units, column, fires)
+
+
+def _falls_by_half(m: Measurements) -> Found:
+    """Over five epochs' ends the gradient shrinks by more than half each time."""
+    for layer, of_layer in m.steps.groupby("layer", sort=False):
+        checked = of_layer.iloc[:: max(1, len(of_layer) // 6)]
+        norms = checked["grad_norm"].to_numpy()
+        for i in range(5, len(norms)):
+            window = norms[i - 5 : i + 1]
+            if (window[:-1] > 0).all() and (window[1:] / window[:-1] < 0.5).all():
+                yield layer, int(checked["step"].iloc[i]), float(window[-1] / window[0])
+                break
+
+
+def _ends(m: Measurements) -> pd.DataFrame:
+    """step, and the gradient norms of the first and the last layer with weights."""
+    if len(m.layers) < 2:
+        return pd.DataFrame({"step": [], "first": [], "last": []})
+    wide = m.steps.pivot_table(index="step", columns="layer", values="grad_norm", sort=False)
+    first, last = m.layers["layer"].iloc[0], m.layers["layer"].iloc[-1]
+    return pd.DataFrame({"step": wide.index, "first": wide[first].to_numpy(), "last": wide[last].to_numpy()})
+
+
+def _vanishes_by_ratio(m: Measurements) -> Found:
+    ends = _ends(m)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ends["first"] / ends["last"]
+    for step, value in zip(ends["step"][(ratio < 1e-3) & (ends["first"] < 1e-4)], ratio[(ratio < 1e-3) & (ends["first"] < 1e-4)], strict=True):
+        yield m.layers["layer"].iloc[0], int(step), float(value)
+
+
+def _explodes_by_ratio(m: Measurements) -> Found:
+    ends = _ends(m)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ends["first"] / ends["last"]
+    for step, value in zip(ends["step"][ratio > 70], ratio[ratio > 70], strict=True):
+        yield m.layers["layer"].iloc[0], int(step), float(value)
+
+
+def _variance_ratio(m: Measurements) -> Found:
+    start = m.units[m.units["step"] == 0] if len(m.units) else m.units
+    if len(start) > 1:
+        variances = start["act_std"].to_numpy(float) ** 2
+        if variances.min() > 0 and variances.max() / variances.min() > 10:
+            yield str(start["layer"].iloc[int(variances.argmin())]), 0, float(variances.max() / variances.min())
+
+
+def _initial_loss(tolerance: float) -> Callable[[Measurements], Found]:
+    def find(m: Measurements) -> Found:
+        start = m.probes[m.probes["step"] == 0] if len(m.probes) else m.probes
+        if len(start) and m.classes and m.classes > 1:
+            expected = math.log(m.classes)
+            loss = float(start["loss"].iloc[0])
+            if abs(loss - expected) / expected > tolerance:
+                yield "loss", 0, loss / expected
+
+    return find
+
+
+SIGMOID, TANH, RELU = ("sigmoid",), ("tanh",), ("relu",)
+RULES = (
+    Rule("vanishing gradient", SAGEMAKER, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
+    Rule("vanishing gradient", AUTOTRAINER, "norm of first by last layer below 1e-3, and of the first below 1e-4", SCALE, _vanishes_by_ratio),
+    Rule("vanishing gradient", DEEPDIAGNOSIS, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
+    Rule("vanishing gradient", DEEPCHECKER, "mean absolute gradient below 1e-6", SCALE, _steps("grad_rms", lambda v: v < 1e-6)),
+    Rule("shrinking gradient", DEEPCHECKER, "falls by more than half at each of 5 checks", SCALE, _falls_by_half),
+    Rule("exploding gradient", SAGEMAKER, "inf or NaN", CLIP, _steps("grad_norm", lambda v: ~np.isfinite(v))),
+    Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, _explodes_by_ratio),
+    Rule("exploding gradient", DEEPCHECKER, "mean absolute gradient above 1e6", CLIP, _steps("grad_rms", lambda v: v > 1e6)),
+    Rule("dead ReLU", SAGEMAKER, "more than 50 % of units active in less than 1 %", REVIVE, _units("rarely_active", lambda v: v > 0.5, *RELU)),
+    Rule("dead ReLU", AUTOTRAINER, "70 % or more of the gradient's elements are 0", REVIVE, _units("flat", lambda v: v >= 0.7, *RELU)),
+    Rule("dead ReLU", DEEPDIAGNOSIS, "70 % or more of the outputs are at most 0", REVIVE, _units("not_positive", lambda v: v >= 0.7, *RELU)),
+    Rule("dead ReLU", DEEPCHECKER, "more than 50 % of units below 1e-5 at the 95th percentile", REVIVE, _units("silent", lambda v: v > 0.5, *RELU)),
+    Rule("saturation", SAGEMAKER, "more than 50 % of inputs of tanh above 9.5", SCALE, _units("preact_over_9.5", lambda v: v > 0.5, *TANH)),
+    Rule(
+        "saturation",
+        SAGEMAKER,
+        "more than 50 % of inputs of sigmoid outside -23 to 17",
+        SCALE,
+        _units("preact_outside_-23_17", lambda v: v > 0.5, *SIGMOID),
+    ),
+    Rule("saturation", DEEPDIAGNOSIS, "more than 50 % of inputs above 5", SCALE, _units("preact_over_5", lambda v: v > 0.5, *TANH, *SIGMOID)),
+    Rule("saturation", KARPATHY, "more than 50 % of outputs of tanh above 0.97", SCALE, _units("act_over_0.97", lambda v: v > 0.5, *TANH)),
+    Rule("update ratio", SAGEMAKER, "update by weight outside 1e-8 to 10", RATE, _steps("update_ratio", lambda v: (v < 1e-8) | (v > 10))),
+    Rule("update ratio", DEEPDIAGNOSIS, "update by weight outside 1e-5 to 1e-1", RATE, _steps("update_ratio", lambda v: (v < 1e-5) | (v > 1e-1))),
+    Rule("update ratio", DEEPCHECKER, "log10 of update by weight outside -4 to -1", RATE, _steps("update_ratio", lambda v: (v < 1e-4) | (v > 1e-1))),
+    Rule("update ratio", KARPATHY, "update by weight below 1e-4 or above 1e-2", RATE, _steps("update_ratio", lambda v: (v < 1e-4) | (v > 1e-2))),
+    Rule("activations' spread", SAGEMAKER, "variances of two layers differ by more than 10 at the start", SPREAD, _variance_ratio),
+    Rule("activations' spread", DEEPCHECKER, "standard deviation outside 0.5 to 2", SPREAD, _units("act_std", lambda v: (v < 0.5) | (v > 2))),
+    Rule("initial loss", DEEPCHECKER, "more than 100 % off ln(classes)", START, _initial_loss(1.0)),
+)
+
+COLUMNS = ("rule", "source", "layer", "step", "value", "threshold", "times", "remedy")
+
+
+def diagnose(measurements: Measurements) -> pd.DataFrame:
+    """One row for each rule and layer where it fired.
+
+    Returns:
+        rule, source, layer; step: where it fired first; value: what was measured there; threshold; times: steps or measurements at
+        which it fired; remedy.
+    """
+    rows = []
+    for rule in RULES:
+        found: dict[str, list[tuple[int, float]]] = {}
+        for layer, step, value in rule.find(measurements):
+            found.setdefault(layer, []).append((step, value))
+        for layer, at in found.items():
+            step, value = min(at)
+            rows.append((rule.name, rule.source, layer, step, value, rule.threshold, len(at), rule.remedy))
+    return pd.DataFrame(rows, columns=list(COLUMNS))

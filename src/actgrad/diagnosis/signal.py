@@ -1,0 +1,67 @@
+"""What is left of a gradient on its way back through a model, as a number and as a sentence."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""The smallest normal float32. A gradient of 0 counts as this large, so that its logarithm is a number."""
+VANISHES = 3.0
+"""Decades from which on the sentence says that the gradient vanishes."""
+
+
+def attenuation(first: ArrayLike, last: ArrayLike) -> np.ndarray | float:
+    """Decades by which dL/dz shrinks from the last layer to the first; negative where it grows.
+
+    A value of 0 counts as SMALLEST: then the gradient shrinks by at least that much. NaN stays NaN.
+
+    Args:
+        first, last: preact_grad_rms of the first and of the last layer, of one shape.
+    """
+    first, last = (np.maximum(np.asarray(values, dtype=float), SMALLEST) for values in (first, last))  # np.maximum keeps NaN
+    with np.errstate(invalid="ignore"):  # infinite in both
+        return np.log10(last) - np.log10(first)
+
+
+def of_measurement(table: pd.DataFrame) -> float:
+    """The attenuation from the last to the first hidden site of one measurement of the probe; NaN with fewer than two."""
+    signal = hidden(table)["preact_grad_rms"].to_numpy(float)
+    return float(attenuation(signal[0], signal[-1])) if len(signal) > 1 else math.nan
+
+
+def hidden(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of sites that are not the output of the model."""
+    return table[table["hidden"].astype(bool)].reset_index(drop=True)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Does the gradient vanish, where, and by what: of one measurement of the probe."""
+    sites = hidden(table)
+    if len(sites) < 2:
+        return "The model has fewer than two layers with an activation function, so there is no way back on which a gradient could vanish."
+    first, last, decades = sites["layer"].iloc[0], sites["layer"].iloc[-1], of_measurement(table)
+    signal = sites["preact_grad_rms"].to_numpy(float)
+    if not np.isfinite(signal[[0, -1]]).all() or signal[-1] == 0:
+        return f"The gradient at {last} is 0 or not finite, so nothing can be said of what is left of it at {first}."
+    if signal[0] == 0:
+        return f"None of the gradient arrives at {first}: it is 0 there, or too small for a float32."
+    if decades < -1:
+        return f"The gradient grows on its way back: at {first} it is {_times(10**-decades)} times as large as at {last}."
+    if decades < 1:
+        return f"The gradient does not vanish: at {first} it is {10**-decades:.2g} times what it is at {last}."
+    drops = attenuation(signal[:-1], signal[1:])
+    worst = int(np.argmax(drops))
+    by = "the slope of its activation function" if sites["slope_ms"].iloc[worst] < sites["gain"].iloc[worst] else "what lies behind it"
+    verb = "vanishes" if decades >= VANISHES else "shrinks"
+    return (
+        f"The gradient {verb}: at {first} it is {_times(10**decades)} times smaller than at {last}. "
+        f"The largest part, {_times(10 ** drops[worst])}-fold, is lost at {sites['layer'].iloc[worst]}, by {by}."
+    )
+
+
+def _times(factor: float) -> str:
+    if factor >= 1e6:
+        return f"{factor:.1e}"
+    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.2g}"

@@ -1,0 +1,105 @@
+"""Recording and gradients on JAX."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+
+class Store:
+    """Rows (variables, 3) that compiled code hands to the host, in the order of the steps."""
+
+    def __init__(self, variables: int, _capacity: int):
+        self._rows: list[np.ndarray] = []
+        self._variables = variables
+
+    def write(self, row: jax.Array) -> None:
+        jax.debug.callback(self._append, row, ordered=True)
+
+    def _append(self, row: np.ndarray) -> None:
+        self._rows.append(np.asarray(row))
+
+    def read(self) -> np.ndarray:
+        jax.effects_barrier()
+        rows, self._rows = self._rows, []
+        return np.stack(rows) if rows else np.zeros((0, self._variables, 3))
+
+
+def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[], None]]) -> Callable[[], None]:
+    """As in the other modules; on JAX the optimizer is a function from old values to new ones."""
+    original = optimizer.stateless_apply
+
+    def stateless_apply(optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]) -> tuple[list, list]:
+        variables = optimizer._trainable_variables
+        now = [*zip(variables, trainable_variables, strict=True), *zip(optimizer.variables, optimizer_variables, strict=True)]
+        with keras.StatelessScope(state_mapping=now):
+            finish = record(list(grads), list(variables))
+        after, state = original(optimizer_variables, grads, trainable_variables)
+        with keras.StatelessScope(state_mapping=list(zip(variables, after, strict=True))):
+            finish()
+        return after, state
+
+    object.__setattr__(optimizer, "stateless_apply", stateless_apply)
+    return lambda: object.__delattr__(optimizer, "stateless_apply")
+
+
+def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:
+    return [variable.value for variable in variables]
+
+
+def dense(gradient: Any, _like: keras.Variable) -> jax.Array:
+    return jnp.zeros(()) if gradient is None else gradient.astype(jnp.float32)
+
+
+def norms(tensors: Sequence[jax.Array]) -> jax.Array:
+    """L2 norm of each, scaled before it is squared."""
+
+    def norm(tensor: jax.Array) -> jax.Array:
+        largest = jnp.max(jnp.abs(tensor), initial=0.0)
+        scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+        return scale * jnp.sqrt(jnp.sum(jnp.square(tensor / scale)))
+
+    return jnp.stack([norm(tensor.astype(jnp.float32)) for tensor in tensors])
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(function)
+
+
+def derivative(function: Callable[[Any], Any], z: jax.Array) -> jax.Array:
+    values, back = jax.vjp(function, z)
+    return back(jnp.ones_like(values))[0]
+
+
+def gradients(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any] | None) -> tuple[Any, list[Any], list[Any], list[Any]]:
+    shapes: dict[str, dict[int, Any]] = {"z": {}, "a": {}}
+    kept: list[Any] = []
+
+    def noted(kind: str) -> Callable[[int, Any], Any]:
+        def note(i: int, value: Any) -> Any:
+            shapes[kind][i] = (value.shape, value.dtype)
+            return value
+
+        return note
+
+    jax.eval_shape(lambda: run(noted("z"), noted("a"))[0])
+    at_z = [jnp.zeros(*shapes["z"][i]) for i in sorted(shapes["z"])]
+    at_a = [jnp.zeros(*shapes["a"].get(i, shapes["z"][i])) for i in range(len(at_z))]
+
+    def forward(z: list[Any], a: list[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+        loss, visits = run(lambda i, value: value + z[i], lambda i, value: value + a[i])
+        kept[:] = visits
+        return loss, [(visit.z, visit.a) for visit in visits]
+
+    (loss, values), of_loss = jax.value_and_grad(forward, has_aux=True)(at_z, at_a)
+    visits = [type(visit)(visit.name, visit.kind, visit.function, visit.layer, z, a) for visit, (z, a) in zip(kept, values, strict=True)]
+    backward = []
+    if signs is not None:
+        zs, back = jax.vjp(lambda a: [z for z, _ in forward(at_z, a)[1]], at_a)
+        for i in range(1, len(zs)):
+            only = [sign.astype(z.dtype) if j == i else jnp.zeros_like(z) for j, (sign, z) in enumerate(zip(signs, zs, strict=True))]
+            backward.append(back(only)[0][i - 1])
+    return loss, visits, of_loss, backward

@@ -1,0 +1,58 @@
+"""A look at a model before any training: does the gradient vanish, where, and by what."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import pandas as pd
+
+from actgrad.diagnosis.signal import of_measurement, sentence
+from actgrad.monitor.layers import weighted_layers
+from actgrad.monitor.probe import ActivationProbe
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found.
+
+    Attributes:
+        table: a row a site, in the order of the forward pass; see ActivationProbe.
+        layers: a row a layer with trained weights: layer, kind, parameters.
+        attenuation: decades by which `preact_grad_rms` shrinks from the last to the first activated layer; negative where it grows.
+        sentence: the answer.
+    """
+
+    table: pd.DataFrame
+    layers: pd.DataFrame
+    attenuation: float
+    sentence: str
+
+    def __str__(self) -> str:
+        shown = ["layer", "kind", "units", "preact_grad_rms", "predicted", "preact_std", "act_std", "saturated", "dead"]
+        return f"{self.table[shown].to_string(index=False, na_rep='', float_format=lambda v: f'{v:.3g}')}\n\n{self.sentence}"
+
+
+def inspect(model: keras.Model, x: Any, y: Any, loss: Any = None) -> Inspection:
+    """Measure a model on a batch, without training and without changing it.
+
+    Args:
+        model: compiled, or with a loss given here; built, or able to be built from x.
+        x, y: some hundred examples, as `fit` takes them.
+        loss: for a model that is not compiled, for example `sparse_categorical_crossentropy`.
+
+    Raises:
+        ValueError: if the model has no loss and none is given, if it does not fit the batch, or if it has no weight to train.
+    """
+    probe = ActivationProbe(model, x, y, loss=loss)
+    table = probe.measure()
+    if not model.trainable_variables:
+        raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
+    layers = weighted_layers(model)
+    weighted = pd.DataFrame(
+        {
+            "layer": [one.name for one in layers],
+            "kind": [type(one.layer).__name__ for one in layers],
+            "parameters": [one.parameters for one in layers],
+        }
+    )
+    return Inspection(table, weighted, of_measurement(table), sentence(table))

@@ -1,0 +1,298 @@
+"""What GradientMonitor and ActivationProbe measure, against values that are worked out by hand or by plain automatic differentiation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+
+import actgrad
+from actgrad import ActivationProbe, GradientMonitor
+from actgrad.diagnosis.rules import RULES, Measurements, diagnose
+from conftest import ROOT
+from monitor_models import BACKEND, IMAGES, LABELS, convolutional, recurrent
+
+X = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
+Y = np.array([[1.0], [0.0]], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def names_from_the_start():
+    keras.utils.clear_session()
+
+
+def line(optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """y = x w + b with w = (0.5, -1), b = 0.25; its loss is the mean square of the error."""
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="line")])
+    model.layers[0].set_weights([np.array([[0.5], [-1.0]], np.float32), np.array([0.25], np.float32)])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def test_norms_of_one_step_by_hand():
+    seen = GradientMonitor()
+    line(keras.optimizers.SGD(0.1)).fit(X, Y, batch_size=2, epochs=1, verbose=0, shuffle=False, callbacks=[seen])
+    # outputs -1.25 and 2.75, errors -2.25 and 2.75; the gradient is the mean of 2 * error * (x, 1)
+    gradient = np.array([-2.25 * 1 + 2.75 * 3, -2.25 * 2 - 2.75 * 1, -2.25 + 2.75])
+    (row,) = seen.steps.to_dict("records")
+    assert (row["step"], row["layer"]) == (1, "line")
+    assert row["grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
+    assert row["update_norm"] == pytest.approx(0.1 * np.linalg.norm(gradient), rel=1e-5)
+    assert row["weight_norm"] == pytest.approx(np.linalg.norm([0.5, -1, 0.25]), rel=1e-6)
+    assert row["grad_rms"] == pytest.approx(np.linalg.norm(gradient) / np.sqrt(3), rel=1e-6)
+    assert row["update_ratio"] == pytest.approx(row["update_norm"] / row["weight_norm"])
+    assert seen.layers.to_dict("records") == [{"layer": "line", "kind": "Dense", "parameters": 3}]
+
+
+def test_an_update_that_is_a_thousandth_of_the_weights_is_returned_as_that():
+    seen = GradientMonitor()
+    model = line("sgd")
+    model.compile(keras.optimizers.SGD(1.0, weight_decay=1e-3), lambda _, p: 0 * p)
+    model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+    assert seen.steps["grad_norm"].tolist() == [0]
+    assert seen.steps["update_ratio"].tolist() == pytest.approx([1e-3], rel=1e-4)
+
+
+def test_clipping_is_seen_after_it_or_before_it():
+    norms = {}
+    for at in ("gradient", "update"):
+        seen = GradientMonitor(at=at)
+        line(keras.optimizers.SGD(0.1, clipnorm=1.0)).fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+        norms[at] = seen.steps["grad_norm"].tolist()
+    # each variable is clipped by itself, so the layer has two of norm 1, and 0.5 * 2 of the bias is below that
+    assert norms["gradient"] == pytest.approx([np.linalg.norm([6.0, -7.25, 0.5])], rel=1e-6)
+    assert norms["update"] == pytest.approx([np.linalg.norm([1.0, 0.5])], rel=1e-6)
+
+
+def test_accumulated_gradients_are_seen_when_they_are_applied():
+    seen = GradientMonitor(at="update")
+    model = line(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    model.optimizer.build(model.trainable_variables)
+    model.fit(X, Y, batch_size=1, verbose=0, shuffle=False, callbacks=[seen])
+    assert np.isnan(seen.steps["grad_norm"].iloc[0])
+    assert seen.steps["grad_norm"].iloc[1] == pytest.approx(np.linalg.norm([6.0, -7.25, 0.5]), rel=1e-6)
+    assert seen.steps["update_norm"].iloc[0] == 0
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_a_gradient_whose_square_is_no_float32_keeps_its_size(size):
+    seen = GradientMonitor()
+    model = line(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), lambda _, p: size * p)
+    model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+    assert seen.steps["grad_norm"].tolist() == pytest.approx([size * np.linalg.norm([2.0, 0.5, 1.0])], rel=1e-5)
+
+
+def test_a_scaled_loss_is_measured_without_its_scale():
+    norms = []
+    for optimizer in (keras.optimizers.SGD(0.01), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01))):
+        seen = GradientMonitor()
+        line(optimizer).fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+        norms += seen.steps["grad_norm"].tolist()
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+
+
+# --- the probe
+
+
+def chain(*slopes: float) -> keras.Model:
+    """Layers of 3 units whose weights are the unit matrix, with the activation slope * z, below 0 none; then the sum."""
+    inputs = keras.Input((3,))
+    x = inputs
+    for i, slope in enumerate(slopes):
+        x = layers.Dense(3, kernel_initializer="identity", name=f"dense_{i}")(x)
+        x = layers.ReLU(negative_slope=slope, name=f"act_{i}")(x)
+    model = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones", name="sum")(x))
+    model.compile("sgd", lambda _, p: p[:, 0])
+    return model
+
+
+NEGATIVE = -np.ones((4, 3), np.float32)
+
+
+def test_a_planted_attenuation_is_returned_exactly():
+    """Below 0 the derivative is the slope, so each layer leaves that share of the gradient."""
+    probe = ActivationProbe(chain(0.1, 0.001, 0.5), NEGATIVE, np.zeros(4, np.float32))
+    table = probe.measure().set_index("layer")
+    assert table["preact_grad_rms"].tolist() == pytest.approx([0.1 * 0.001 * 0.5, 0.001 * 0.5, 0.5, 1.0], rel=1e-5)
+    assert table.loc[["act_0", "act_1", "act_2"], "slope_ms"].tolist() == pytest.approx([0.01, 1e-6, 0.25], rel=1e-5)
+    assert table.loc[["act_0", "act_1"], "gain"].tolist() == pytest.approx([1.0, 1.0], rel=1e-5)
+    found = actgrad.inspect(chain(0.1, 0.001, 0.5), NEGATIVE, np.zeros(4, np.float32))
+    assert found.attenuation == pytest.approx(4, abs=1e-4)
+    assert found.sentence == (
+        "The gradient vanishes: at act_0 it is 10,000 times smaller than at act_2. "
+        "The largest part, 1,000-fold, is lost at act_1, by the slope of its activation function."
+    )
+
+
+def test_a_gradient_too_small_to_square_is_not_zero():
+    table = ActivationProbe(chain(1e-12, 1e-13, 0.5), NEGATIVE, np.zeros(4, np.float32)).measure()
+    assert table["preact_grad_rms"].iloc[0] == pytest.approx(5e-26, rel=1e-4)
+
+
+def test_exactly_so_many_units_are_dead_and_come_back():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(10, activation="relu", name="d"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    probe = ActivationProbe(model, np.ones((5, 3), np.float32), np.zeros((5, 1), np.float32))
+
+    def with_dead(*units: int) -> dict:
+        model.layers[0].set_weights([np.zeros((3, 10)), np.where(np.isin(np.arange(10), units), -1.0, 1.0)])
+        return probe.measure().set_index("layer").loc["d", ["units", "dead", "newly_dead", "revived"]].to_dict()
+
+    assert with_dead(0, 1, 2) == {"units": 10, "dead": 3, "newly_dead": 0, "revived": 0}
+    assert with_dead(2, 5) == {"units": 10, "dead": 2, "newly_dead": 1, "revived": 2}
+    assert probe.census(np.ones((5, 3), np.float32)).to_dict("records") == [{"layer": "d", "units": 10, "dead": 2}]
+
+
+def test_the_gain_is_that_of_the_jacobian_of_what_lies_between():
+    """A strided convolution, average pooling and a residual path: against the Jacobian that differences give, column by column."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6, 6, 2))
+    first = layers.Activation("tanh", name="first")(layers.Conv2D(2, 3, padding="same")(inputs))
+    x = layers.AveragePooling2D(2)(first)
+    summed = layers.Add()([layers.Conv2D(2, 2, padding="same", name="inside")(x), x])
+    second = layers.Activation("tanh", name="second")(summed)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(second)))
+    model.compile("sgd", "mse")
+    tail = keras.Model(first, summed)
+    basis = np.eye(72, dtype=np.float32).reshape(72, 6, 6, 2)
+    columns = keras.ops.convert_to_numpy(tail(basis)) - keras.ops.convert_to_numpy(tail(0 * basis))
+    expected = (columns.astype(float) ** 2).sum() / 72
+    x = np.random.default_rng(0).normal(size=(600, 6, 6, 2)).astype("float32")
+    table = ActivationProbe(model, x, np.zeros((600, 3), np.float32)).measure().set_index("layer")
+    assert table.loc["first", "gain"] == pytest.approx(expected, rel=0.03)
+
+
+def test_batch_normalisation_has_two_gradients():
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4), layers.BatchNormalization(), layers.ReLU(), layers.Dense(4, activation="relu"), layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    x = 5 * np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    table = ActivationProbe(model, x, np.zeros((32, 1), np.float32)).measure()
+    ratio = table["preact_grad_rms_batch"] / table["preact_grad_rms"]
+    assert ratio.iloc[0] < 0.9  # the batch's deviation is above the moving one of 1, and divides the gradient
+    assert "preact_grad_rms_batch" not in ActivationProbe(chain(0.1, 0.1), NEGATIVE, np.zeros(4, np.float32)).measure()
+
+
+def test_the_winning_pieces_of_maxout_count():
+    from actgrad.networks.layers import Maxout
+
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(4, name="pieces"), Maxout(2, name="m"), layers.Dense(1, kernel_initializer="ones")])
+    model.layers[0].set_weights([np.zeros((2, 4)), np.array([1.0, 0.0, 0.0, 2.0])])
+    model.compile("sgd", lambda _, p: p[:, 0])
+    row = ActivationProbe(model, np.ones((3, 2), np.float32), np.zeros(3, np.float32)).measure().iloc[0]
+    assert (row["layer"], row["units"], row["dead"]) == ("m", 2, 0)
+    assert (row["preact_grad_rms"], row["slope_ms"]) == pytest.approx((1.0, 1.0))
+
+
+def test_the_probe_follows_the_weights_at_the_steps_it_names():
+    model = convolutional()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    seen = GradientMonitor(probe=(IMAGES[:16], LABELS[:16]), census=IMAGES)
+    model.fit(IMAGES, LABELS, batch_size=4, epochs=2, verbose=0, callbacks=[seen])
+    assert sorted(set(seen.probes["step"])) == [0, 1, 2, 4, 8, 10, 16, 20]
+    assert seen.probes.groupby("layer")["preact_grad_rms"].nunique().gt(6).all()
+    assert list(seen.census["layer"]) == ["conv2d"]
+    assert set(seen.attenuation.index) == set(seen.probes["step"])
+
+
+# --- findings, page, command
+
+
+def test_rules_fire_where_their_thresholds_are_passed():
+    steps = pd.DataFrame({"step": [1, 2], "layer": "d", "grad_norm": [1.0, np.nan], "update_norm": 1.0, "weight_norm": 1.0})
+    steps = steps.assign(grad_rms=[5e-7, np.nan], update_ratio=[5e-3, 0.5])
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]}), None))
+    assert set(zip(found["rule"], found["source"].str.split(" ").str[0], found["step"], strict=True)) == {
+        ("vanishing gradient", "TheDeepChecker", 1),
+        ("exploding gradient", "SageMaker", 2),
+        ("update ratio", "DeepDiagnosis", 2),
+        ("update ratio", "TheDeepChecker", 2),
+        ("update ratio", "Karpathy,", 2),
+    }
+
+
+def test_dead_units_are_found_and_written_and_shown(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(10, activation="relu", name="d"), layers.Dense(2, activation="softmax", name="out")])
+    model.layers[0].set_weights([np.zeros((3, 10)), np.where(np.arange(10) < 8, -1.0, 1.0)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.ones((32, 3), np.float32), np.arange(32) % 2
+    seen = GradientMonitor(probe=(x, y))
+    model.fit(x, y, verbose=0, callbacks=[seen])
+    found = seen.diagnose(tmp_path / "diagnosis.json")
+    dead = found[found["rule"] == "dead ReLU"]
+    assert set(dead["layer"]) == {"d"}
+    assert len(dead) == 4
+    assert dead["value"].tolist() == pytest.approx([0.8] * 4)
+    written = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert (len(written["findings"]), written["rules"]) == (len(found), len(RULES))
+    assert seen.units[["layer", "unit", "died"]].to_dict("records") == [{"layer": "d", "unit": unit, "died": 0} for unit in range(8)]
+    page = seen.report(tmp_path / "gradients.html").read_text()
+    assert "more than 50 % of units" in page
+    assert "http" not in page.partition("<script>")[0]
+
+
+def test_what_cannot_be_seen_is_said_once():
+    model = recurrent()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match=r"what happens inside GRU is a loop, so only its weights are measured") as said:
+        ActivationProbe(model, np.ones((4, 12)), np.zeros(4)).measure()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: keras.Sequential([keras.Input((2,)), layers.Dense(1)]).fit(X, Y, callbacks=[GradientMonitor()]), "compile"),
+        (lambda: line("sgd").fit(X, Y, verbose=0, callbacks=[GradientMonitor(probe=(X[:, :1], Y))]), "the probe's x does not fit the model: "),
+        (lambda: line("sgd").fit(X, Y, verbose=0, callbacks=[GradientMonitor(probe=(X, Y[:1]))]), "the parts of the probe have [1, 2] examples"),
+        (lambda: GradientMonitor(probe=X), "probe must be (x, y)"),
+        (lambda: GradientMonitor(at="middle"), "choose 'gradient' or 'update'"),
+        (lambda: actgrad.inspect(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), X, Y), "the model has no loss"),
+    ],
+    ids=["not compiled", "shape", "examples", "probe", "at", "no loss"],
+)
+def test_a_mistake_gets_one_sentence(use, message):
+    with pytest.raises(ValueError) as raised:
+        use()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_without_a_weight_to_train_is_refused():
+    model = line("sgd")
+    model.trainable = False
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="no trainable weight"):
+        model.fit(X, Y, verbose=0, callbacks=[GradientMonitor()])
+
+
+def at_a_shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KERAS_BACKEND": BACKEND}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
+    model = convolutional()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x_val=IMAGES, y_val=LABELS)
+    done = at_a_shell("-m", "actgrad", "inspect", "model.keras", "data.npz", "--csv", "table.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("The model has fewer than two layers")
+    assert pd.read_csv(tmp_path / "table.csv")["layer"].tolist() == ["conv2d", "dense"]
+    for arguments in (("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz")):
+        done = at_a_shell("-m", "actgrad", "inspect", *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n"), done.stderr[:7]) == (1, 1, "error: "), done.stderr
+
+
+def test_the_package_imports_neither_keras_nor_a_backend(tmp_path):
+    program = "import sys, actgrad; print([name for name in ('keras', 'tensorflow', 'jax', 'torch', 'mlflow', 'hydra') if name in sys.modules])"
+    assert at_a_shell("-c", program, cwd=tmp_path).stdout == "[]\n"
