@@ -40,6 +40,7 @@ verify: $(READY)  ## train the digits of the last commit again in a copy, and co
 bench: $(READY)  ## measure on this machine what a run and a study cost: an hour (another dataset: make bench DATA=digits)
 	python benchmarks/training_time.py data=$(or $(DATA),cifar10)
 	python benchmarks/activation_time.py data=$(or $(DATA),cifar10)
+	python benchmarks/monitor_time.py
 	python benchmarks/pipeline_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)

@@ -1,6 +1,7 @@
 """Every example runs, as a user would start it, and shows what it says."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_text_with_an_embedding_and_attention(tmp_path):
     printed = printed_by("text", tmp_path)
     for kind in ("Embedding", "LayerNormalization", "EinsumDense", "Dense"):
         assert kind in printed
+
+
+def test_the_lines_of_the_readme(tmp_path):
+    (lines,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "lines.py").write_text((ROOT / "examples" / "cnn.py").read_text().partition("monitor =")[0] + lines.replace("epochs=5", "epochs=1"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KERAS_BACKEND": BACKEND}
+    done = subprocess.run([sys.executable, "lines.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "gradients.html").is_file()
 
 
 def test_a_loop_of_ones_own(tmp_path):

@@ -215,7 +215,7 @@ def test_rules_fire_where_their_thresholds_are_passed():
         ("exploding gradient", "SageMaker", 2),
         ("update ratio", "DeepDiagnosis", 2),
         ("update ratio", "TheDeepChecker", 2),
-        ("update ratio", "Karpathy,", 2),
+        ("update ratio", "Karpathy", 2),
     }
 
 
@@ -245,6 +245,28 @@ def test_what_cannot_be_seen_is_said_once():
     with pytest.warns(UserWarning, match=r"what happens inside GRU is a loop, so only its weights are measured") as said:
         ActivationProbe(model, np.ones((4, 12)), np.zeros(4)).measure()
     assert len(said) == 1
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")
+def test_more_updates_than_steps_are_said():
+    import tensorflow as tf
+
+    class Twice(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            for _ in range(2):
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(x, y, self(x, training=True))
+                self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            return {"loss": loss}
+
+    inputs = keras.Input((2,))
+    model = Twice(inputs, layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    seen = GradientMonitor()
+    with pytest.warns(UserWarning, match="the optimizer was given 4 updates in 2 steps"):
+        model.fit(X, Y, batch_size=1, verbose=0, callbacks=[seen])
+    assert seen.steps["step"].max() == 4
 
 
 @pytest.mark.parametrize(

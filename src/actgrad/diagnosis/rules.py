@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 SAGEMAKER = "SageMaker Debugger"
-AUTOTRAINER = "AUTOTRAINER (Zhang et al. 2021)"
-DEEPDIAGNOSIS = "DeepDiagnosis (Wardat et al. 2022)"
-DEEPCHECKER = "TheDeepChecker (Ben Braiek and Khomh 2022)"
-KARPATHY = "Karpathy, makemore 3"
+AUTOTRAINER = "AUTOTRAINER (TDSC 2024)"
+DEEPDIAGNOSIS = "DeepDiagnosis (ICSE 2022)"
+DEEPCHECKER = "TheDeepChecker (2022)"
+KARPATHY = "Karpathy (makemore 3)"
 
 SCALE = "scale the inputs to mean 0 and deviation 1; use ReLU or its variants with He's initial weights, batch normalisation or residual paths"
 CLIP = "lower the learning rate; clip the norm of the gradient (clipnorm)"

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from actgrad.diagnosis.signal import of_measurement
 from actgrad.monitor.layers import WeightedLayer, call_order, weighted_layers
 from actgrad.monitor.probe import ActivationProbe
 from actgrad.monitor.recording import At, Recording
+from actgrad.monitor.sites import say_once
 
 CAPACITY = 256
 """Steps that are kept on the device before they are read."""
@@ -63,8 +64,10 @@ class GradientMonitor(keras.callbacks.Callback):
         self._norms: list[np.ndarray] = []
         self._probes: list[pd.DataFrame] = []
         self._of_step: int | None = None
-        self._step, self._since_read, self._epoch = 0, 0, 0
+        self._step, self._since_read, self._epoch_steps, self._first_of_epoch = 0, 0, 0, 0
         self._frame: FrameType | None = None
+        self._order_watch: Callable[[], None] | None = None
+        self._said_updates = False
         self.census: pd.DataFrame | None = None
 
     # --- what was measured
@@ -186,6 +189,10 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._read()
+        updates = sum(map(len, self._norms))
+        if updates != self._step and self._recording is not None and not self._said_updates:
+            self._said_updates = True
+            say_once(f"the optimizer was given {updates} updates in {self._step} steps; a step of `steps` is an update")
         if self._probe is not None and self._of_step != self._step:
             self._measure(self._step)
         if logs is not None:
@@ -233,6 +240,11 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
         capacity = max(CAPACITY, 2 * (getattr(model, "steps_per_execution", 1) or 1))
         self._capacity = capacity
+        self._order_watch = None
+        replicas = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
+        if replicas > 1:
+            say_once(f"the model is trained by tf.distribute on {replicas} replicas, whose steps cannot be recorded; only the probe is measured")
+            return
         self._recording = Recording(optimizer, self._at, capacity)
         self._recording.start()
         self._order_watch = call_order(model, self._order) if not self._order else None
@@ -243,7 +255,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._order_watch is not None:
             self._order_watch()
             self._order_watch = None
-        if self._since_read + steps > self._capacity - steps:
+        if self._recording is not None and self._since_read + steps > self._capacity - steps:
             self._read()
         if self._probe is not None and any(self._step - steps < at <= self._step for at in PROBED_STEPS):
             self._measure(self._step)
