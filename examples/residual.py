@@ -16,7 +16,8 @@ def network(residual: bool, depth: int = 20) -> keras.Model:
     for i in range(depth):
         block = layers.Conv2D(16, 3, padding="same", activation="sigmoid", name=f"block_{i + 1}")(signal)
         signal = layers.Add()([signal, block]) if residual else block
-    outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(signal))
+    features = layers.LayerNormalization()(layers.GlobalAveragePooling2D()(signal))
+    outputs = layers.Dense(10, activation="softmax")(features)
     model = keras.Model(inputs, outputs)
     model.compile("adam", "sparse_categorical_crossentropy")
     return model
