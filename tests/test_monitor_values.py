@@ -219,6 +219,19 @@ def test_rules_fire_where_their_thresholds_are_passed():
     }
 
 
+def test_the_first_layer_is_compared_with_the_last_though_a_gradient_is_not_a_number():
+    layer = ["first", "last"] * 3
+    steps = pd.DataFrame({"step": [1, 1, 2, 2, 3, 3], "layer": layer, "grad_norm": [1e-5, 1.0, np.nan, np.nan, 71.0, 1.0], "update_norm": 1.0})
+    steps = steps.assign(weight_norm=1.0, grad_rms=1e-3, update_ratio=1e-3)
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["first", "last"], "kind": "Dense", "parameters": 1}), None))
+    ours = found[found["source"].str.startswith("AUTOTRAINER")]
+    assert ours[["rule", "layer", "step", "times"]].to_numpy().tolist() == [
+        ["vanishing gradient", "first", 1, 1],
+        ["exploding gradient", "first", 3, 1],
+    ]
+    assert ours["value"].tolist() == pytest.approx([1e-5, 71])
+
+
 def test_dead_units_are_found_and_written_and_shown(tmp_path):
     model = keras.Sequential([keras.Input((3,)), layers.Dense(10, activation="relu", name="d"), layers.Dense(2, activation="softmax", name="out")])
     model.layers[0].set_weights([np.zeros((3, 10)), np.where(np.arange(10) < 8, -1.0, 1.0)])

@@ -77,7 +77,7 @@ def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) ->
 
 
 def _falls_by_half(m: Measurements) -> Found:
-    """Over five epochs' ends the gradient shrinks by more than half each time."""
+    """Of six or more steps at even distances, five in a row after which the norm was less than half of that before."""
     for layer, of_layer in m.steps.groupby("layer", sort=False):
         checked = of_layer.iloc[:: max(1, len(of_layer) // 6)]
         norms = checked["grad_norm"].to_numpy()
@@ -88,29 +88,19 @@ def _falls_by_half(m: Measurements) -> Found:
                 break
 
 
-def _ends(m: Measurements) -> pd.DataFrame:
-    """step, and the gradient norms of the first and the last layer with weights."""
-    if len(m.layers) < 2:
-        return pd.DataFrame({"step": [], "first": [], "last": []})
-    wide = m.steps.pivot_table(index="step", columns="layer", values="grad_norm", sort=False)
-    first, last = m.layers["layer"].iloc[0], m.layers["layer"].iloc[-1]
-    return pd.DataFrame({"step": wide.index, "first": wide[first].to_numpy(), "last": wide[last].to_numpy()})
+def _first_by_last(fires: Callable[[pd.Series, pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
+    """Where `fires(ratio, first)` holds: the gradient norm of the first layer with weights by that of the last, and of the first itself."""
 
+    def find(m: Measurements) -> Found:
+        if len(m.layers) < 2:
+            return
+        first, last = (m.steps[m.steps["layer"] == m.layers["layer"].iloc[i]].set_index("step")["grad_norm"] for i in (0, -1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = first / last
+        for step, value in ratio[fires(ratio, first)].items():
+            yield m.layers["layer"].iloc[0], int(step), float(value)
 
-def _vanishes_by_ratio(m: Measurements) -> Found:
-    ends = _ends(m)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = ends["first"] / ends["last"]
-    for step, value in zip(ends["step"][(ratio < 1e-3) & (ends["first"] < 1e-4)], ratio[(ratio < 1e-3) & (ends["first"] < 1e-4)], strict=True):
-        yield m.layers["layer"].iloc[0], int(step), float(value)
-
-
-def _explodes_by_ratio(m: Measurements) -> Found:
-    ends = _ends(m)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = ends["first"] / ends["last"]
-    for step, value in zip(ends["step"][ratio > 70], ratio[ratio > 70], strict=True):
-        yield m.layers["layer"].iloc[0], int(step), float(value)
+    return find
 
 
 def _variance_ratio(m: Measurements) -> Found:
@@ -133,15 +123,17 @@ def _initial_loss(tolerance: float) -> Callable[[Measurements], Found]:
     return find
 
 
+VANISHES = _first_by_last(lambda ratio, first: (ratio < 1e-3) & (first < 1e-4))
+EXPLODES = _first_by_last(lambda ratio, _: ratio > 70)
 SIGMOID, TANH, RELU = ("sigmoid",), ("tanh",), ("relu",)
 RULES = (
     Rule("vanishing gradient", SAGEMAKER, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
-    Rule("vanishing gradient", AUTOTRAINER, "norm of first by last layer below 1e-3, and of the first below 1e-4", SCALE, _vanishes_by_ratio),
+    Rule("vanishing gradient", AUTOTRAINER, "norm of first by last layer below 1e-3, and of the first below 1e-4", SCALE, VANISHES),
     Rule("vanishing gradient", DEEPDIAGNOSIS, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
     Rule("vanishing gradient", DEEPCHECKER, "mean absolute gradient below 1e-6", SCALE, _steps("grad_rms", lambda v: v < 1e-6)),
     Rule("shrinking gradient", DEEPCHECKER, "falls by more than half at each of 5 checks", SCALE, _falls_by_half),
     Rule("exploding gradient", SAGEMAKER, "inf or NaN", CLIP, _steps("grad_norm", lambda v: ~np.isfinite(v))),
-    Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, _explodes_by_ratio),
+    Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, EXPLODES),
     Rule("exploding gradient", DEEPCHECKER, "mean absolute gradient above 1e6", CLIP, _steps("grad_rms", lambda v: v > 1e6)),
     Rule("dead ReLU", SAGEMAKER, "more than 50 % of units active in less than 1 %", REVIVE, _units("rarely_active", lambda v: v > 0.5, *RELU)),
     Rule("dead ReLU", AUTOTRAINER, "70 % or more of the gradient's elements are 0", REVIVE, _units("flat", lambda v: v >= 0.7, *RELU)),
