@@ -1,6 +1,6 @@
-"""Measure what GradientMonitor adds to `model.fit`, and what one measurement of its probe takes, on LeNet-5 and on a network of 50 layers.
+"""Measure what GradientMonitor adds to a step of training, and what one measurement of its probe takes, on LeNet-5 and on a network of 50 layers.
 
-Each round fits the same model without and with the monitor, in an order that alternates, in one process. The first epoch of a fit, which
+Each round trains for some steps without and with the monitor, in an order that alternates, in one process. The first step, which
 compiles, is not counted. Processor time of all threads together is measured, which other work on the machine hardly moves.
 """
 
@@ -14,11 +14,11 @@ from keras import layers
 from measuring import ratio, rounded, shown, write
 from tqdm import tqdm
 
-from actgrad import GradientMonitor
+from actgrad import ActivationProbe, GradientMonitor
 from actgrad.console import run_script, script_parser
 
 WAYS = PLAIN, MONITOR = "plain", "monitor"
-EXAMPLES, CLASSES = 512, 10
+CLASSES, PROBE = 10, 256
 
 
 def lenet5() -> keras.Model:
@@ -42,59 +42,56 @@ def resnet50() -> keras.Model:
     return keras.applications.ResNet50V2(weights=None, input_shape=(32, 32, 3), classes=CLASSES)
 
 
-class Clock(keras.callbacks.Callback):
-    """Processor seconds of each epoch."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, _epoch, logs=None):  # noqa: ARG002
-        self._began = time.process_time()
-
-    def on_epoch_end(self, _epoch, logs=None):  # noqa: ARG002
-        self.seconds.append(time.process_time() - self._began)
-
-
 def main() -> None:
-    parser = script_parser(__doc__, "  python benchmarks/monitor_time.py --rounds 6\n")
-    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="fewer than 6 give no 95 %% interval; default: %(default)s")
+    parser = script_parser(__doc__, "  python benchmarks/monitor_time.py --rounds 12\n")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="fewer than 6 give no 95 %% interval; default: %(default)s")
     rounds = parser.parse_args().rounds
     found, answers = {}, {}
-    for name, build, batch, epochs in (("LeNet-5", lenet5, 64, 6), ("ResNet50V2", resnet50, 64, 3)):
-        one = found[name] = measured(name, build, batch, epochs, rounds)
-        answers[f"GradientMonitor on {name} ({one['layers']} layers with weights), to plain fit, processor time"] = shown(one["ratio"])
-        answers[f"one measurement of the probe on {name} ({one['sites']} sites, 256 images), in steps of training"] = f"{one['probe_steps']:.1f}"
+    for name, build, batch, steps in (("LeNet-5", lenet5, 256, 30), ("ResNet50V2", resnet50, 32, 3)):
+        one = found[name] = measured(name, build, batch, steps, rounds)
+        network = f"{name}, {one['layers']} layers with weights, {batch} images a step"
+        answers[f"a step with GradientMonitor, to one without, processor time ({network})"] = shown(one["ratio"])
+        answers[f"a measurement of the probe on {PROBE} images and {one['sites']} sites, in such steps ({name})"] = f"{one['probe_steps']:.1f}"
     write(found, answers)
 
 
-def measured(name: str, build: Callable[[], keras.Model], batch: int, epochs: int, rounds: int) -> dict[str, object]:
+def measured(name: str, build: Callable[[], keras.Model], batch: int, steps: int, rounds: int) -> dict[str, object]:
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(EXAMPLES, 32, 32, 3)).astype("float32"), random.integers(0, CLASSES, EXAMPLES)
-    model = build()
-    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = random.normal(size=(PROBE, 32, 32, 3)).astype("float32"), random.integers(0, CLASSES, PROBE)
+    watched = GradientMonitor()
+    models = {way: build() for way in WAYS}
+    for model in models.values():
+        model.compile("adam", "sparse_categorical_crossentropy")
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in tqdm(range(rounds), desc=name, unit="round", disable=not sys.stderr.isatty()):
-        for way in WAYS if number % 2 else reversed(WAYS):
-            clock = Clock()
-            monitor = [GradientMonitor()] if way == MONITOR else []
-            model.fit(x, y, batch_size=batch, epochs=1 + epochs, verbose=0, callbacks=[clock, *monitor])
-            seconds[way].append(float(np.mean(clock.seconds[1:])))
-    watched = GradientMonitor(probe=(x[:256], y[:256]))
-    with watched.watching(model, model.optimizer):
-        watched.measure()
-        began = time.process_time()
-        watched.measure()
-        probe = time.process_time() - began
-    step = float(np.median(seconds[PLAIN])) * batch / EXAMPLES
+    with watched.watching(models[MONITOR], models[MONITOR].optimizer):
+
+        def run(way: str, steps: int) -> float:
+            began = time.process_time()
+            for _ in range(steps):
+                models[way].train_on_batch(x[:batch], y[:batch])
+                if way == MONITOR:
+                    watched.step_done()
+            return time.process_time() - began
+
+        for way in WAYS:
+            run(way, 2)  # the first compiles
+        for number in tqdm(range(rounds), desc=name, unit="round", disable=not sys.stderr.isatty()):
+            for way in WAYS if number % 2 else reversed(WAYS):
+                seconds[way].append(run(way, steps))
+    probe = ActivationProbe(models[PLAIN], x, y)
+    probe.measure()  # the first compiles
+    began = time.process_time()
+    table = probe.measure()
+    measurement = time.process_time() - began
+    step = float(np.median(seconds[PLAIN])) / steps
     return {
-        "layers": sum(bool(layer.trainable_variables) for layer in model.layers),
-        "sites": int(watched.probes["layer"].nunique()),
+        "layers": len(watched.layers),
+        "sites": len(table),
         "ratio": ratio(seconds[MONITOR], seconds[PLAIN]),
         "step_s": rounded(step),
-        "probe_s": rounded(probe),
-        "probe_steps": rounded(probe / step),
-        "epoch_s": {way: [rounded(value) for value in values] for way, values in seconds.items()},
+        "probe_s": rounded(measurement),
+        "probe_steps": rounded(measurement / step),
+        "round_s": {way: [rounded(value) for value in values] for way, values in seconds.items()},
     }
 
 

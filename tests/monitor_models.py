@@ -173,9 +173,11 @@ CASES = {
     "mixed_float16": Case(convolutional, policy="mixed_float16"),
     "mixed_bfloat16": Case(convolutional, policy="mixed_bfloat16"),
     "PyDataset": Case(convolutional, Batches()),
-    "generator": Case(convolutional, generator, fit={"steps_per_epoch": 2}),
+    "generator": Case(convolutional, generator, fit={"steps_per_epoch": 2, "shuffle": False}),
     "regularizer": Case(lambda: images(layers.Conv2D(4, 3, kernel_regularizer="l2", activation="elu"))),
-    "not built": Case(lambda: keras.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(4, activation="softmax")])),
+    "not built": Case(
+        lambda: keras.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(4, activation="softmax")]), slow=False
+    ),
 }
 if BACKEND != "torch":
     CASES["steps_per_execution"] = Case(convolutional, compiled={"steps_per_execution": 2}, slow=False)

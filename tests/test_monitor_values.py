@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -15,6 +16,8 @@ from keras import layers
 import actgrad
 from actgrad import ActivationProbe, GradientMonitor
 from actgrad.diagnosis.rules import RULES, Measurements, diagnose
+from actgrad.diagnosis.signal import sentence
+from actgrad.monitor import probe
 from conftest import ROOT
 from monitor_models import BACKEND, IMAGES, LABELS, convolutional, recurrent
 
@@ -73,11 +76,22 @@ def test_clipping_is_seen_after_it_or_before_it():
 def test_accumulated_gradients_are_seen_when_they_are_applied():
     seen = GradientMonitor(at="update")
     model = line(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
-    model.optimizer.build(model.trainable_variables)
     model.fit(X, Y, batch_size=1, verbose=0, shuffle=False, callbacks=[seen])
     assert np.isnan(seen.steps["grad_norm"].iloc[0])
     assert seen.steps["grad_norm"].iloc[1] == pytest.approx(np.linalg.norm([6.0, -7.25, 0.5]), rel=1e-6)
     assert seen.steps["update_norm"].iloc[0] == 0
+
+
+def test_a_weight_without_a_gradient_has_one_of_zero():
+    inputs = keras.Input((2,))
+    outputs = layers.Dense(1, name="used")(inputs) + 0 * keras.ops.stop_gradient(layers.Dense(1, name="unused")(inputs))
+    model = keras.Model(inputs, outputs)
+    for at in ("gradient", "update"):
+        model.compile("sgd", "mse")
+        seen = GradientMonitor(at=at)
+        with warnings.catch_warnings(action="ignore"):  # Keras says it too
+            model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+        assert (seen.steps.set_index("layer")["grad_norm"] > 0).to_dict() == {"used": True, "unused": False}
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])
@@ -131,6 +145,14 @@ def test_a_planted_attenuation_is_returned_exactly():
     )
 
 
+def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
+    """As with squeeze and excitation: site 1 stands beside the way back, and after it the gradient is as large as before."""
+    table = pd.DataFrame(
+        {"layer": ["a", "b", "side", "c"], "hidden": True, "preact_grad_rms": [1e-5, 1e-4, 1e-12, 1e-1], "slope_ms": 0.1, "gain": 1.0}
+    )
+    assert "1,000-fold, is lost at b" in sentence(table)
+
+
 def test_a_gradient_too_small_to_square_is_not_zero():
     table = ActivationProbe(chain(1e-12, 1e-13, 0.5), NEGATIVE, np.zeros(4, np.float32)).measure()
     assert table["preact_grad_rms"].iloc[0] == pytest.approx(5e-26, rel=1e-4)
@@ -150,7 +172,7 @@ def test_exactly_so_many_units_are_dead_and_come_back():
     assert probe.census(np.ones((5, 3), np.float32)).to_dict("records") == [{"layer": "d", "units": 10, "dead": 2}]
 
 
-def test_the_gain_is_that_of_the_jacobian_of_what_lies_between():
+def test_the_gain_is_that_of_the_jacobian_of_what_lies_between(monkeypatch):
     """A strided convolution, average pooling and a residual path: against the Jacobian that differences give, column by column."""
     keras.utils.set_random_seed(2)
     inputs = keras.Input((6, 6, 2))
@@ -165,6 +187,7 @@ def test_the_gain_is_that_of_the_jacobian_of_what_lies_between():
     columns = keras.ops.convert_to_numpy(tail(basis)) - keras.ops.convert_to_numpy(tail(0 * basis))
     expected = (columns.astype(float) ** 2).sum() / 72
     x = np.random.default_rng(0).normal(size=(600, 6, 6, 2)).astype("float32")
+    monkeypatch.setattr(probe, "GAIN_EXAMPLES", 600)  # enough for 3 %
     table = ActivationProbe(model, x, np.zeros((600, 3), np.float32)).measure().set_index("layer")
     assert table.loc["first", "gain"] == pytest.approx(expected, rel=0.03)
 
@@ -219,6 +242,28 @@ def test_rules_fire_where_their_thresholds_are_passed():
     }
 
 
+def test_a_gradient_that_doubles_at_each_check_is_found_and_one_that_is_not_finite_is_null_in_json(tmp_path):
+    steps = pd.DataFrame({"step": range(1, 8), "layer": "d", "grad_norm": [*(2.5 ** np.arange(6)), np.inf], "update_norm": 1.0, "weight_norm": 1.0})
+    steps = steps.assign(grad_rms=1e-3, update_ratio=1e-3)
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]}), None))
+    assert found[["rule", "step"]].to_numpy().tolist() == [["exploding gradient", 7], ["growing gradient", 6]]
+    seen = GradientMonitor()
+    model = line("sgd")
+    model.compile("sgd", lambda _, p: p * float("inf"))
+    model.fit(X, Y, verbose=0, callbacks=[seen])
+    seen.diagnose(tmp_path / "diagnosis.json")
+    written = json.loads((tmp_path / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+    assert [row["value"] for row in written["findings"] if row["rule"] == "exploding gradient"] == [None]
+
+
+def test_rho_of_a_unit_is_its_mean_distance_from_the_middle_of_its_range():
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(4, activation="sigmoid", name="s"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.layers[0].set_weights([np.zeros((1, 4)), np.log([19.0, 1 / 19, 9.0, 1.0])])  # sigmoid: 0.95, 0.05, 0.9, 0.5; rho 0.9, 0.9, 0.8, 0
+    row = ActivationProbe(model, np.ones((3, 1), np.float32), np.zeros((3, 1), np.float32)).measure().iloc[0]
+    assert row["rho_over_0.85"] == 0.5
+
+
 def test_the_first_layer_is_compared_with_the_last_though_a_gradient_is_not_a_number():
     layer = ["first", "last"] * 3
     steps = pd.DataFrame({"step": [1, 1, 2, 2, 3, 3], "layer": layer, "grad_norm": [1e-5, 1.0, np.nan, np.nan, 71.0, 1.0], "update_norm": 1.0})
@@ -237,7 +282,7 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     model.layers[0].set_weights([np.zeros((3, 10)), np.where(np.arange(10) < 8, -1.0, 1.0)])
     model.compile("sgd", "sparse_categorical_crossentropy")
     x, y = np.ones((32, 3), np.float32), np.arange(32) % 2
-    seen = GradientMonitor(probe=(x, y))
+    seen = GradientMonitor(probe=(x, y), census=np.concatenate([x, np.full((1, 3), 2, np.float32)]))
     model.fit(x, y, verbose=0, callbacks=[seen])
     found = seen.diagnose(tmp_path / "diagnosis.json")
     dead = found[found["rule"] == "dead ReLU"]
@@ -247,6 +292,7 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     written = json.loads((tmp_path / "diagnosis.json").read_text())
     assert (len(written["findings"]), written["rules"]) == (len(found), len(RULES))
     assert seen.units[["layer", "unit", "died"]].to_dict("records") == [{"layer": "d", "unit": unit, "died": 0} for unit in range(8)]
+    assert seen.units["dead_in_census"].all()
     page = seen.report(tmp_path / "gradients.html").read_text()
     assert "more than 50 % of units" in page
     assert "http" not in page.partition("<script>")[0]
@@ -280,6 +326,30 @@ def test_more_updates_than_steps_are_said():
     with pytest.warns(UserWarning, match="the optimizer was given 4 updates in 2 steps"):
         model.fit(X, Y, batch_size=1, verbose=0, callbacks=[seen])
     assert seen.steps["step"].max() == 4
+
+
+DISTRIBUTED = """
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np
+from actgrad import GradientMonitor
+x, y = np.ones((8, 3), "float32"), np.zeros((8, 1), "float32")
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+monitor = GradientMonitor(probe=(x, y))
+model.fit(x, y, batch_size=4, verbose=0, callbacks=[monitor])
+monitor.report("page.html")
+print(len(monitor.steps), len(monitor.layers), sorted(set(monitor.probes["step"])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is of TensorFlow")
+def test_under_tf_distribute_the_probe_alone_is_measured_and_this_is_said_once(tmp_path):
+    done = at_a_shell("-c", DISTRIBUTED, cwd=tmp_path)
+    assert done.stdout == "0 2 [0, 1, 2]\n", done.stderr
+    assert done.stderr.count("trained by tf.distribute on 2 replicas, whose steps cannot be recorded; only the probe is measured") == 1
 
 
 @pytest.mark.parametrize(

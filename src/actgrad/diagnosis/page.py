@@ -35,9 +35,12 @@ draw();
 def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findings: pd.DataFrame) -> str:
     """A self-contained page; the tables are those of GradientMonitor."""
     order = layers["layer"].tolist()
-    charts = {"gradients": _over_steps(steps, order, "grad_norm", "Norm of the gradient")}
-    charts["updates"] = _over_steps(steps, order, "update_ratio", "Update norm by weight norm", band=(1e-4, 1e-2))
-    answer = f"{len(order)} layers were recorded over {int(steps['step'].max()):,} steps."
+    charts: dict[str, alt.Chart] = {}
+    answer = "No step was recorded."
+    if len(steps):
+        charts["gradients"] = _over_steps(steps, order, "grad_norm", "Norm of the gradient")
+        charts["updates"] = _over_steps(steps, order, "update_ratio", "Update norm by weight norm", band=(1e-4, 1e-2))
+        answer = f"{len(order)} layers were recorded over {int(steps['step'].max()):,} steps."
     if len(probes):
         charts["signal"] = _signal(probes)
         charts["units"] = _units(probes)

@@ -76,16 +76,20 @@ def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) ->
     return lambda m: _each(m.units[m.units["kind"].isin(kinds)] if kinds else m.units, column, fires)
 
 
-def _falls_by_half(m: Measurements) -> Found:
-    """Of six or more steps at even distances, five in a row after which the norm was less than half of that before."""
-    for layer, of_layer in m.steps.groupby("layer", sort=False):
-        checked = of_layer.iloc[:: max(1, len(of_layer) // 6)]
-        norms = checked["grad_norm"].to_numpy()
-        for i in range(5, len(norms)):
-            window = norms[i - 5 : i + 1]
-            if (window[:-1] > 0).all() and (window[1:] / window[:-1] < 0.5).all():
-                yield layer, int(checked["step"].iloc[i]), float(window[-1] / window[0])
-                break
+def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
+    """Where `fires(norm / norm before)` holds five times in a row, at six or more steps at even distances."""
+
+    def find(m: Measurements) -> Found:
+        for layer, of_layer in m.steps.groupby("layer", sort=False):
+            checked = of_layer.iloc[:: max(1, len(of_layer) // 6)]
+            norms = checked["grad_norm"].to_numpy()
+            for i in range(5, len(norms)):
+                window = norms[i - 5 : i + 1]
+                if (window[:-1] > 0).all() and fires(window[1:] / window[:-1]).all():
+                    yield layer, int(checked["step"].iloc[i]), float(window[-1] / window[0])
+                    break
+
+    return find
 
 
 def _first_by_last(fires: Callable[[pd.Series, pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
@@ -131,10 +135,11 @@ RULES = (
     Rule("vanishing gradient", AUTOTRAINER, "norm of first by last layer below 1e-3, and of the first below 1e-4", SCALE, VANISHES),
     Rule("vanishing gradient", DEEPDIAGNOSIS, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
     Rule("vanishing gradient", DEEPCHECKER, "mean absolute gradient below 1e-6", SCALE, _steps("grad_rms", lambda v: v < 1e-6)),
-    Rule("shrinking gradient", DEEPCHECKER, "falls by more than half at each of 5 checks", SCALE, _falls_by_half),
+    Rule("shrinking gradient", DEEPCHECKER, "falls by more than half at each of 5 checks", SCALE, _five_times(lambda v: v < 0.5)),
     Rule("exploding gradient", SAGEMAKER, "inf or NaN", CLIP, _steps("grad_norm", lambda v: ~np.isfinite(v))),
     Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, EXPLODES),
     Rule("exploding gradient", DEEPCHECKER, "mean absolute gradient above 1e6", CLIP, _steps("grad_rms", lambda v: v > 1e6)),
+    Rule("growing gradient", DEEPCHECKER, "more than doubles at each of 5 checks", CLIP, _five_times(lambda v: v > 2)),
     Rule("dead ReLU", SAGEMAKER, "more than 50 % of units active in less than 1 %", REVIVE, _units("rarely_active", lambda v: v > 0.5, *RELU)),
     Rule("dead ReLU", AUTOTRAINER, "70 % or more of the gradient's elements are 0", REVIVE, _units("flat", lambda v: v >= 0.7, *RELU)),
     Rule("dead ReLU", DEEPDIAGNOSIS, "70 % or more of the outputs are at most 0", REVIVE, _units("not_positive", lambda v: v >= 0.7, *RELU)),
@@ -148,6 +153,7 @@ RULES = (
         _units("preact_outside_-23_17", lambda v: v > 0.5, *SIGMOID),
     ),
     Rule("saturation", DEEPDIAGNOSIS, "more than 50 % of inputs above 5", SCALE, _units("preact_over_5", lambda v: v > 0.5, *TANH, *SIGMOID)),
+    Rule("saturation", DEEPCHECKER, "more than 50 % of units with rho > 0.85", SCALE, _units("rho_over_0.85", lambda v: v > 0.5, *TANH, *SIGMOID)),
     Rule("saturation", KARPATHY, "more than 50 % of outputs of tanh above 0.97", SCALE, _units("act_over_0.97", lambda v: v > 0.5, *TANH)),
     Rule("update ratio", SAGEMAKER, "update by weight outside 1e-8 to 10", RATE, _steps("update_ratio", lambda v: (v < 1e-8) | (v > 10))),
     Rule("update ratio", DEEPDIAGNOSIS, "update by weight outside 1e-5 to 1e-1", RATE, _steps("update_ratio", lambda v: (v < 1e-5) | (v > 1e-1))),

@@ -51,14 +51,14 @@ def sentence(table: pd.DataFrame) -> str:
         return f"The gradient grows on its way back: at {first} it is {_times(10**-decades)} times as large as at {last}."
     if decades < 1:
         return f"The gradient does not vanish: at {first} it is {10**-decades:.2g} times what it is at {last}."
-    drops = attenuation(signal[:-1], signal[1:])
-    worst = int(np.argmax(drops))
+    # what is lost between two sites and nowhere made good, so that a site on a side branch, where the gradient is small, does not count
+    drops = attenuation(np.fmax.accumulate(signal[:-1]), np.fmin.accumulate(signal[:0:-1])[::-1])
+    place = int(np.argmax(drops))
+    worst = int(np.flatnonzero(signal[: place + 1] >= signal[: place + 1].max() / 10)[-1])
     by = "the slope of its activation function" if sites["slope_ms"].iloc[worst] < sites["gain"].iloc[worst] else "what lies behind it"
     verb = "vanishes" if decades >= VANISHES else "shrinks"
-    return (
-        f"The gradient {verb}: at {first} it is {_times(10**decades)} times smaller than at {last}. "
-        f"The largest part, {_times(10 ** drops[worst])}-fold, is lost at {sites['layer'].iloc[worst]}, by {by}."
-    )
+    where = f" The largest part, {_times(10 ** drops[place])}-fold, is lost at {sites['layer'].iloc[worst]}, by {by}." if drops[place] > 0 else ""
+    return f"The gradient {verb}: at {first} it is {_times(10**decades)} times smaller than at {last}.{where}"
 
 
 def _times(factor: float) -> str:

@@ -114,27 +114,35 @@ class GradientMonitor(keras.callbacks.Callback):
 
     @property
     def units(self) -> pd.DataFrame:
-        """layer, unit, died, revived: each unit that was dead at some measurement after it was not, or the other way round, with the
-        step at which it was first seen dead, and alive again; and `dead` at the last measurement.
+        """Each unit that was dead at some measurement, or in the census: layer, unit; died, revived: the step at which it was first seen
+        dead, and then alive again; dead: at the last measurement; dead_in_census: on the whole training split, missing without one.
         """
         history = self._probe.dead_units if self._probe is not None else []
+        census = self._probe.dead_in_census if self._probe is not None else {}
         steps = [int(table["step"].iloc[0]) for table in self._probes]
         rows = []
         for layer in history[0] if history else ():
             dead = np.array([at[layer] for at in history])
-            for unit in np.flatnonzero(dead.any(axis=0)):
-                of_unit = dead[:, unit]
-                died = int(of_unit.argmax())
-                again = np.flatnonzero(~of_unit[died:])
-                rows.append((layer, int(unit), steps[died], steps[died + again[0]] if len(again) else None, bool(of_unit[-1])))
-        return pd.DataFrame(rows, columns=["layer", "unit", "died", "revived", "dead"]).astype({"revived": "Int64"})
+            counted = census.get(layer)
+            for unit in np.flatnonzero(dead.any(axis=0) | (False if counted is None else counted)):
+                seen = dead[:, unit]
+                died = int(seen.argmax()) if seen.any() else None
+                again = [] if died is None else np.flatnonzero(~seen[died:])
+                of_unit = {"layer": layer, "unit": int(unit), "died": None if died is None else steps[died]}
+                of_unit |= {"revived": steps[died + again[0]] if len(again) else None, "dead": bool(seen[-1])}
+                rows.append(of_unit | {"dead_in_census": None if counted is None else bool(counted[unit])})
+        types = {"died": "Int64", "revived": "Int64", "dead_in_census": "boolean"}
+        return pd.DataFrame(rows, columns=["layer", "unit", "died", "revived", "dead", "dead_in_census"]).astype(types)
 
     def diagnose(self, path: str | Path | None = None) -> pd.DataFrame:
-        """What published rules say of the training; see diagnosis.rules. With a path, it is also written there as JSON."""
+        """What published rules say of the training; see diagnosis.rules. With a path, it is also written there as JSON,
+        where a value that is not finite is null.
+        """
         findings = diagnose(Measurements(self.steps, self.probes, self.layers, self._classes()))
         if path is not None:
-            records = {"findings": findings.to_dict("records"), "steps": self._step, "rules": len(RULES)}
-            Path(path).write_text(json.dumps(records, indent=1, allow_nan=True) + "\n")
+            rows = [row | {"value": row["value"] if math.isfinite(row["value"]) else None} for row in findings.to_dict("records")]
+            records = {"findings": rows, "steps": self._step, "rules": len(RULES)}
+            Path(path).write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
         return findings
 
     def report(self, path: str | Path) -> Path:
@@ -144,7 +152,7 @@ class GradientMonitor(keras.callbacks.Callback):
             ValueError: if nothing was measured.
             ImportError: if Altair or vl-convert-python, which draw it, are not installed.
         """
-        if not self._norms:
+        if not self._norms and not self._probes:
             raise ValueError("nothing was measured, so there is nothing to report; give the monitor to model.fit(…, callbacks=[monitor]) first")
         from actgrad.diagnosis.page import page
 
@@ -268,14 +276,18 @@ class GradientMonitor(keras.callbacks.Callback):
         self._since_read = 0
         if not len(rows):
             return
-        if not self._layers:
-            self._layers = weighted_layers(self._measured)
+        self._find_layers()
         place = {id(variable): i for i, variable in enumerate(recording.variables)}
         columns = [[place[id(variable)] for variable in one.variables if id(variable) in place] for one in self._layers]
         # together in float64, where no square of a float32 is lost
         self._norms.append(np.stack([np.sqrt(np.square(rows[:, of_layer]).sum(axis=1)) for of_layer in columns], axis=1))
 
+    def _find_layers(self) -> None:
+        if not self._layers:
+            self._layers = weighted_layers(self._measured)
+
     def _measure(self, step: int) -> None:
+        self._find_layers()
         if keras.backend.backend() == "jax" and hasattr(self._measured, "jax_state_sync"):
             self._measured.jax_state_sync()
         table = self._probe.measure()

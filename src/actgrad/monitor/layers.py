@@ -102,10 +102,15 @@ def call_order(model: keras.Model, order: list[int]) -> Callable[[], None]:
 
 
 def replaced(owner: Any, name: str, value: Any) -> Callable[[], None]:
-    """Set an attribute of one instance past Keras' tracking; returns what undoes it."""
-    had = name in vars(owner)
-    before = vars(owner).get(name)
-    object.__setattr__(owner, name, value)
-    if had:
-        return lambda: object.__setattr__(owner, name, before)
-    return lambda: object.__delattr__(owner, name)
+    """Set an attribute of one instance or module past Keras' tracking; returns what undoes it."""
+    attributes = vars(owner)
+    before = attributes.get(name, attributes)  # itself where there is none
+    attributes[name] = value
+
+    def undo() -> None:
+        if before is attributes:
+            del attributes[name]
+        else:
+            attributes[name] = before
+
+    return undo

@@ -1,6 +1,7 @@
 """The probe: what the forward and the backward signal of a fixed batch do at each activation function."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,9 +18,24 @@ GRID = np.linspace(-10, 10, 401, dtype=np.float32)
 """Where the largest derivative of an activation function is looked for."""
 BATCH = 512
 """Examples at once in the census."""
-FOR_RULES = ("flat", "not_positive", "rarely_active", "silent", "preact_over_5", "preact_over_9.5", "preact_outside_-23_17", "act_over_0.97")
+GAIN_EXAMPLES = 64
+"""Examples of the probe on which gains are estimated, because that takes a backward pass for each site."""
+FOR_RULES = (
+    "flat",
+    "not_positive",
+    "rarely_active",
+    "silent",
+    "preact_over_5",
+    "preact_over_9.5",
+    "preact_outside_-23_17",
+    "act_over_0.97",
+    "rho_over_0.85",
+)
 """Shares that published rules look at: of z with derivative 0; of phi(z) at most 0; of units with a derivative for less than 1 % of their
-z; of units whose |phi(z)| is below 1e-5 in 95 % of cases; of z and phi(z) beyond a number."""
+z; of units whose |phi(z)| is below 1e-5 in 95 % of cases; of z and phi(z) beyond a number; and of units whose rho is beyond a number:
+the mean of |phi(z)| where the range of phi is brought to [-1, 1] (Rakitianskaia and Engelbrecht 2015), which sigmoid and tanh have."""
+State = list[tuple[keras.Variable, Any]]
+"""Variables, and what they hold."""
 SCALARS = ("preact_mean", "preact_std", "act_mean", "act_std", "slope_ms", "saturated", "active", *FOR_RULES)
 
 
@@ -34,8 +50,8 @@ class ActivationProbe:
       where each example has a part in the loss of every other; only where the model has such layers.
     - `slope_ms`: mean of phi'(z)^2. `gain`: by how much what lies between this site and the next one multiplies the mean square of the
       gradient on its way back, weights, pooling, normalisation and paths together: ||J||^2 / (elements of phi(z)), J the Jacobian of the
-      next site's z, estimated with one random sign per element and example. Were both independent of the gradient, preact_grad_rms would
-      shrink from the next site to this one by `predicted` = sqrt(slope_ms * gain) (Glorot and Bengio 2010, equation 6).
+      next site's z, estimated on GAIN_EXAMPLES examples with one random sign per element. Were both independent of the gradient, preact_grad_rms
+      would shrink from the next site to this one by `predicted` = sqrt(slope_ms * gain) (Glorot and Bengio 2010, equation 6).
     - `units`, `dead`: units (channels) whose derivative is 0 for every example and position. `newly_dead` of them were not dead at
       the first measurement, and `revived` were dead then and are not now.
     - `active`: share of examples for which a unit has a derivative other than 0 at some position, mean over the units.
@@ -68,16 +84,18 @@ class ActivationProbe:
         self._per_example = _per_example(loss, self._examples)
         try:
             if not all(layer.built for layer in model._flatten_layers()):
-                model(keras.tree.map_structure(lambda part: keras.KerasTensor((None, *part.shape[1:]), str(part.dtype).rpartition(".")[2]), self._x))
-            self.found = Sites(model, _rows(self._x, 0, 2))
+                model(keras.tree.map_structure(lambda part: keras.KerasTensor((None, *part.shape[1:]), _dtype(part)), self._x))
+            self.found = Sites(model, _rows(self._x, 0, 2), min(2, self._examples))
         except Exception as error:
             raise ValueError(f"the probe's x does not fit the model: {_first_line(error)}; give it what model.fit is given") from error
         if self.found.hidden_from_view:
             say_once(self.found.hidden_from_view)
+        self._compute: dict[str, Any] = {}
         self._signs = self._random_signs()
-        self._compute: dict[tuple[bool, bool], Any] = {}
         self.dead_units: list[dict[str, np.ndarray]] = []
         """For each measurement: site -> which of its units are dead."""
+        self.dead_in_census: dict[str, np.ndarray] = {}
+        """The same of the last census."""
 
     @property
     def sites(self) -> list[Site]:
@@ -85,8 +103,11 @@ class ActivationProbe:
 
     def measure(self, gains: bool = True) -> pd.DataFrame:
         """One row a site, in the order of the forward pass. The columns of units are missing for the output of the model."""
-        loss, measured = self._run(gains, batch_statistics=False)
-        by_batch = self._run(gains=False, batch_statistics=True)[1] if self.found.has_normalization else [None] * len(measured)
+        loss, measured = self._run("evaluation", self._signal)
+        by_batch = [None] * len(measured)
+        if self.found.has_normalization:
+            _, by_batch = self._run("batch statistics", lambda now: self._signal(now, batch_statistics=True))
+        found = self._run("gains", self._gains) if gains else []
         first = self.dead_units[0] if self.dead_units else {}
         dead_now: dict[str, np.ndarray] = {}
         rows = []
@@ -94,7 +115,6 @@ class ActivationProbe:
             row = {"layer": site.name, "kind": site.kind, "hidden": site.hidden, "preact_grad_rms": float(values["preact_grad_rms"])}
             row |= {} if other is None else {"preact_grad_rms_batch": float(other["preact_grad_rms"])}
             row |= {name: float(values[name]) for name in SCALARS if name in values}
-            row |= {"gain": float(values["gain"])} if "gain" in values else {}
             if site.hidden:
                 dead = dead_now[site.name] = np.asarray(values["dead"])
                 before = first.get(site.name, dead)
@@ -106,6 +126,7 @@ class ActivationProbe:
             rows.append(row)
         self.dead_units.append(dead_now)
         table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "preact_grad_rms_batch" or self.found.has_normalization])
+        table["gain"] = [*map(float, found), *[np.nan] * (len(table) - len(found))]
         table["predicted"] = np.sqrt(table["slope_ms"] * table["gain"])
         table["loss"] = float(loss)
         return table.astype(dict.fromkeys(("units", "dead", "newly_dead", "revived"), "Int64"))
@@ -122,57 +143,62 @@ class ActivationProbe:
                 if site.hidden:
                     dead = np.asarray(keras.ops.convert_to_numpy(_units(site, visit)["dead"]))
                     alive[site.name] = alive.get(site.name, np.zeros_like(dead)) | ~dead
-        return pd.DataFrame([{"layer": name, "units": len(one), "dead": int((~one).sum())} for name, one in alive.items()])
+        self.dead_in_census = {name: ~one for name, one in alive.items()}
+        return pd.DataFrame([{"layer": name, "units": len(one), "dead": int(one.sum())} for name, one in self.dead_in_census.items()])
 
-    def _run(self, gains: bool, batch_statistics: bool) -> tuple[float, list[dict[str, np.ndarray]]]:
+    def _run(self, name: str, function: Callable[[State], Any]) -> Any:
+        """What `function` returns of the model's variables and what they hold now, as NumPy arrays; compiled once."""
         variables = self._model.variables
-        if (gains, batch_statistics) not in self._compute:
+        if name not in self._compute:
 
-            def compute(values: list[Any]) -> tuple[Any, list[dict[str, Any]]]:
-                now = values or [variable.value for variable in variables]
-                return self._measured(gains, batch_statistics, list(zip(variables, now, strict=True)))
+            def compute(values: list[Any]) -> Any:
+                return function(list(zip(variables, values or [variable.value for variable in variables], strict=True)))
 
-            self._compute[gains, batch_statistics] = backend().compiled(compute)
+            self._compute[name] = backend().compiled(compute)
         # compiled code of JAX must be given what may change; the others read variables when they run
         given = [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
-        loss, measured = self._compute[gains, batch_statistics](given)
-        return float(loss), [{name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in one.items()} for one in measured]
+        return keras.tree.map_structure(lambda value: np.asarray(keras.ops.convert_to_numpy(value)), self._compute[name](given))
 
-    def _measured(self, gains: bool, batch_statistics: bool, now: list[tuple[keras.Variable, Any]]) -> tuple[Any, list[dict[str, Any]]]:
+    def _signal(self, now: State, batch_statistics: bool = False) -> tuple[Any, list[dict[str, Any]]]:
+        """The loss, and what is measured of each site."""
+
         def run(inject: Any, after: Any) -> tuple[Any, list[Visit]]:
             with keras.StatelessScope(state_mapping=now):  # so that whatever is assigned meanwhile is forgotten
-                return forward(inject, after)
+                outputs, visits = self.found.forward(self._x, inject, after, batch_statistics)
+                return self._loss(outputs), visits
 
-        def forward(inject: Any, after: Any) -> tuple[Any, list[Visit]]:
-            outputs, visits = self.found.forward(self._x, inject, after, batch_statistics)
-            try:
-                if self._own_loss is not None:
-                    loss = keras.ops.mean(self._own_loss(self._y, outputs))
-                else:
-                    loss = self._model.compute_loss(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
-            except Exception as error:
-                raise ValueError(
-                    f"the model's loss cannot be computed on the probe: {_first_line(error)}; give it the y that model.fit is given"
-                ) from error
-            return loss, visits
-
-        loss, visits, of_loss, backward = backend().gradients(run, self._signs if gains else None)
+        loss, visits, of_loss = backend().gradients(run)
         measured = []
         with keras.StatelessScope(state_mapping=now):
             for site, visit, gradient in zip(self.sites, visits, of_loss, strict=True):
                 values = {"preact_grad_rms": _rms(gradient, self._per_example, site.pieces)}
                 values |= _units(site, visit) if site.hidden else {}
                 measured.append(values)
-        for values, product in zip(measured, backward, strict=False):
-            values["gain"] = keras.ops.mean(keras.ops.square(keras.ops.cast(product, "float32")))
         return loss, measured
+
+    def _loss(self, outputs: Any) -> Any:
+        try:
+            if self._own_loss is not None:
+                return keras.ops.mean(self._own_loss(self._y, outputs))
+            return self._model.compute_loss(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
+        except Exception as error:
+            raise ValueError(
+                f"the model's loss cannot be computed on the probe: {_first_line(error)}; give it the y that model.fit is given"
+            ) from error
+
+    def _gains(self, now: State) -> Any:
+        """For each site but the last: see `gain`."""
+
+        def run(inject: Any, after: Any) -> tuple[Any, list[Visit]]:
+            with keras.StatelessScope(state_mapping=now):
+                return None, self.found.forward(_rows(self._x, 0, GAIN_EXAMPLES), inject, after)[1]
+
+        return backend().gains(run, self._signs)
 
     def _random_signs(self) -> list[Any]:
         """Random signs in the shape of each z; the same in every measurement, so that two differ by the model alone."""
-        with keras.StatelessScope():
-            _, visits = self.found.forward(_rows(self._x, 0, 2))
-        random = np.random.default_rng(0)
-        shapes = [(self._examples, *visit.z.shape[1:]) for visit in visits]
+        random, examples = np.random.default_rng(0), min(self._examples, GAIN_EXAMPLES)
+        shapes = [(examples * site.shape[0], *site.shape[1:]) for site in self.sites]
         return [keras.ops.convert_to_tensor(random.choice(np.array([-1, 1], np.float32), shape)) for shape in shapes]
 
 
@@ -239,6 +265,7 @@ def _units(site: Site, visit: Visit) -> dict[str, Any]:
         "preact_over_9.5": ops.mean(ops.cast(ops.abs(z) > 9.5, "float32")),
         "preact_outside_-23_17": ops.mean(ops.cast(ops.logical_or(z < -23, z > 17), "float32")),
         "act_over_0.97": ops.mean(ops.cast(ops.abs(a) > 0.97, "float32")),
+        "rho_over_0.85": ops.mean(ops.cast(ops.mean(ops.abs(2 * a - 1 if site.kind == "sigmoid" else a), axis=others) > 0.85, "float32")),
     }
 
 
@@ -277,6 +304,10 @@ def _rows(x: Any, start: int, end: int) -> Any:
 
 def _tensor(part: Any) -> Any:
     return None if part is None else keras.ops.convert_to_tensor(part)
+
+
+def _dtype(part: Any) -> str:
+    return keras.backend.standardize_dtype(part.dtype)
 
 
 def _first_line(error: BaseException) -> str:

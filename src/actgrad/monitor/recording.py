@@ -46,14 +46,13 @@ class Recording:
         if self._store is None:
             self.variables = variables
             self._store = tools.Store(len(variables), self._capacity)
-        before = tools.values(variables)
-        gradient_norms = tools.norms(self._seen(grads, variables))
+        before = [keras.ops.cast(value, "float32") for value in tools.values(variables)]
+        seen = self._seen(grads, variables)
 
         def finish() -> None:
-            after = tools.values(variables)
-            changes = [keras.ops.cast(new, "float32") - keras.ops.cast(old, "float32") for new, old in zip(after, before, strict=True)]
-            weight_norms = tools.norms([keras.ops.cast(old, "float32") for old in before])
-            self._store.write(keras.ops.stack([gradient_norms, tools.norms(changes), weight_norms], axis=-1))
+            changes = [keras.ops.cast(new, "float32") - old for new, old in zip(tools.values(variables), before, strict=True)]
+            norms = tools.norms([*seen, *changes, *before])
+            self._store.write(keras.ops.transpose(keras.ops.reshape(norms, (3, len(variables)))))
 
         return finish
 

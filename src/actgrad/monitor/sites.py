@@ -43,6 +43,7 @@ class Site:
         function: z -> phi(z).
         pieces: pre-activations that one unit takes: 1, but for maxout and its like.
         hidden: False for the output of the model.
+        shape: of z, for one example.
         kind: what the function is called, in lower case: relu, tanh, …
     """
 
@@ -51,6 +52,7 @@ class Site:
     function: Callable[[Any], Any]
     pieces: int
     hidden: bool
+    shape: tuple[int, ...]
     layer: keras.Layer | None = None
 
 
@@ -75,9 +77,10 @@ class Sites:
     Args:
         model: built.
         x: a few examples on which it is called, to see what it does.
+        examples: how many these are.
     """
 
-    def __init__(self, model: keras.Model, x: Any):
+    def __init__(self, model: keras.Model, x: Any, examples: int):
         self._model = model
         layers = list(all_layers(model))
         self._owners = [layer for layer in layers if _applies_one(layer)]
@@ -96,12 +99,14 @@ class Sites:
             count[visit.name] += 1
             name = visit.name if count[visit.name] == 1 else f"{visit.name}#{count[visit.name]}"
             self.kept.append(i)
-            self.sites.append(Site(name, visit.kind, visit.function, int(getattr(visit.layer, "pieces", 1)), not last, visit.layer))
+            shape = (visit.z.shape[0] // examples, *visit.z.shape[1:])
+            self.sites.append(Site(name, visit.kind, visit.function, int(getattr(visit.layer, "pieces", 1)), not last, shape, visit.layer))
         seen = {id(visit.a) for visit in visits}
         self._ends = [i for i, end in enumerate(ends) if end not in seen]
         for i in self._ends:
             name = "output" if len(ends) == 1 else f"output_{i}"
-            self.sites.append(Site(name, "linear", lambda z: z, 1, hidden=False))
+            shape = keras.tree.flatten(outputs)[i].shape
+            self.sites.append(Site(name, "linear", lambda z: z, 1, False, (shape[0] // examples, *shape[1:])))
         self.hidden_from_view = _unseen(layers, model, bare)
 
     def forward(
@@ -166,7 +171,7 @@ class Sites:
             return operation
 
         places = [(space, name) for space in (keras.ops, keras.activations) for name in OPERATIONS if hasattr(space, name)]
-        undo = [replaced_in_module(space, name, noted(name, getattr(space, name))) for space, name in places]
+        undo = [replaced(space, name, noted(name, getattr(space, name))) for space, name in places]
         try:
             with self._watched(before, afterwards), keras.StatelessScope():
                 outputs = self._model(x, training=False)
@@ -284,9 +289,3 @@ def _applied(function: Callable[..., Any], args: tuple, kwargs: dict, z: Any) ->
 
 def say_once(text: str) -> None:
     warnings.warn(f"actgrad: {text}", stacklevel=3)
-
-
-def replaced_in_module(module: Any, name: str, value: Any) -> Callable[[], None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    return lambda: setattr(module, name, before)

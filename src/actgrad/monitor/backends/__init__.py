@@ -2,9 +2,12 @@
 
 Each module has the same names:
 
-- `Recorder(variables, capacity)`: keeps, on the device, a row a training step: for each variable the norms of gradient, update and weight.
-- `hook(optimizer, measure)`: has the optimizer call `measure` in each step; returns a function that undoes it.
-- `SignalFunction`: what the probe computes, compiled where the backend compiles.
+- `Store(variables, capacity)`: keeps, on the device, a row a training step: for each variable the norms of gradient, update and weight.
+- `hook(optimizer, record)`: has the optimizer call `record` in each step; returns a function that undoes it.
+- `values`, `dense`, `norms`: of weights and gradients, as float32.
+- `gradients(run)`, `gains(run, signs)`: differentiate a forward pass at its sites.
+- `derivative(function, z)`: phi'(z).
+- `compiled(function)`: compiled, where the backend compiles.
 """
 
 import importlib

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from actgrad.monitor.layers import replaced
+
 
 class Store:
     """Rows (variables, 3) that compiled code hands to the host, in the order of the steps."""
@@ -42,8 +44,7 @@ def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[
             finish()
         return after, state
 
-    object.__setattr__(optimizer, "stateless_apply", stateless_apply)
-    return lambda: object.__delattr__(optimizer, "stateless_apply")
+    return replaced(optimizer, "stateless_apply", stateless_apply)
 
 
 def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:
@@ -74,32 +75,34 @@ def derivative(function: Callable[[Any], Any], z: jax.Array) -> jax.Array:
     return back(jnp.ones_like(values))[0]
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any] | None) -> tuple[Any, list[Any], list[Any], list[Any]]:
-    shapes: dict[str, dict[int, Any]] = {"z": {}, "a": {}}
+def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
     kept: list[Any] = []
 
-    def noted(kind: str) -> Callable[[int, Any], Any]:
-        def note(i: int, value: Any) -> Any:
-            shapes[kind][i] = (value.shape, value.dtype)
-            return value
-
-        return note
-
-    jax.eval_shape(lambda: run(noted("z"), noted("a"))[0])
-    at_z = [jnp.zeros(*shapes["z"][i]) for i in sorted(shapes["z"])]
-    at_a = [jnp.zeros(*shapes["a"].get(i, shapes["z"][i])) for i in range(len(at_z))]
-
-    def forward(z: list[Any], a: list[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        loss, visits = run(lambda i, value: value + z[i], lambda i, value: value + a[i])
+    def forward(added: list[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+        loss, visits = run(lambda i, z: z + added[i], lambda _, a: a)
         kept[:] = visits
         return loss, [(visit.z, visit.a) for visit in visits]
 
-    (loss, values), of_loss = jax.value_and_grad(forward, has_aux=True)(at_z, at_a)
+    (loss, values), of_loss = jax.value_and_grad(forward, has_aux=True)(_zeros(run)[0])
     visits = [type(visit)(visit.name, visit.kind, visit.function, visit.layer, z, a) for visit, (z, a) in zip(kept, values, strict=True)]
-    backward = []
-    if signs is not None:
-        zs, back = jax.vjp(lambda a: [z for z, _ in forward(at_z, a)[1]], at_a)
-        for i in range(1, len(zs)):
-            only = [sign.astype(z.dtype) if j == i else jnp.zeros_like(z) for j, (sign, z) in enumerate(zip(signs, zs, strict=True))]
-            backward.append(back(only)[0][i - 1])
-    return loss, visits, of_loss, backward
+    return loss, visits, of_loss
+
+
+def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
+    def forward(added: list[Any]) -> list[Any]:
+        return [visit.z for visit in run(lambda _, z: z, lambda i, a: a + added[i])[1]]
+
+    zs, back = jax.vjp(forward, _zeros(run)[1])
+
+    def gain(i: jax.Array) -> jax.Array:
+        only = [jnp.where(i == j, sign, 0).astype(z.dtype) for j, (sign, z) in enumerate(zip(signs, zs, strict=True))]
+        return jnp.stack([jnp.mean(jnp.square(product.astype(jnp.float32))) for product in back(only)[0]])[i - 1]
+
+    return jax.lax.map(gain, jnp.arange(1, len(zs)))  # one backward pass is compiled, and runs for each site
+
+
+def _zeros(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Zeros like each z and each phi(z)."""
+    visits: list[Any] = []
+    jax.eval_shape(lambda: visits.extend(run(lambda _, z: z, lambda _, a: a)[1]) or 0)
+    return [jnp.zeros(v.z.shape, v.z.dtype) for v in visits], [jnp.zeros(v.a.shape, v.a.dtype) for v in visits]

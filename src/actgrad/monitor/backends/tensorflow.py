@@ -11,6 +11,7 @@ from actgrad.monitor.backends import imperative
 
 hook = imperative.hook
 
+ZERO = tf.UnconnectedGradients.ZERO
 SMALL, LARGE = 1e-30, 1e30
 """Outside these, a sum of squares in float32 has lost digits, or all of them."""
 
@@ -72,31 +73,28 @@ def derivative(function: Callable[[Any], Any], z: tf.Tensor) -> tf.Tensor:
     with tf.GradientTape() as tape:
         tape.watch(z)
         values = function(z)
-    return tape.gradient(values, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tape.gradient(values, z, unconnected_gradients=ZERO)
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any] | None) -> tuple[Any, list[Any], list[Any], list[Any]]:
+def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
     """Differentiate a forward pass at its sites.
 
     Args:
         run: `run(inject, after)` -> loss and visits.
-        signs: for each site a tensor of the shape of its z, from which gains are estimated; None to leave them out.
 
     Returns:
-        The loss; the visits; the gradient of the loss at each z; and for each site but the last, the product of the next site's
-        sign with the Jacobian of its z with respect to this site's phi(z).
+        The loss; the visits; and the gradient of the loss at each z.
     """
-    with tf.GradientTape(persistent=signs is not None) as tape:
+    loss, visits = run(lambda _, z: tf.identity(z), lambda _, a: a)
+    return loss, visits, tf.gradients(loss, [visit.z for visit in visits], unconnected_gradients=ZERO)
 
-        def inject(_: int, z: tf.Tensor) -> tf.Tensor:
-            tape.watch(z)
-            return z
 
-        loss, visits = run(inject, lambda _, a: a)
-    zero = tf.UnconnectedGradients.ZERO
-    of_loss = tape.gradient(loss, [visit.z for visit in visits], unconnected_gradients=zero)
-    backward = []
-    if signs is not None:
-        for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
-            backward.append(tape.gradient(there.z, here.a, output_gradients=tf.cast(sign, there.z.dtype), unconnected_gradients=zero))
-    return loss, visits, of_loss, backward
+def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
+    """For each site but the last, the mean square of the next site's sign times the Jacobian of its z with respect to this phi(z)."""
+    _, visits = run(lambda _, z: tf.identity(z), lambda _, a: tf.identity(a))
+    found = []
+    for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
+        # of the graph, which has no more of a backward pass than lies between the two
+        (product,) = tf.gradients(there.z, here.a, tf.cast(sign, there.z.dtype), unconnected_gradients=ZERO)
+        found.append(tf.reduce_mean(tf.square(tf.cast(product, tf.float32))))
+    return found

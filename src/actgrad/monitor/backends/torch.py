@@ -57,18 +57,24 @@ def derivative(function: Callable[[Any], Any], z: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(z) if slope is None else slope
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any] | None) -> tuple[Any, list[Any], list[Any], list[Any]]:
-    def inject(_: int, z: torch.Tensor) -> torch.Tensor:
-        return z if z.requires_grad else z.detach().requires_grad_()
-
+def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
     with torch.enable_grad():
-        loss, visits = run(inject, lambda _, a: a)
-        of_loss = _grad(loss, [visit.z for visit in visits], None)
-        backward = []
-        if signs is not None:
-            for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
-                backward += _grad(there.z, [here.a], sign.to(there.z.dtype))
-    return loss.detach(), visits, of_loss, backward
+        loss, visits = run(_leaf, lambda _, a: a)
+        return loss.detach(), visits, _grad(loss, [visit.z for visit in visits], None)
+
+
+def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
+    with torch.enable_grad():
+        _, visits = run(_leaf, lambda _, a: a)
+        found = []
+        for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
+            (product,) = _grad(there.z, [here.a], sign.to(there.z.dtype))
+            found.append(product.float().square().mean())
+    return found
+
+
+def _leaf(_: int, z: torch.Tensor) -> torch.Tensor:
+    return z if z.requires_grad else z.detach().requires_grad_()
 
 
 def _grad(of: torch.Tensor, at: list[torch.Tensor], outputs: torch.Tensor | None) -> list[torch.Tensor]:
