@@ -6,7 +6,8 @@ SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 SCALE := $(VENV)/.scale
-# Test files share the processors; a worker holds a TensorFlow of its own, 1 GB.
+# Test files share the processors; a worker holds a TensorFlow of its own, 1 GB. What JAX compiles for a test runs for a moment, so that it is
+# not optimised; `make test-slow` does as users do.
 PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo study verify release bench test test-torch test-slow setup-scale test-scale faults audit lint lock ui clean
@@ -50,7 +51,7 @@ MONITOR := tests/test_monitor_values.py tests/test_monitor_bits.py tests/test_ex
 
 test: $(READY)  ## run the tests; those of the monitor on JAX too
 	$(PYTEST)
-	MONITOR_BACKEND=jax $(PYTEST) $(MONITOR)
+	XLA_FLAGS=--xla_backend_optimization_level=0 MONITOR_BACKEND=jax $(PYTEST) $(MONITOR)
 
 test-torch: $(READY)  ## run the tests of the monitor on PyTorch, which is installed for it
 	python -m pip install --quiet torch==2.13.0
@@ -58,6 +59,7 @@ test-torch: $(READY)  ## run the tests of the monitor on PyTorch, which is insta
 
 test-slow: $(READY)  ## run the slow tests, which `make test` leaves out
 	$(PYTEST) -m slow
+	MONITOR_BACKEND=jax $(PYTEST) $(MONITOR) -m 'slow or not slow'
 
 $(SCALE): requirements-scale.lock | $(READY)
 	python -m pip install --quiet --require-hashes --requirement requirements-scale.lock
@@ -69,7 +71,7 @@ test-scale: $(SCALE)  ## run all that `make test` leaves out, with what needs th
 	$(PYTEST) -m 'slow or scale'
 
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
-	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table docs/faults.md
+	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table=docs/faults.md
 
 audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks the package index
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock

@@ -19,6 +19,7 @@ def printed_by(name: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(tmp_path):
     printed = printed_by("cnn", tmp_path)
     assert "update ratio" in printed
@@ -26,6 +27,7 @@ def test_a_network_of_ones_own(tmp_path):
     assert (tmp_path / "gradients.html").stat().st_size > 500_000
 
 
+@pytest.mark.slow
 def test_residual_paths_keep_the_gradient(tmp_path):
     without, by_paths = printed_by("residual", tmp_path).splitlines()[-2:]
     assert without.startswith("without residual paths, ")

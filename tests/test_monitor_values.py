@@ -15,6 +15,7 @@ from keras import layers
 
 import actgrad
 from actgrad import ActivationProbe, GradientMonitor
+from actgrad.__main__ import main
 from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from actgrad.diagnosis.signal import sentence
 from actgrad.monitor import probe
@@ -393,9 +394,18 @@ def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("The model has fewer than two layers")
     assert pd.read_csv(tmp_path / "table.csv")["layer"].tolist() == ["conv2d", "dense"]
-    for arguments in (("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz")):
-        done = at_a_shell("-m", "actgrad", "inspect", *arguments, cwd=tmp_path)
-        assert (done.returncode, done.stderr.count("\n"), done.stderr[:7]) == (1, 1, "error: "), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz"), ("model.keras", "model.keras")]
+)
+def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    convolutional().save("model.keras")
+    np.savez("data.npz", x=IMAGES)
+    assert main(["inspect", *arguments]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n"), said.err[:7]) == ("", 1, "error: ")
 
 
 def test_the_package_imports_neither_keras_nor_a_backend(tmp_path):

@@ -146,8 +146,8 @@ def test_units_that_die_and_units_that_revive_are_counted(run_config, few_digits
     assert with_dead([0, 1, 10, 11, 12, 13]) == {"dead": 6, "newly_dead": 4, "revived": 1}
 
 
-@pytest.mark.parametrize(("pooling", "kept"), [("max", 1 / 4), ("average", 1 / 16)])
-@pytest.mark.parametrize("activation", ["tanh", "maxout"])
+@pytest.mark.parametrize(("pooling", "kept"), [("max", 1 / 4), pytest.param("average", 1 / 16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("activation", ["tanh", pytest.param("maxout", marks=pytest.mark.slow)])
 def test_the_gain_of_weights_and_pooling_is_that_of_the_jacobian(run_config, few_digits, pooling, kept, activation):
     """The mean square of an independent gradient is multiplied by ||J||^2 / inputs."""
     network = lenet5.build(run_config(f"activation={activation}", f"model.pooling={pooling}"), few_digits.images["train"], 10)
