@@ -397,14 +397,17 @@ def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz"), ("model.keras", "model.keras")]
+    "arguments",
+    [("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz"), ("model.keras", "model.keras"), ("model.keras", "text.npz")],
 )
 def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     convolutional().save("model.keras")
     np.savez("data.npz", x=IMAGES)
+    Path("text.npz").write_text("not numbers")
     assert main(["inspect", *arguments]) == 1
     said = capsys.readouterr()
+    assert "pickle" not in said.err
     assert (said.out, said.err.count("\n"), said.err[:7]) == ("", 1, "error: ")
 
 

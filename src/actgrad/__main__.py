@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from actgrad.console import muted_stderr
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,7 +38,6 @@ def _inspect(given: argparse.Namespace) -> int:
         os.environ["KERAS_BACKEND"] = installed[0]
     with muted_stderr():  # libraries write lines there before their log level counts
         import keras
-    import numpy as np
 
     import actgrad
 
@@ -45,16 +46,7 @@ def _inspect(given: argparse.Namespace) -> int:
     for path in (given.model, given.data):
         if not Path(path).is_file():
             raise ValueError(f"{path} is not there; give the path of a file")
-    try:
-        with np.load(given.data, allow_pickle=False) as arrays:
-            pair = next((pair for pair in PAIRS if set(pair) <= set(arrays.files)), None)
-            if pair is None:
-                raise ValueError(f"{given.data} has the arrays {', '.join(arrays.files)}; it needs x and y, x_val and y_val, or x_train and y_train")
-            x, y = (arrays[name][: given.examples] for name in pair)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{given.data} cannot be read as an .npz file ({error}); write it with numpy.savez") from None
+    x, y = _examples(given.data, given.examples)
     try:
         model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
     except Exception as error:
@@ -66,6 +58,18 @@ def _inspect(given: argparse.Namespace) -> int:
     if given.csv:
         found.table.to_csv(given.csv, index=False)
     return 0
+
+
+def _examples(path: str, examples: int) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
+            found = [arrays[name][:examples] for name in next((pair for pair in PAIRS if set(pair) <= set(names)), ())]
+    except Exception:  # NumPy's own words advise to load what is no data
+        raise ValueError(f"{path} cannot be read as an .npz file of numbers; write it with numpy.savez(FILE, x=…, y=…)") from None
+    if not found:
+        raise ValueError(f"{path} has the arrays {', '.join(names)}; it needs x and y, x_val and y_val, or x_train and y_train")
+    return found
 
 
 if __name__ == "__main__":
