@@ -67,7 +67,7 @@ $(SCALE): requirements-scale.lock | $(READY)
 
 setup-scale: $(SCALE)  ## add what clusters and a team's server need to .venv: Ray, SLURM, S3, PostgreSQL
 
-test-scale: $(SCALE)  ## run all that `make test` leaves out, with what needs these packages
+test-scale: $(SCALE)  ## run the slow tests on TensorFlow, and those that need these packages
 	$(PYTEST) -m 'slow or scale'
 
 faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)

@@ -43,8 +43,8 @@ def resnet50() -> keras.Model:
 
 
 def main() -> None:
-    parser = script_parser(__doc__, "  python benchmarks/monitor_time.py --rounds 12\n")
-    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="fewer than 6 give no 95 %% interval; default: %(default)s")
+    parser = script_parser(__doc__, "  python benchmarks/monitor_time.py --rounds 6\n")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="fewer than 6 give no 95 %% interval; default: %(default)s")
     rounds = parser.parse_args().rounds
     found, answers = {}, {}
     for name, build, batch, steps in (("LeNet-5", lenet5, 256, 30), ("ResNet50V2", resnet50, 32, 3)):

@@ -33,7 +33,7 @@ from actgrad.training.names import HISTORY
 from conftest import NAMES, ROOT, STUDY, image_set
 
 pytestmark = pytest.mark.fuzz
-INPUTS = int(os.environ.get("FUZZ", "100"))
+INPUTS = int(os.environ.get("FUZZ", "300"))
 many = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=INPUTS <= 300, suppress_health_check=list(HealthCheck))
 some = settings(many, max_examples=max(1, INPUTS // 10))
 
