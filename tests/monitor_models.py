@@ -135,6 +135,12 @@ def generator():
         yield from (Batches()[i] for i in range(2))
 
 
+def dataset() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH)
+
+
 def sgd(**more: Any) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(0.05, momentum=0.9, **more)
 
@@ -168,6 +174,7 @@ CASES = {
     "jit_compile": Case(convolutional, compiled={"jit_compile": BACKEND != "torch"}),
     "eager": Case(convolutional, compiled={"run_eagerly": True}),
     "clipping": Case(convolutional, compiled={"optimizer": lambda: sgd(clipnorm=0.1)}),
+    "global clipping": Case(convolutional, compiled={"optimizer": lambda: sgd(global_clipnorm=0.1)}),
     "accumulation": Case(convolutional, compiled={"optimizer": lambda: sgd(gradient_accumulation_steps=3)}, slow=False),
     "decay, schedule, EMA": Case(convolutional, compiled={"optimizer": everything}),
     "mixed_float16": Case(convolutional, policy="mixed_float16"),
@@ -179,6 +186,8 @@ CASES = {
         lambda: keras.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(4, activation="softmax")]), slow=False
     ),
 }
+if BACKEND == "tensorflow":
+    CASES["tf.data"] = Case(convolutional, dataset, fit={"shuffle": False})
 if BACKEND != "torch":
     CASES["steps_per_execution"] = Case(convolutional, compiled={"steps_per_execution": 2}, slow=False)
 
@@ -195,8 +204,8 @@ def compiled(case: Case) -> keras.Model:
 
 
 def fit(model: keras.Model, case: Case, *callbacks: keras.callbacks.Callback, epochs: int = 2) -> dict[str, list[float]]:
-    x = IMAGES if case.x is None else case.x() if case.x is generator else case.x
-    more = {} if case.x is generator or isinstance(x, Batches) else {"y": LABELS if case.y is None else case.y, "batch_size": BATCH}
+    x = IMAGES if case.x is None else case.x() if callable(case.x) else case.x
+    more = {} if not isinstance(x, (np.ndarray, list)) else {"y": LABELS if case.y is None else case.y, "batch_size": BATCH}
     return model.fit(x, epochs=epochs, verbose=0, callbacks=list(callbacks), **more, **case.fit).history
 
 

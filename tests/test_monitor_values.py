@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -36,6 +37,12 @@ def line(optimizer: keras.optimizers.Optimizer) -> keras.Model:
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="line")])
     model.layers[0].set_weights([np.array([[0.5], [-1.0]], np.float32), np.array([0.25], np.float32)])
     model.compile(optimizer, "mse")
+    return model
+
+
+def classifier() -> keras.Model:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy")
     return model
 
 
@@ -81,6 +88,9 @@ def test_accumulated_gradients_are_seen_when_they_are_applied():
     assert np.isnan(seen.steps["grad_norm"].iloc[0])
     assert seen.steps["grad_norm"].iloc[1] == pytest.approx(np.linalg.norm([6.0, -7.25, 0.5]), rel=1e-6)
     assert seen.steps["update_norm"].iloc[0] == 0
+    assert np.isnan(seen.steps["update_ratio"].iloc[0])
+    found = seen.diagnose()
+    assert not (found["step"] == 1).any()
 
 
 def test_a_weight_without_a_gradient_has_one_of_zero():
@@ -182,6 +192,8 @@ def test_the_gain_is_that_of_the_jacobian_of_what_lies_between(monkeypatch):
     summed = layers.Add()([layers.Conv2D(2, 2, padding="same", name="inside")(x), x])
     second = layers.Activation("tanh", name="second")(summed)
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(second)))
+    out = model.layers[-1]
+    out.kernel.assign(np.sign(keras.ops.convert_to_numpy(out.kernel)))  # a gradient of the same size everywhere
     model.compile("sgd", "mse")
     tail = keras.Model(first, summed)
     basis = np.eye(72, dtype=np.float32).reshape(72, 6, 6, 2)
@@ -227,13 +239,220 @@ def test_the_probe_follows_the_weights_at_the_steps_it_names():
     assert set(seen.attenuation.index) == set(seen.probes["step"])
 
 
+def test_the_gradient_through_residual_paths_is_predicted():
+    """Most of it comes back beside the branches, in which little of it is left."""
+    inputs = keras.Input((16,))
+    x = layers.Dense(64)(inputs)
+    for _ in range(6):
+        branch = layers.Activation("tanh")(x)
+        x = layers.Add()([x, layers.Dense(64, kernel_initializer=keras.initializers.VarianceScaling(0.01))(branch)])
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    model.compile("sgd", "mse")
+    random = np.random.default_rng(0)
+    table = ActivationProbe(model, random.normal(size=(256, 16)).astype("float32"), random.normal(size=(256, 4)).astype("float32")).measure()
+    measured, predicted = -np.log10(table["preact_grad_rms"].iloc[0] / table["preact_grad_rms"].iloc[5]), -np.log10(table["predicted"][:5].prod())
+    assert table["preact_grad_rms"].iloc[5] < 1
+    assert predicted == pytest.approx(measured, abs=0.1)
+
+
+def test_small_gradients_of_a_float16_model_are_seen():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        table = ActivationProbe(chain(0.1, 0.01, 0.01, 0.1), NEGATIVE, np.zeros(4, np.float32)).measure()
+        large = ActivationProbe(chain(0.1, 100.0), 1e3 * NEGATIVE, np.zeros(4, np.float32)).measure()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert table["preact_grad_rms"].tolist() == pytest.approx([1e-6, 1e-5, 1e-3, 1e-1, 1.0], rel=1e-2)
+    assert table["predicted"].iloc[:4].tolist() == pytest.approx([0.1, 0.01, 0.01, 0.1], rel=1e-2)
+    assert large["preact_grad_rms"].tolist() == pytest.approx([10, 100, 1], rel=1e-2)
+
+
+def test_what_regularises_is_no_part_of_the_loss_beside_that_of_chance():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(5, kernel_initializer="zeros", kernel_regularizer="l2", activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    (row,) = ActivationProbe(model, X, np.array([1, 4])).measure().to_dict("records")
+    assert row["loss"] == pytest.approx(np.log(5))
+    assert row["loss_at_chance"] == pytest.approx(np.log(5))
+    model.layers[0].set_weights([np.eye(2, 5), np.zeros(5)])
+    before = ActivationProbe(model, X, np.array([1, 4])).measure()["loss"].iloc[0]
+    assert before == pytest.approx(float(np.mean(-np.log(np.exp(X @ np.eye(2, 5))[[0, 1], [1, 4]] / np.exp(X @ np.eye(2, 5)).sum(axis=1)))))
+
+
+def test_losses_of_several_outputs_and_losses_that_the_model_adds_are_measured():
+    inputs = keras.Input((2,))
+    x = layers.Dense(3, activation="tanh", name="t")(inputs)
+    two = keras.Model(inputs, [layers.Dense(1)(x), layers.Dense(2)(x)])
+    found = actgrad.inspect(two, X, [Y, X], loss=["mse", "mae"])
+    assert found.table["layer"].tolist() == ["t", "output_0", "output_1"]
+    with pytest.raises(ValueError, match="the model's loss cannot be computed on the probe"):
+        actgrad.inspect(two, X, [Y, X], loss="mse")
+
+    class Reconstructs(layers.Layer):
+        def call(self, first, second):
+            self.add_loss(keras.ops.mean(keras.ops.square(first - second)))
+            return second
+
+    own = keras.Model(inputs, Reconstructs(name="r")(inputs, layers.Dense(2)(x)))
+    own.compile("sgd")
+    seen = GradientMonitor(probe=(X, None))
+    own.fit(X, batch_size=2, verbose=0, callbacks=[seen])
+    assert seen.probes.query("layer == 't'")["preact_grad_rms"].gt(0).all()
+
+
+# --- layers and sites
+
+
+def sites(*middle: keras.Layer, shape: tuple[int, ...] = (6, 3)) -> list[str]:
+    model = keras.Sequential([keras.Input(shape), *middle, layers.Flatten(), layers.Dense(1, name="out")])
+    model.compile("sgd", "mse")
+    table = ActivationProbe(model, np.random.default_rng(0).normal(size=(4, *shape)).astype("float32"), np.zeros((4, 1), np.float32)).measure()
+    return table["layer"].tolist()[:-1]
+
+
+def test_a_site_acts_on_each_element_by_itself():
+    class Normalises(layers.Layer):
+        def call(self, x):
+            return (x - keras.ops.mean(x, axis=1, keepdims=True)) / (1 + keras.ops.std(x, axis=1, keepdims=True))
+
+    class Squares(layers.Layer):
+        def call(self, x):
+            return x * x
+
+    assert sites(layers.Dense(3, activation=layers.LeakyReLU(name="leaky"), name="d")) == ["leaky"]
+    assert sites(layers.Softmax(axis=1)) == []
+    assert sites(Normalises(name="n")) == []
+    assert sites(Squares(name="s")) == ["s"]
+
+
+def test_functions_that_cannot_be_seen_are_said_wherever_they_are_called():
+    class Own(layers.Layer):
+        def __init__(self):
+            super().__init__(name="own")
+            self.function = keras.activations.get("gelu")
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+        def call(self, x):
+            return self.function(x @ self.kernel)
+
+    with pytest.warns(UserWarning, match=r"\(gelu in own\) are not measured; use keras.layers.Activation"):
+        assert sites(Own()) == []
+    inner = keras.Input((6, 3))
+    nested = keras.Model(inner, keras.ops.relu(inner) + keras.ops.tanh(inner))
+    with pytest.warns(UserWarning, match=r"\(relu, tanh\) are not measured"):
+        assert sites(nested) == []
+    with pytest.warns(UserWarning, match="what happens inside TimeDistributed is a loop"):
+        assert sites(layers.TimeDistributed(layers.Dense(2, activation="relu"))) == []
+    with warnings.catch_warnings(action="error"):
+        assert sites(layers.Dense(3, activation="gelu", name="d")) == ["d"]
+
+
+def test_layers_of_one_name_are_told_apart_by_what_they_lie_in():
+    class Tower(layers.Layer):
+        def __init__(self, name, **more):
+            super().__init__(name=name)
+            self.fc, self.act = layers.Dense(3, name="fc", **more), layers.ReLU(name="act")
+
+        def call(self, x):
+            return self.act(self.fc(x))
+
+    model = keras.Sequential([Tower("p"), Tower("q"), layers.Dense(1, name="out")])
+    model.compile("sgd", "mse")
+    seen = GradientMonitor(probe=(X, Y))
+    model.fit(X, Y, verbose=0, callbacks=[seen])
+    assert seen.layers["layer"].tolist() == ["p/fc", "q/fc", "out"]
+    assert seen.probes["layer"].unique().tolist() == ["p/act", "q/act", "output"]
+
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = layers.Dense(3, name="same"), layers.Dense(1, name="same")
+
+        def call(self, x):
+            return self.other(self.one(x))
+
+    model = Twice()
+    model(X)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="two layers of the model are called 'same'"):
+        model.fit(X, Y, verbose=0, callbacks=[GradientMonitor()])
+
+
+def test_layers_of_a_model_that_is_not_built_stand_in_the_order_of_their_calls():
+    class Backwards(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last, self.first = layers.Dense(1, name="last"), layers.Dense(3, name="first")
+
+        def call(self, x):
+            return self.last(self.first(x))
+
+    model = Backwards()
+    model.compile("sgd", "mse")
+    seen = GradientMonitor()
+    model.fit(X, Y, verbose=0, callbacks=[seen])
+    assert seen.layers["layer"].tolist() == ["first", "last"]
+
+
+def test_a_shared_weight_is_of_the_layer_that_made_it():
+    class Tied(layers.Layer):
+        def __init__(self):
+            super().__init__(name="tied")
+            self.down = layers.Dense(2, name="down", use_bias=False)
+
+        def build(self, shape):
+            self.down.build(shape)
+            self.kernel = self.down.kernel
+            self.scale = self.add_weight(shape=(1,), initializer="ones")
+
+        def call(self, x):
+            return self.scale * (self.down(x) @ keras.ops.transpose(self.kernel))
+
+    model = keras.Sequential([keras.Input((2,)), Tied()])
+    model.compile("sgd", "mse")
+    seen = GradientMonitor()
+    model.fit(X, X, verbose=0, callbacks=[seen])
+    assert seen.layers.sort_values("layer")[["layer", "parameters"]].to_numpy().tolist() == [["down", 4], ["tied", 1]]
+
+
+def test_a_model_that_is_compiled_anew_is_measured_as_it_is_now():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="tanh", name="a"), layers.Dense(1, name="b")])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    seen = GradientMonitor(probe=(X, Y))
+    model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+    model.layers[0].trainable = False
+    model.compile(keras.optimizers.SGD(0.0), lambda y, p: 10 * keras.ops.square(y - p))
+    model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+    assert seen.steps[["step", "layer"]].to_numpy().tolist() == [[1, "a"], [1, "b"], [2, "b"]]
+    norms = seen.steps.set_index(["step", "layer"])["grad_norm"]
+    assert norms[2, "b"] == pytest.approx(10 * norms[1, "b"], rel=1e-5)
+    rms = seen.probes.query("layer == 'a'").set_index("step")["preact_grad_rms"]
+    assert rms[2] == pytest.approx(10 * rms[1], rel=1e-5)
+    assert seen.layers["layer"].tolist() == ["a", "b"]
+
+
+def test_what_is_measured_again_at_one_step_replaces_what_was_measured():
+    model = chain(0.1, 0.1)
+    seen = GradientMonitor(probe=(NEGATIVE, np.zeros(4, np.float32)))
+    with seen.watching(model, model.optimizer):
+        seen.measure()
+        seen.measure()
+        with pytest.raises(ValueError, match="used by a fit or loop that still runs"), seen.watching(model, model.optimizer):
+            pass
+    assert seen.probes["step"].tolist() == [0, 0, 0]
+    assert len(seen.attenuation) == 1
+    with pytest.raises(ValueError, match="has no probe to measure"):
+        GradientMonitor().measure()
+
+
 # --- findings, page, command
 
 
 def test_rules_fire_where_their_thresholds_are_passed():
     steps = pd.DataFrame({"step": [1, 2], "layer": "d", "grad_norm": [1.0, np.nan], "update_norm": 1.0, "weight_norm": 1.0})
     steps = steps.assign(grad_rms=[5e-7, np.nan], update_ratio=[5e-3, 0.5])
-    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]}), None))
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]})))
     assert set(zip(found["rule"], found["source"].str.split(" ").str[0], found["step"], strict=True)) == {
         ("vanishing gradient", "TheDeepChecker", 1),
         ("exploding gradient", "SageMaker", 2),
@@ -246,7 +465,7 @@ def test_rules_fire_where_their_thresholds_are_passed():
 def test_a_gradient_that_doubles_at_each_check_is_found_and_one_that_is_not_finite_is_null_in_json(tmp_path):
     steps = pd.DataFrame({"step": range(1, 8), "layer": "d", "grad_norm": [*(2.5 ** np.arange(6)), np.inf], "update_norm": 1.0, "weight_norm": 1.0})
     steps = steps.assign(grad_rms=1e-3, update_ratio=1e-3)
-    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]}), None))
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["d"], "kind": ["Dense"], "parameters": [1]})))
     assert found[["rule", "step"]].to_numpy().tolist() == [["exploding gradient", 7], ["growing gradient", 6]]
     seen = GradientMonitor()
     model = line("sgd")
@@ -269,7 +488,7 @@ def test_the_first_layer_is_compared_with_the_last_though_a_gradient_is_not_a_nu
     layer = ["first", "last"] * 3
     steps = pd.DataFrame({"step": [1, 1, 2, 2, 3, 3], "layer": layer, "grad_norm": [1e-5, 1.0, np.nan, np.nan, 71.0, 1.0], "update_norm": 1.0})
     steps = steps.assign(weight_norm=1.0, grad_rms=1e-3, update_ratio=1e-3)
-    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["first", "last"], "kind": "Dense", "parameters": 1}), None))
+    found = diagnose(Measurements(steps, pd.DataFrame(), pd.DataFrame({"layer": ["first", "last"], "kind": "Dense", "parameters": 1})))
     ours = found[found["source"].str.startswith("AUTOTRAINER")]
     assert ours[["rule", "layer", "step", "times"]].to_numpy().tolist() == [
         ["vanishing gradient", "first", 1, 1],
@@ -299,6 +518,18 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     assert "http" not in page.partition("<script>")[0]
 
 
+def test_a_gradient_of_zero_is_drawn_at_the_lower_end_of_the_axis(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, activation="relu", name="d"), layers.Dense(1, name="out")])
+    model.layers[0].set_weights([np.zeros((2, 2)), np.full(2, -1.0)])
+    model.compile("sgd", "mse")
+    seen = GradientMonitor()
+    model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
+    specs = json.loads(re.search("const SPECS = (.*?);\n", seen.report(tmp_path / "page.html").read_text())[1])
+    drawn = {row["layer"]: row["grad_norm"] for rows in specs["gradients"]["datasets"].values() for row in rows if "grad_norm" in row}
+    assert drawn["out"] > 0
+    assert drawn["d"] == pytest.approx(drawn["out"] / 10)
+
+
 def test_what_cannot_be_seen_is_said_once():
     model = recurrent()
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -324,9 +555,37 @@ def test_more_updates_than_steps_are_said():
     model = Twice(inputs, layers.Dense(1)(inputs))
     model.compile("sgd", "mse")
     seen = GradientMonitor()
-    with pytest.warns(UserWarning, match="the optimizer was given 4 updates in 2 steps"):
+    with pytest.warns(UserWarning, match="optimizer was given 4 updates in 2 steps"):
         model.fit(X, Y, batch_size=1, verbose=0, callbacks=[seen])
     assert seen.steps["step"].max() == 4
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")
+def test_updates_of_some_weights_at_a_time_are_booked_to_these():
+    import tensorflow as tf
+
+    class Alternates(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            for layer in reversed(self.layers[1:]):
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(x, y, self(x, training=True))
+                self.optimizer.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
+            return {"loss": loss}
+
+    inputs = keras.Input((2,))
+    model = Alternates(inputs, layers.Dense(1, name="b")(layers.Dense(2, name="a")(inputs)))
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    seen = GradientMonitor()
+    with pytest.warns(UserWarning, match="optimizer was given 600 updates in 300 steps"):
+        model.fit(np.tile(X, (300, 1)), np.tile(Y, (300, 1)), batch_size=2, verbose=0, callbacks=[seen])
+    norms = seen.steps.pivot_table(index="step", columns="layer", values="grad_norm")
+    assert len(norms) == 600
+    assert norms.loc[1::2, "b"].notna().all()
+    assert norms.loc[1::2, "a"].isna().all()
+    assert norms.loc[2::2, "a"].notna().all()
+    assert norms.loc[2::2, "b"].isna().all()
 
 
 DISTRIBUTED = """
@@ -361,9 +620,18 @@ def test_under_tf_distribute_the_probe_alone_is_measured_and_this_is_said_once(t
         (lambda: line("sgd").fit(X, Y, verbose=0, callbacks=[GradientMonitor(probe=(X, Y[:1]))]), "the parts of the probe have [1, 2] examples"),
         (lambda: GradientMonitor(probe=X), "probe must be (x, y)"),
         (lambda: GradientMonitor(at="middle"), "choose 'gradient' or 'update'"),
+        (lambda: GradientMonitor(census=X), "give probe=(x, y) too"),
+        (
+            lambda: line("sgd").fit(X, Y, verbose=0, callbacks=[GradientMonitor(probe=(X, Y), census=X[:, :1])]),
+            "the census does not fit the model: ",
+        ),
+        (
+            lambda: classifier().fit(X, np.eye(2, 3), verbose=0, callbacks=[GradientMonitor(probe=(X, np.eye(2, 7)))]),
+            "the model's loss cannot be computed on the probe: ",
+        ),
         (lambda: actgrad.inspect(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), X, Y), "the model has no loss"),
     ],
-    ids=["not compiled", "shape", "examples", "probe", "at", "no loss"],
+    ids=["not compiled", "shape", "examples", "probe", "at", "no probe", "census", "labels", "no loss"],
 )
 def test_a_mistake_gets_one_sentence(use, message):
     with pytest.raises(ValueError) as raised:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _inspect(given: argparse.Namespace) -> int:
-    if "KERAS_BACKEND" not in os.environ and (installed := [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]):
-        os.environ["KERAS_BACKEND"] = installed[0]
+    if "KERAS_BACKEND" not in os.environ and (backend := _backend()):
+        os.environ["KERAS_BACKEND"] = backend
     with muted_stderr():  # libraries write lines there before their log level counts
         import keras
 
@@ -58,6 +59,15 @@ def _inspect(given: argparse.Namespace) -> int:
     if given.csv:
         found.table.to_csv(given.csv, index=False)
     return 0
+
+
+def _backend() -> str | None:
+    """The backend of keras.json, if it is installed, else the first that is; Keras writes that file by itself, whatever is installed."""
+    try:
+        named = json.loads((Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError):
+        named = "tensorflow"
+    return next((name for name in (named, "tensorflow", "jax", "torch") if importlib.util.find_spec(name)), None)
 
 
 def _examples(path: str, examples: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from actgrad.diagnosis.signal import sentence
+from actgrad.diagnosis.signal import initial_loss, sentence
 
 POINTS = 400
 """Steps that are drawn, at most."""
@@ -44,18 +44,21 @@ def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findin
     if len(probes):
         charts["signal"] = _signal(probes)
         charts["units"] = _units(probes)
-        last = probes[probes["step"] == probes["step"].max()]
-        answer = f"Before training: {sentence(probes[probes['step'] == probes['step'].min()])} At the end: {sentence(last)}"
+        first, last = (probes[probes["step"] == step] for step in (probes["step"].min(), probes["step"].max()))
+        begin = f"{_when(probes['step'].min()).capitalize()}: {initial_loss(first)} {sentence(first)}"
+        answer = begin if first is last or len(first) == len(probes) else f"{begin} At the end: {sentence(last)}"
     sections = [
         (
             "signal",
             "Signal layer by layer",
-            "Left to right is the order of the forward pass. Top: the gradient of one example's loss. Bottom: the spread of the activations.",
+            "Left to right is the order of the forward pass. Top: the gradient of one example's loss. Bottom: the spread of the activations. "
+            "A red triangle is 0; what is not a finite number is left out.",
         ),
         (
             "gradients",
             "Gradient of each layer's weights",
-            "It sums over positions and multiplies by the layer's input, so it may grow where the signal above shrinks.",
+            "It sums over positions and multiplies by the layer's input, so it may grow where the signal above shrinks. "
+            "A red triangle is 0; what is not a finite number is left out.",
         ),
         ("updates", "Size of an update", "The band is where it usually lies, 1e-4 to 1e-2 (Karpathy)."),
         ("units", "Dead units", "Share of units whose derivative is 0 for every example of the probe."),
@@ -82,7 +85,7 @@ def _over_steps(steps: pd.DataFrame, order: list[str], column: str, title: str, 
     last = int(steps["step"].max())
     chosen = np.unique(np.linspace(1, last, min(last, POINTS)).round().astype(int))
     data = steps[steps["step"].isin(chosen)][["step", "layer", column]].replace([np.inf, -np.inf], np.nan).dropna()
-    data = data[data[column] > 0]
+    data, zeros = _on_log_scale(data, column)
     picked = alt.selection_point(fields=["layer"], bind="legend")
     lines = (
         alt.Chart(data)
@@ -96,6 +99,7 @@ def _over_steps(steps: pd.DataFrame, order: list[str], column: str, title: str, 
         )
         .add_params(picked)
     )
+    lines += _zeros(zeros).encode(x="step:Q", y=f"{column}:Q", tooltip=["step", "layer"])
     if band is None:
         return lines.properties(width=560, height=260)
     area = alt.Chart(pd.DataFrame({"low": [band[0]], "high": [band[1]]})).mark_rect(opacity=0.12, color="#2a9d8f").encode(y="low:Q", y2="high:Q")
@@ -105,24 +109,40 @@ def _over_steps(steps: pd.DataFrame, order: list[str], column: str, title: str, 
 def _signal(probes: pd.DataFrame) -> alt.Chart:
     steps = [probes["step"].min(), probes["step"].max()]
     data = probes[probes["step"].isin(steps)].copy()
-    data["when"] = np.where(data["step"] == steps[0], "before training" if steps[0] == 0 else f"step {steps[0]}", "at the end")
+    data["when"] = np.where(data["step"] == steps[0], _when(steps[0]), "at the end")
     order = probes.loc[probes["step"] == steps[0], "layer"].tolist()
     panels = []
     for column, title in (("preact_grad_rms", "dL/dz, root mean square"), ("act_std", "Activations, deviation")):
-        shown = data[["layer", "when", column]].dropna()
-        shown = shown[shown[column] > 0]
+        shown, zeros = _on_log_scale(data[["layer", "when", column]].replace([np.inf, -np.inf], np.nan).dropna(), column)
         panels.append(
-            alt.Chart(shown)
-            .mark_line(point=True)
-            .encode(
-                x=alt.X("layer:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40)),
-                y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
-                color=alt.Color("when:N", title=None, scale=alt.Scale(range=["#e76f51", "#287271"])),
-                tooltip=["layer", "when", alt.Tooltip(column, format=".3g")],
-            )
-            .properties(width=max(300, min(900, 28 * len(order))), height=170)
+            (
+                alt.Chart(shown)
+                .mark_line(point=True)
+                .encode(
+                    x=alt.X("layer:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40)),
+                    y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
+                    color=alt.Color("when:N", title=None, sort=[_when(steps[0]), "at the end"], scale=alt.Scale(range=["#e76f51", "#287271"])),
+                    tooltip=["layer", "when", alt.Tooltip(column, format=".3g")],
+                )
+                + _zeros(zeros).encode(x=alt.X("layer:N", sort=order), y=f"{column}:Q", tooltip=["layer", "when"])
+            ).properties(width=max(300, min(900, 28 * len(order))), height=170)
         )
     return alt.vconcat(*panels)
+
+
+def _when(step: int) -> str:
+    return "before training" if step == 0 else f"step {step:,}"
+
+
+def _on_log_scale(data: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows with a value above 0, and those with 0, which a logarithmic axis does not have: at its lower end."""
+    above, zeros = data[data[column] > 0], data[data[column] == 0]
+    lowest = above[column].min() / 10 if len(above) else 1.0
+    return above, zeros.assign(**{column: lowest})
+
+
+def _zeros(zeros: pd.DataFrame) -> alt.Chart:
+    return alt.Chart(zeros).mark_point(shape="triangle-down", color="#c1121f", filled=True, size=50)
 
 
 def _units(probes: pd.DataFrame) -> alt.Chart:

@@ -1,10 +1,13 @@
 """What published rules say of a training: findings, each with its number, threshold, source and what one usually tries.
 
-The rules are those of their sources, with their thresholds; they contradict each other. Where a source looks at the mean absolute value of
-a gradient, `grad_rms` is looked at, which is at least as large.
+The rules are those of their sources, with their thresholds; they contradict each other. What is looked at differs from some sources:
+
+- the mean absolute value of a gradient: `grad_rms`, which is at least as large;
+- the gradient of a ReLU's output, in AUTOTRAINER's share of zeros: the derivative of the ReLU;
+- the gradients and outputs of a training batch: those of the probe, where it is about units;
+- the step of one layer's weight: all trained weights of a layer together.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,7 +38,6 @@ class Measurements:
     steps: pd.DataFrame
     probes: pd.DataFrame
     layers: pd.DataFrame
-    classes: int | None
 
     @property
     def units(self) -> pd.DataFrame:
@@ -74,6 +76,11 @@ def _steps(column: str, fires: Callable[[pd.Series], pd.Series]) -> Callable[[Me
 
 def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) -> Callable[[Measurements], Found]:
     return lambda m: _each(m.units[m.units["kind"].isin(kinds)] if kinds else m.units, column, fires)
+
+
+def _not_finite(m: Measurements) -> Found:
+    """Gradients of updates that were made: an optimizer with a scaled loss leaves out those that are not finite."""
+    return _each(m.steps[m.steps["update_norm"] != 0], "grad_norm", lambda norm: ~np.isfinite(norm))
 
 
 def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
@@ -118,10 +125,9 @@ def _variance_ratio(m: Measurements) -> Found:
 def _initial_loss(tolerance: float) -> Callable[[Measurements], Found]:
     def find(m: Measurements) -> Found:
         start = m.probes[m.probes["step"] == 0] if len(m.probes) else m.probes
-        if len(start) and m.classes and m.classes > 1:
-            expected = math.log(m.classes)
-            loss = float(start["loss"].iloc[0])
-            if abs(loss - expected) / expected > tolerance:
+        if len(start):
+            loss, expected = (float(start[name].iloc[0]) for name in ("loss", "loss_at_chance"))
+            if expected > 0 and abs(loss - expected) / expected > tolerance:
                 yield "loss", 0, loss / expected
 
     return find
@@ -136,7 +142,7 @@ RULES = (
     Rule("vanishing gradient", DEEPDIAGNOSIS, "mean absolute gradient below 1e-7", SCALE, _steps("grad_rms", lambda v: v < 1e-7)),
     Rule("vanishing gradient", DEEPCHECKER, "mean absolute gradient below 1e-6", SCALE, _steps("grad_rms", lambda v: v < 1e-6)),
     Rule("shrinking gradient", DEEPCHECKER, "falls by more than half at each of 5 checks", SCALE, _five_times(lambda v: v < 0.5)),
-    Rule("exploding gradient", SAGEMAKER, "inf or NaN", CLIP, _steps("grad_norm", lambda v: ~np.isfinite(v))),
+    Rule("exploding gradient", SAGEMAKER, "inf or NaN", CLIP, _not_finite),
     Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, EXPLODES),
     Rule("exploding gradient", DEEPCHECKER, "mean absolute gradient above 1e6", CLIP, _steps("grad_rms", lambda v: v > 1e6)),
     Rule("growing gradient", DEEPCHECKER, "more than doubles at each of 5 checks", CLIP, _five_times(lambda v: v > 2)),

@@ -61,6 +61,15 @@ def sentence(table: pd.DataFrame) -> str:
     return f"The gradient {verb}: at {first} it is {_times(10**decades)} times smaller than at {last}.{where}"
 
 
+def initial_loss(table: pd.DataFrame) -> str:
+    """The loss of one measurement of the probe, beside that of chance where the model is a classifier."""
+    loss, chance = (float(table[name].iloc[0]) for name in ("loss", "loss_at_chance"))
+    if math.isnan(chance):
+        return f"The loss is {loss:.3g}."
+    classes = round(math.exp(chance))
+    return f"The loss is {loss:.3g}, where a guess that takes all {classes} classes for equally likely has ln({classes}) = {chance:.3g}."
+
+
 def _times(factor: float) -> str:
     if factor >= 1e6:
         return f"{factor:.1e}"

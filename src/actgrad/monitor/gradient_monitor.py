@@ -1,12 +1,13 @@
 """A Keras callback that records what every training step does to every layer."""
 
+import itertools
 import json
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import keras
@@ -15,16 +16,16 @@ import pandas as pd
 
 from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from actgrad.diagnosis.signal import of_measurement
-from actgrad.monitor.layers import WeightedLayer, call_order, weighted_layers
+from actgrad.monitor.hooks import around, say
+from actgrad.monitor.layers import CallOrder, table_of, weighted_layers
 from actgrad.monitor.probe import ActivationProbe
 from actgrad.monitor.recording import At, Recording
-from actgrad.monitor.sites import say_once
+from actgrad.monitor.steps import Rows
 
 CAPACITY = 256
-"""Steps that are kept on the device before they are read."""
+"""Updates that are kept on the device before they are read."""
 PROBED_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 """After these steps the probe is measured too, because most of what happens to units happens early."""
-STEP_COLUMNS = ("grad_norm", "update_norm", "weight_norm")
 
 
 class GradientMonitor(keras.callbacks.Callback):
@@ -55,19 +56,23 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ValueError(f"at={at!r} is not known; choose 'gradient' or 'update'")
         if probe is not None and (not isinstance(probe, (tuple, list)) or len(probe) not in (2, 3)):
             raise ValueError("probe must be (x, y) or (x, y, sample_weight), for example probe=(x_val[:512], y_val[:512])")
+        if census is not None and probe is None:
+            raise ValueError("census counts the dead units of the sites that the probe finds; give probe=(x, y) too")
         self._at, self._probe_data, self._census_data = at, probe, census
         self._recording: Recording | None = None
+        self._undo: list[Callable[[], None]] = []
+        self._fit: weakref.ref | None = None
         self._probe: ActivationProbe | None = None
         self._measured: keras.Model | None = None
-        self._layers: list[WeightedLayer] = []
-        self._order: list[int] = []
-        self._norms: list[np.ndarray] = []
+        self._compiled_as: Any = None
+        self._order = CallOrder()
+        self._end_of_order: Callable[[], None] | None = None
+        self._rows: list[Rows] = []
+        self._now: Rows | None = None
+        self._of_epoch: list[np.ndarray] = []
         self._probes: list[pd.DataFrame] = []
-        self._of_step: int | None = None
-        self._step, self._since_read, self._epoch_steps, self._first_of_epoch = 0, 0, 0, 0
-        self._frame: FrameType | None = None
-        self._order_watch: Callable[[], None] | None = None
-        self._said_updates = False
+        self._step, self._since_read, self._epoch_steps, self._updates_a_step = 0, 0, 0, 0
+        self._capacity, self._said_updates = CAPACITY, False
         self.census: pd.DataFrame | None = None
 
     # --- what was measured
@@ -75,20 +80,13 @@ class GradientMonitor(keras.callbacks.Callback):
     @property
     def steps(self) -> pd.DataFrame:
         """step (from 1), layer, grad_norm, update_norm, weight_norm: L2 norms over the trained weights of a layer; the last
-        before the update. And per element: grad_rms; and update_ratio, update_norm by weight_norm.
+        before the update. And per element: grad_rms; and update_ratio, update_norm by weight_norm, missing where the optimizer only
+        accumulates or leaves out an update whose scaled gradient is not finite.
         """
-        if self._recording is not None:
-            self._read()
-        norms = np.concatenate(self._norms) if self._norms else np.zeros((0, len(self._layers), len(STEP_COLUMNS)))
-        order = self._in_order()
-        table = pd.DataFrame(norms[:, order].reshape(-1, len(STEP_COLUMNS)), columns=list(STEP_COLUMNS))
-        table.insert(0, "step", np.repeat(np.arange(1, len(norms) + 1), len(order)))
-        table.insert(1, "layer", [self._layers[i].name for i in order] * len(norms))
-        size = np.tile(np.sqrt([self._layers[i].parameters for i in order]), len(norms))
-        table["grad_rms"] = table["grad_norm"] / size
-        with np.errstate(divide="ignore", invalid="ignore"):
-            table["update_ratio"] = table["update_norm"] / table["weight_norm"]
-        return table
+        self._read()
+        counts = [0, *itertools.accumulate(map(len, self._rows))]
+        tables = [rows.table(before + 1, self._order) for rows, before in zip(self._rows, counts, strict=False)]
+        return pd.concat(tables, ignore_index=True) if tables else Rows([], False).table(1, self._order)
 
     @property
     def probes(self) -> pd.DataFrame:
@@ -97,15 +95,11 @@ class GradientMonitor(keras.callbacks.Callback):
 
     @property
     def layers(self) -> pd.DataFrame:
-        """layer, kind (its class), parameters (trained weights), in the order in which the network computes."""
-        layers = [self._layers[i] for i in self._in_order()]
-        return pd.DataFrame(
-            {
-                "layer": [one.name for one in layers],
-                "kind": [type(one.layer).__name__ for one in layers],
-                "parameters": [one.parameters for one in layers],
-            }
-        )
+        """layer, kind (its class), parameters (trained weights), in the order in which the network computes; also of layers that were
+        trained before they were frozen.
+        """
+        known = {one.name: one for rows in self._rows for one in rows.layers}
+        return table_of(self._order.sort(list(known.values())))
 
     @property
     def attenuation(self) -> pd.Series:
@@ -138,7 +132,7 @@ class GradientMonitor(keras.callbacks.Callback):
         """What published rules say of the training; see diagnosis.rules. With a path, it is also written there as JSON,
         where a value that is not finite is null.
         """
-        findings = diagnose(Measurements(self.steps, self.probes, self.layers, self._classes()))
+        findings = diagnose(Measurements(self.steps, self.probes, self.layers))
         if path is not None:
             rows = [row | {"value": row["value"] if math.isfinite(row["value"]) else None} for row in findings.to_dict("records")]
             records = {"findings": rows, "steps": self._step, "rules": len(RULES)}
@@ -152,7 +146,7 @@ class GradientMonitor(keras.callbacks.Callback):
             ValueError: if nothing was measured.
             ImportError: if Altair or vl-convert-python, which draw it, are not installed.
         """
-        if not self._norms and not self._probes:
+        if not any(map(len, self._rows)) and not self._probes:
             raise ValueError("nothing was measured, so there is nothing to report; give the monitor to model.fit(…, callbacks=[monitor]) first")
         from actgrad.diagnosis.page import page
 
@@ -160,32 +154,21 @@ class GradientMonitor(keras.callbacks.Callback):
         path.write_text(page(self.steps, self.probes, self.layers, self.diagnose()), encoding="utf-8")
         return path
 
-    def _classes(self) -> int | None:
-        """Number of classes of a classifier, else None."""
-        shape = getattr(self._measured, "output_shape", None) if self._measured is not None else None
-        loss = getattr(self._measured, "loss", None)
-        name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-        return shape[-1] if isinstance(shape, tuple) and shape and "categorical_crossentropy" in str(name) else None
-
-    def _in_order(self) -> list[int]:
-        """Positions in `_layers`: first those that were called, in that order."""
-        called = {layer: place for place, layer in enumerate(self._order)}
-        return sorted(range(len(self._layers)), key=lambda i: called.get(id(self._layers[i].layer), math.inf))
-
     # --- fit
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        model, frame = self.model, _fit_of(self.model)
-        if self._recording is not None:
-            if self._frame is not None and _is_running(self._frame):
-                raise ValueError("this GradientMonitor is used by a fit that still runs; give each fit a monitor of its own")
+        model, fit = self.model, _fit_of(self)
+        if self._records() and self._fit is not None and not _is_running(self._fit()):
             self._stop()  # an exception ended the last fit
-        self._frame = frame
-        self._start(model, model.optimizer)
-        model.make_train_function(force=True)  # one that was traced before would go on without recording
-        _quiet_bar(frame)
-        if self._probe is not None and not self._probes:
-            self._measure(0)
+        self._refuse_if_it_records()
+        try:
+            self._start(model, model.optimizer)
+            if fit is not None:
+                self._end_with(fit)
+            model.make_train_function(force=True)  # one that was traced before would go on without recording
+        except BaseException:
+            self._stop()
+            raise
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         done = batch + 1 - self._epoch_steps
@@ -193,22 +176,25 @@ class GradientMonitor(keras.callbacks.Callback):
         self._steps_done(done)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_steps, self._first_of_epoch = 0, self._step
+        self._epoch_steps = 0
+        self._read()
+        self._of_epoch = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._read()
-        updates = sum(map(len, self._norms))
-        if updates != self._step and self._recording is not None and not self._said_updates:
+        updates = sum(map(len, self._of_epoch))
+        if updates != self._epoch_steps and self._records() and not self._said_updates:
             self._said_updates = True
-            say_once(f"the optimizer was given {updates} updates in {self._step} steps; a step of `steps` is an update")
-        if self._probe is not None and self._of_step != self._step:
-            self._measure(self._step)
+            known = "a step of `steps` is an update" if updates else "perhaps train_step uses another optimizer"
+            say(f"the model's optimizer was given {updates} updates in {self._epoch_steps} steps; {known}")
+        if self._probe is not None and not (self._probes and self._probes[-1]["step"].iloc[0] == self._step):
+            self._measure()
         if logs is not None:
             logs.update(self._summary())
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._stop()
-        if self._census_data is not None and self._probe is not None:
+        if self._census_data is not None:
             self.census = self._probe.census(self._census_data)
 
     # --- a loop of one's own
@@ -220,8 +206,9 @@ class GradientMonitor(keras.callbacks.Callback):
         Enter it before a step is traced or compiled. On TensorFlow and PyTorch the loop applies gradients by `optimizer.apply`, on
         JAX by `optimizer.stateless_apply`.
         """
-        self._start(model, optimizer)
+        self._refuse_if_it_records()
         try:
+            self._start(model, optimizer)
             yield self
         finally:
             self._stop()
@@ -232,7 +219,9 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def measure(self) -> None:
         """Measure the probe now."""
-        self._measure(self._step)
+        if self._probe is None:
+            raise ValueError("this GradientMonitor has no probe to measure; make it with probe=(x, y)")
+        self._measure()
 
     # --- start, read, stop
 
@@ -241,77 +230,116 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ValueError("this GradientMonitor has measured another model; make a new one for this model")
         if optimizer is None or not isinstance(optimizer, keras.optimizers.Optimizer):
             raise ValueError("the model has no Keras optimizer; call model.compile(optimizer=…, loss=…) before fit")
-        self._measured = model
-        if self._probe_data is not None and self._probe is None:
-            self._probe = ActivationProbe(model, *self._probe_data)
-        if model.built and not model.trainable_variables:
-            raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
-        capacity = max(CAPACITY, 2 * (getattr(model, "steps_per_execution", 1) or 1))
-        self._capacity = capacity
-        self._order_watch = None
-        replicas = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
-        if replicas > 1:
-            say_once(f"the model is trained by tf.distribute on {replicas} replicas, whose steps cannot be recorded; only the probe is measured")
+        self._measured, self._now = model, None
+        self._make_probe(model)
+        if model.built:
+            weighted_layers(model)  # which refuses what cannot be recorded
+        several = _several_devices(model)
+        if several:
+            say(f"the model is trained {several}, whose steps cannot be recorded; only the probe is measured")
+        self._read()
+        self._capacity = max(CAPACITY, 2 * (getattr(model, "steps_per_execution", 1) or 1))
+        self._since_read = self._updates_a_step = 0
+        self._recording = Recording(optimizer, self._at, self._capacity)
+        if self._probe is not None and not self._probes:
+            self._measure()
+        if not several:
+            self._recording.start()
+            self._end_of_order = None if self._order else self._order.watch(model)
+
+    def _make_probe(self, model: keras.Model) -> None:
+        """The probe, made anew where the model has been compiled anew, perhaps with another loss."""
+        compiled_as = getattr(model, "_compile_loss", None)
+        if self._probe_data is None or (self._probe is not None and compiled_as is self._compiled_as):
             return
-        self._recording = Recording(optimizer, self._at, capacity)
-        self._recording.start()
-        self._order_watch = call_order(model, self._order) if not self._order else None
+        probe = ActivationProbe(model, *self._probe_data)
+        if self._census_data is not None:
+            probe.check(self._census_data)
+        if self._probe is not None:
+            probe.dead_units = self._probe.dead_units
+        self._probe, self._compiled_as = probe, compiled_as
+
+    def _end_with(self, fit: keras.callbacks.CallbackList) -> None:
+        """Have recording end with this fit, also where an exception ends it: when its list of callbacks is gone, and at the latest when
+        the model is trained again.
+        """
+
+        def make_train_function(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if self._fit is not None and not _is_running(self._fit()):
+                self._unhook()
+            return original(*args, **kwargs)
+
+        self._fit = weakref.ref(fit, lambda _: self._unhook())
+        self._undo.append(around(self._measured, "make_train_function", make_train_function))
+        if (bar := getattr(fit, "_progbar", None)) is not None:
+            self._undo.append(around(bar, "on_epoch_end", _without_layers))
 
     def _steps_done(self, steps: int) -> None:
         self._step += steps
         self._since_read += steps
-        if self._order_watch is not None:
-            self._order_watch()
-            self._order_watch = None
-        if self._recording is not None and self._since_read + steps > self._capacity - steps:
+        self._end_order()
+        if not self._updates_a_step or (self._since_read + steps) * self._updates_a_step > self._capacity:
             self._read()
         if self._probe is not None and any(self._step - steps < at <= self._step for at in PROBED_STEPS):
-            self._measure(self._step)
+            self._measure()
+
+    def _end_order(self) -> None:
+        if self._end_of_order is not None:
+            self._end_of_order()
+            self._end_of_order = None
+
+    def _records(self) -> bool:
+        return self._recording is not None and self._recording.runs
+
+    def _refuse_if_it_records(self) -> None:
+        if self._records():
+            raise ValueError("this GradientMonitor is used by a fit or loop that still runs; give each a monitor of its own")
 
     def _read(self) -> None:
-        recording = self._recording
-        if recording is None:
-            return
-        rows = recording.read()
+        rows = self._recording.read() if self._recording is not None else ()
+        if len(rows):
+            self._of_epoch.append(self._layers_now().add(rows, self._recording.variables))
+            self._updates_a_step = self._updates_a_step or math.ceil(len(rows) / max(1, self._since_read))
         self._since_read = 0
-        if not len(rows):
-            return
-        self._find_layers()
-        place = {id(variable): i for i, variable in enumerate(recording.variables)}
-        columns = [[place[id(variable)] for variable in one.variables if id(variable) in place] for one in self._layers]
-        # together in float64, where no square of a float32 is lost
-        self._norms.append(np.stack([np.sqrt(np.square(rows[:, of_layer]).sum(axis=1)) for of_layer in columns], axis=1))
 
-    def _find_layers(self) -> None:
-        if not self._layers:
-            self._layers = weighted_layers(self._measured)
+    def _layers_now(self) -> Rows:
+        """Where the rows of the fit that runs go: those of the last one, if it trained the same weights."""
+        if self._now is None:
+            layers, may_skip = weighted_layers(self._measured), self._recording.may_skip
+            if not self._rows or not self._rows[-1].are_of(layers, may_skip):
+                self._rows.append(Rows(layers, may_skip))
+            self._now = self._rows[-1]
+        return self._now
 
-    def _measure(self, step: int) -> None:
-        self._find_layers()
+    def _measure(self) -> None:
+        self._layers_now()
         if keras.backend.backend() == "jax" and hasattr(self._measured, "jax_state_sync"):
             self._measured.jax_state_sync()
         table = self._probe.measure()
-        table.insert(0, "step", step)
+        table.insert(0, "step", self._step)
+        if self._probes and self._probes[-1]["step"].iloc[0] == self._step:  # measured again: the last one counts
+            self._probes.pop()
+            self._probe.dead_units.pop(-2)
         self._probes.append(table)
-        self._of_step = step
 
     def _stop(self) -> None:
-        if self._recording is None:
-            return
         self._read()
-        self._recording.stop()
-        if self._order_watch is not None:
-            self._order_watch()
-        self._recording = self._order_watch = self._frame = None
-        if hasattr(self._measured, "train_function"):
-            self._measured.train_function = None  # it has the recording in it
+        self._unhook()
+
+    def _unhook(self) -> None:
+        """Leave model and optimizer as they were."""
+        self._end_order()
+        while self._undo:
+            self._undo.pop()()
+        if self._records():
+            self._recording.stop()
+            if hasattr(self._measured, "train_function"):
+                self._measured.train_function = None  # it has the recording in it
+        self._fit = None
 
     def _summary(self) -> dict[str, float]:
         """What is added to the logs of an epoch."""
-        table = self.steps
-        table = table[table["step"] > self._first_of_epoch]
-        means = table.groupby("layer", sort=False)[["grad_norm", "update_ratio"]].mean()
-        values = {f"{name}/{layer}": float(value) for name in means for layer, value in means[name].items()}
+        values = self._layers_now().means(np.concatenate(self._of_epoch)) if self._of_epoch else {}
         if self._probes:
             last = self._probes[-1].dropna(subset="dead")
             values |= {f"dead/{layer}": float(dead) for layer, dead in zip(last["layer"], last["dead"], strict=True)}
@@ -321,29 +349,35 @@ class GradientMonitor(keras.callbacks.Callback):
 # --- the fit that runs
 
 
-def _fit_of(model: keras.Model) -> FrameType | None:
-    """The call of `fit` that this callback is called by."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not (frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model and "callbacks" in frame.f_locals):
+def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
+    """The list of callbacks of the call of `fit` by which a monitor is called."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is monitor.model and "callbacks" in frame.f_locals:
+            return frame.f_locals["callbacks"]
         frame = frame.f_back
-    return frame
+    return None
 
 
-def _is_running(frame: FrameType) -> bool:
-    """Whether a call has not ended, in whatever thread."""
-    for top in sys._current_frames().values():
-        while top is not None:
-            if top is frame:
+def _is_running(fit: keras.callbacks.CallbackList | None) -> bool:
+    """Whether the call of `fit` with this list of callbacks has not ended, in whatever thread."""
+    for frame in sys._current_frames().values():
+        while frame is not None and fit is not None:
+            if frame.f_code.co_name == "fit" and frame.f_locals.get("callbacks") is fit:
                 return True
-            top = top.f_back
+            frame = frame.f_back
     return False
 
 
-def _quiet_bar(frame: FrameType | None) -> None:
+def _without_layers(original: Callable[..., Any], epoch: int, logs: dict | None = None) -> None:
     """Keep what `on_epoch_end` adds to the logs out of Keras' progress bar, which would print it all in one line."""
-    bar = getattr(frame and frame.f_locals["callbacks"], "_progbar", None)
-    if bar is None or "on_epoch_end" in vars(bar):
-        return
-    original = bar.on_epoch_end
     added = ("grad_norm/", "update_ratio/", "dead/")
-    bar.on_epoch_end = lambda epoch, logs=None: original(epoch, {k: v for k, v in (logs or {}).items() if not k.startswith(added)})
+    original(epoch, {name: value for name, value in (logs or {}).items() if not name.startswith(added)})
+
+
+def _several_devices(model: keras.Model) -> str | None:
+    """By what several devices train the model at once; None for one."""
+    replicas = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
+    if replicas > 1:
+        return f"by tf.distribute on {replicas} replicas"
+    return "by keras.distribution" if keras.distribution.distribution() is not None else None

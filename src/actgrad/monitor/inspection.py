@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import pandas as pd
 
-from actgrad.diagnosis.signal import of_measurement, sentence
-from actgrad.monitor.layers import weighted_layers
+from actgrad.diagnosis.signal import initial_loss, of_measurement, sentence
+from actgrad.monitor.layers import table_of, weighted_layers
 from actgrad.monitor.probe import ActivationProbe
 
 
@@ -29,7 +29,8 @@ class Inspection:
 
     def __str__(self) -> str:
         shown = ["layer", "kind", "units", "preact_grad_rms", "predicted", "preact_std", "act_std", "saturated", "dead"]
-        return f"{self.table[shown].to_string(index=False, na_rep='', float_format=lambda v: f'{v:.3g}')}\n\n{self.sentence}"
+        table = self.table[shown].to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
+        return f"{table}\n\n{initial_loss(self.table)}\n{self.sentence}"
 
 
 def inspect(model: keras.Model, x: Any, y: Any, loss: Any = None) -> Inspection:
@@ -38,21 +39,12 @@ def inspect(model: keras.Model, x: Any, y: Any, loss: Any = None) -> Inspection:
     Args:
         model: compiled, or with a loss given here; built, or able to be built from x.
         x, y: some hundred examples, as `fit` takes them.
-        loss: for a model that is not compiled, for example `sparse_categorical_crossentropy`.
+        loss: for a model that is not compiled, for example `sparse_categorical_crossentropy`; with several outputs, one for each.
 
     Raises:
         ValueError: if the model has no loss and none is given, if it does not fit the batch, or if it has no weight to train.
     """
     probe = ActivationProbe(model, x, y, loss=loss)
+    layers = table_of(weighted_layers(model))
     table = probe.measure()
-    if not model.trainable_variables:
-        raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
-    layers = weighted_layers(model)
-    weighted = pd.DataFrame(
-        {
-            "layer": [one.name for one in layers],
-            "kind": [type(one.layer).__name__ for one in layers],
-            "parameters": [one.parameters for one in layers],
-        }
-    )
-    return Inspection(table, weighted, of_measurement(table), sentence(table))
+    return Inspection(table, layers, of_measurement(table), sentence(table))

@@ -1,27 +1,34 @@
 """The layers of a model that have weights to train."""
 
-import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import pandas as pd
+
+from actgrad.monitor.hooks import around
+
+Within = tuple[keras.Layer, ...]
+"""The layers that a layer lies in, the outermost first, without the model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightedLayer:
     """A layer that has trainable weights of its own, not of a layer inside it.
 
     Attributes:
         name: unique in its model: the layer's own name, or the path of names that leads to it where another layer has the same one.
         layer: the layer.
+        within: the layers that it lies in.
         variables: its weights that are trained.
     """
 
     name: str
     layer: keras.Layer
+    within: Within
     variables: tuple[keras.Variable, ...]
 
     @property
@@ -31,86 +38,85 @@ class WeightedLayer:
 
 
 def weighted_layers(model: keras.Model) -> list[WeightedLayer]:
-    """The layers of a built model, also those inside other layers, that have trained weights; a shared layer once.
+    """The layers of a built model, also those inside other layers, that have trained weights; a shared layer or weight once.
 
     Raises:
-        ValueError: if two of them cannot be told apart by name and path.
+        ValueError: if no weight is trained, or if two of these layers cannot be told apart by name and path.
     """
-    trained = {id(variable) for variable in model.trainable_variables}
-    found: list[tuple[keras.Layer, tuple[keras.Variable, ...]]] = []
-    taken: set[int] = set()
-    # from the inside out, so that a weight belongs to the innermost layer that has it
-    for layer in reversed(list(all_layers(model))):
-        own = tuple(v for v in layer.trainable_variables if id(v) in trained and id(v) not in taken)
-        taken |= {id(variable) for variable in own}
+    if not model.trainable_variables:
+        raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
+    left = {id(variable): variable for variable in model.trainable_variables}
+    placed = [(layer, within) for layer, within in all_layers(model) if layer._trainable_variables]  # frozen ones too, so that names stay
+    found = []
+    for name, (layer, within) in reversed([*zip(names_of(placed), placed, strict=True)]):  # the innermost layer that has a weight owns it
+        own = tuple(left.pop(id(variable)) for variable in layer._trainable_variables if id(variable) in left)
         if own:
-            found.append((layer, own))
+            found.append(WeightedLayer(name, layer, within, own))
     found.reverse()
-    names = names_of([layer for layer, _ in found])
-    return [WeightedLayer(name, layer, own) for name, (layer, own) in zip(names, found, strict=True)]
+    if left:  # of something that Keras does not know as a layer
+        found.append(WeightedLayer(model.name, model, (), tuple(left.values())))
+    return found
 
 
-def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    """The model and every layer inside it, an outer layer before those inside it."""
+def table_of(layers: Sequence[WeightedLayer]) -> pd.DataFrame:
+    """layer, kind (its class), parameters (trained weights)."""
+    rows = [(one.name, type(one.layer).__name__, one.parameters) for one in layers]
+    return pd.DataFrame(rows, columns=["layer", "kind", "parameters"])
+
+
+def all_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, Within]]:
+    """The model and every layer inside it with what it lies in, an outer layer before those inside it, each once."""
     seen: set[int] = set()
-    for layer in model._flatten_layers(include_self=True, recursive=True):
+
+    def inside(layer: keras.Layer, within: Within) -> Iterator[tuple[keras.Layer, Within]]:
         if id(layer) not in seen:
             seen.add(id(layer))
-            yield layer
+            yield layer, within
+            for inner in layer._flatten_layers(include_self=False, recursive=False):
+                yield from inside(inner, () if layer is model else (*within, layer))
+
+    return inside(model, ())
 
 
-def names_of(layers: list[keras.Layer]) -> list[str]:
+def names_of(placed: Sequence[tuple[keras.Layer, Within]]) -> list[str]:
     """A name for each layer: its own, or its path where another of these has the same name.
 
     Raises:
         ValueError: if two have the same path.
     """
-    count = Counter(layer.name for layer in layers)
-    names = [layer.name if count[layer.name] == 1 else _path(layer) for layer in layers]
+    count = Counter(layer.name for layer, _ in placed)
+    names = [layer.name if count[layer.name] == 1 else "/".join(one.name for one in (*within, layer)) for layer, within in placed]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise ValueError(f"two layers of the model are called {twice[0]!r}, so that a table could not tell them apart; give each a name of its own")
     return names
 
 
-def _path(layer: keras.Layer) -> str:
-    """The path of names that leads to a layer: that of its weights, where it has some."""
-    weights = [weight.path.rpartition("/")[0] for weight in layer.weights if "/" in weight.path]
-    own = [path for path in weights if path.rpartition("/")[2] == layer.name]
-    return (own or [layer.name])[0]
+class CallOrder:
+    """The order in which layers are first called."""
 
+    def __init__(self) -> None:
+        self._places: dict[int, int] = {}
 
-def call_order(model: keras.Model, order: list[int]) -> Callable[[], None]:
-    """Note the id of each layer with weights when it is first called; returns what ends this."""
-    undo: list[Callable[[], None]] = []
+    def watch(self, model: keras.Model) -> Callable[[], None]:
+        """Note the layers that are called from now on; returns what ends this."""
+        undo = [around(layer, "call", self._noting(layer)) for layer, _ in all_layers(model) if layer is not model]
+        return lambda: [back() for back in undo] and None
 
-    def watch(layer: keras.Layer) -> None:
-        original = layer.call
+    def __bool__(self) -> bool:
+        return bool(self._places)
 
-        @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if id(layer) not in order:
-                order.append(id(layer))
+    def sort(self, layers: Sequence[WeightedLayer]) -> list[WeightedLayer]:
+        """In the order of calls. A layer that was made too late to be seen stands where what it lies in does, or at the end."""
+
+        def place(one: WeightedLayer) -> float:
+            return next((self._places[id(layer)] for layer in (one.layer, *reversed(one.within)) if id(layer) in self._places), math.inf)
+
+        return sorted(layers, key=place)
+
+    def _noting(self, layer: keras.Layer) -> Callable[..., Any]:
+        def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            self._places.setdefault(id(layer), len(self._places))
             return original(*args, **kwargs)
 
-        undo.append(replaced(layer, "call", call))
-
-    for layer in all_layers(model):
-        if layer is not model and layer.trainable_variables:
-            watch(layer)
-    return lambda: [back() for back in undo] and None
-
-
-def replaced(owner: Any, name: str, value: Any) -> Callable[[], None]:
-    """Set an attribute of one instance or module past Keras' tracking; returns what undoes it."""
-    attributes = vars(owner)
-    before = attributes.get(name, attributes)  # itself where there is none
-    attributes[name] = value
-
-    def undo() -> None:
-        if before is attributes:
-            del attributes[name]
-        else:
-            attributes[name] = before
-
-    return undo
+        return call

@@ -1,4 +1,4 @@
-"""What each training step does to each weight: norms of its gradient, of its update, and of itself."""
+"""What each update does to each weight: norms of its gradient, of its change, and of itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -12,21 +12,32 @@ At = Literal["gradient", "update"]
 
 
 class Recording:
-    """Records the steps of one optimizer from `start` to `stop`, without changing what it computes.
+    """Records the updates of one optimizer from `start` to `stop`, without changing what it computes.
 
     Args:
-        optimizer: whose `apply` (on JAX `stateless_apply`) is called once a step with the gradients of all trained weights.
+        optimizer: whose `apply` (on JAX `stateless_apply`) is called with the gradients of weights.
         at: `gradient` is what back-propagation gave, without the scale of a scaled loss; `update` is what is handed to the rule of the
             optimizer, after accumulation and clipping.
-        capacity: steps that are kept between two calls of `read`.
+        capacity: updates that are kept between two calls of `read`.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, at: At, capacity: int):
         self._optimizer, self._at, self._capacity = optimizer, at, capacity
+        self._rule = getattr(optimizer, "inner_optimizer", optimizer)
         self._store: Any = None
         self._undo: Callable[[], None] | None = None
         self.variables: list[keras.Variable] = []
         """Trained weights, in the order of the rows."""
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether some calls change nothing: those that accumulate, and those whose scaled gradient is not finite."""
+        return self._rule is not self._optimizer or bool(self._rule.gradient_accumulation_steps)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._undo is not None
 
     def start(self) -> None:
         self._undo = backend().hook(self._optimizer, self._record)
@@ -37,45 +48,52 @@ class Recording:
             self._undo = None
 
     def read(self) -> np.ndarray:
-        """Norms of gradient, update and weight of the steps since the last call: (steps, variables, 3), float64."""
+        """Norms of gradient, update and weight since the last call: (updates, variables, 3), float64; NaN for a weight that an update
+        was not given.
+        """
         return np.zeros((0, 0, 3)) if self._store is None else self._store.read().astype(np.float64)
 
     def _record(self, grads: list[Any], variables: list[keras.Variable]) -> Callable[[], None]:
         """Measure what there is before an update; returns what measures the rest after it."""
-        tools = backend()
+        tools, ops = backend(), keras.ops
         if self._store is None:
-            self.variables = variables
-            self._store = tools.Store(len(variables), self._capacity)
-        before = [keras.ops.cast(value, "float32") for value in tools.values(variables)]
+            known = getattr(self._optimizer, "_trainable_variables", None)
+            self.variables = list(known or variables)
+            self._store = tools.Store(len(self.variables), self._capacity)
+        before = [ops.cast(value, "float32") for value in tools.values(variables)]
         seen = self._seen(grads, variables)
+        place = {id(variable): i for i, variable in enumerate(variables)}
 
         def finish() -> None:
-            changes = [keras.ops.cast(new, "float32") - old for new, old in zip(tools.values(variables), before, strict=True)]
-            norms = tools.norms([*seen, *changes, *before])
-            self._store.write(keras.ops.transpose(keras.ops.reshape(norms, (3, len(variables)))))
+            changes = [ops.cast(new, "float32") - old for new, old in zip(tools.values(variables), before, strict=True)]
+            rows = ops.transpose(ops.reshape(tools.norms([*seen, *changes, *before]), (3, len(variables))))
+            if [id(variable) for variable in self.variables] != list(place):
+                missing = ops.full((3,), float("nan"), dtype=rows.dtype)
+                rows = ops.stack([rows[place[id(variable)]] if id(variable) in place else missing for variable in self.variables])
+            self._store.write(rows)
 
         return finish
 
     def _seen(self, grads: Sequence[Any], variables: Sequence[keras.Variable]) -> list[Any]:
         """The gradients that are measured."""
-        scale, optimizer = _loss_scale(self._optimizer), getattr(self._optimizer, "inner_optimizer", self._optimizer)
+        scale, rule = _loss_scale(self._optimizer), self._rule
         seen = [backend().dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         if scale is not None:
             seen = [gradient / keras.ops.cast(scale, gradient.dtype) for gradient in seen]
         if self._at == "gradient":
             return seen
-        seen = [keras.ops.broadcast_to(gradient, variable.shape) for gradient, variable in zip(seen, variables, strict=True)]
-        steps = optimizer.gradient_accumulation_steps
+        seen = [keras.ops.broadcast_to(self._store.apart(gradient), variable.shape) for gradient, variable in zip(seen, variables, strict=True)]
+        steps = rule.gradient_accumulation_steps
         if not steps:
-            return list(optimizer._clip_gradients(seen))
-        if not optimizer.built:
+            return list(rule._clip_gradients(seen))
+        if not rule.built:
             raise ValueError(
                 "at='update' with gradient_accumulation_steps needs an optimizer that is built; call optimizer.build(model.trainable_variables)"
             )
-        kept = [optimizer._accumulated_gradients[optimizer._get_variable_index(variable)] for variable in variables]
+        kept = [rule._accumulated_gradients[rule._get_variable_index(variable)] for variable in variables]
         mean = [(gradient + keras.ops.cast(one, gradient.dtype)) / steps for gradient, one in zip(seen, kept, strict=True)]
-        updates = keras.ops.equal((optimizer._iterations + 1) % steps, 0)
-        return [keras.ops.where(updates, gradient, float("nan")) for gradient in optimizer._clip_gradients(mean)]
+        updates = keras.ops.equal((rule._iterations + 1) % steps, 0)
+        return [keras.ops.where(updates, gradient, float("nan")) for gradient in rule._clip_gradients(mean)]
 
 
 def _loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:

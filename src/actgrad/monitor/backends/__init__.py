@@ -2,18 +2,44 @@
 
 Each module has the same names:
 
-- `Store(variables, capacity)`: keeps, on the device, a row a training step: for each variable the norms of gradient, update and weight.
-- `hook(optimizer, record)`: has the optimizer call `record` in each step; returns a function that undoes it.
+- `Store(variables, capacity)`: keeps, on the device, a row an update: for each variable the norms of gradient, update and weight.
+- `hook(optimizer, record)`: has `record(grads, variables)` called before each update, and what it returns afterwards; returns what undoes
+  this.
 - `values`, `dense`, `norms`: of weights and gradients, as float32.
-- `gradients(run)`, `gains(run, signs)`: differentiate a forward pass at its sites.
-- `derivative(function, z)`: phi'(z).
+- `gradients(run)`: differentiates a forward pass at its sites: the loss, the visits, and the gradient of the loss at each z.
+- `derivative(function, z)`: phi'(z) of each element.
 - `compiled(function)`: compiled, where the backend compiles.
+- `FUNCTION_MODULES`: where the backend has its activation functions.
 """
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import keras
+
+Record = Callable[[list[Any], list[keras.Variable]], Callable[[], None]]
+"""(gradients, variables) -> what is called after the update."""
+Inject = Callable[[int, Any], Any]
+"""(number of a site, z) -> what its function is applied to."""
+
+
+@dataclass
+class Visit:
+    """A call of an activation function: what went in and came out, z and phi(z)."""
+
+    name: str
+    kind: str
+    function: Callable[[Any], Any]
+    layer: keras.Layer | None
+    z: Any
+    a: Any = None
+
+
+Run = Callable[[Inject], tuple[Any, list[Visit]]]
+"""A forward pass: inject -> loss and visits."""
 
 
 def backend() -> ModuleType:

@@ -5,14 +5,12 @@ from typing import Any
 
 import keras
 
-from actgrad.monitor.layers import replaced
+from actgrad.monitor.backends import Record
+from actgrad.monitor.hooks import around
 
 
-def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[], None]]) -> Callable[[], None]:
-    """Have `record(grads, variables)` called before each `optimizer.apply`, and what it returns afterwards; returns what undoes this."""
-    original = optimizer.apply
-
-    def apply(grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+def hook(optimizer: keras.optimizers.Optimizer, record: Record) -> Callable[[], None]:
+    def apply(original: Callable[..., Any], grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         if not optimizer.built and trainable_variables is not None:  # as it would be a moment later; what is recorded may be in it
             with keras.name_scope(optimizer.name, caller=optimizer):
                 optimizer.build(list(trainable_variables))
@@ -21,4 +19,4 @@ def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[
         original(grads, trainable_variables)
         finish()
 
-    return replaced(optimizer, "apply", apply)
+    return around(optimizer, "apply", apply)

@@ -1,5 +1,6 @@
 """Recording and gradients on JAX."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from actgrad.monitor.layers import replaced
+from actgrad.monitor.backends import Record, Run, Visit
+from actgrad.monitor.hooks import around
+
+FUNCTION_MODULES = (jax.nn, jnp)
 
 
 class Store:
@@ -21,6 +25,9 @@ class Store:
     def write(self, row: jax.Array) -> None:
         jax.debug.callback(self._append, row, ordered=True)
 
+    def apart(self, gradient: jax.Array) -> jax.Array:
+        return jax.lax.optimization_barrier(gradient)
+
     def _append(self, row: np.ndarray) -> None:
         self._rows.append(np.asarray(row))
 
@@ -30,11 +37,12 @@ class Store:
         return np.stack(rows) if rows else np.zeros((0, self._variables, 3))
 
 
-def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[], None]]) -> Callable[[], None]:
+def hook(optimizer: keras.optimizers.Optimizer, record: Record) -> Callable[[], None]:
     """As in the other modules; on JAX the optimizer is a function from old values to new ones."""
-    original = optimizer.stateless_apply
 
-    def stateless_apply(optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]) -> tuple[list, list]:
+    def stateless_apply(
+        original: Callable[..., Any], optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> tuple[list, list]:
         variables = optimizer._trainable_variables
         now = [*zip(variables, trainable_variables, strict=True), *zip(optimizer.variables, optimizer_variables, strict=True)]
         with keras.StatelessScope(state_mapping=now):
@@ -44,7 +52,7 @@ def hook(optimizer: keras.optimizers.Optimizer, record: Callable[..., Callable[[
             finish()
         return after, state
 
-    return replaced(optimizer, "stateless_apply", stateless_apply)
+    return around(optimizer, "stateless_apply", stateless_apply)
 
 
 def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:
@@ -75,34 +83,21 @@ def derivative(function: Callable[[Any], Any], z: jax.Array) -> jax.Array:
     return back(jnp.ones_like(values))[0]
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
-    kept: list[Any] = []
+def gradients(run: Run) -> tuple[Any, list[Visit], list[Any]]:
+    kept: list[Visit] = []
 
     def forward(added: list[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        loss, visits = run(lambda i, z: z + added[i], lambda _, a: a)
+        loss, visits = run(lambda i, z: z + added[i])
         kept[:] = visits
         return loss, [(visit.z, visit.a) for visit in visits]
 
-    (loss, values), of_loss = jax.value_and_grad(forward, has_aux=True)(_zeros(run)[0])
-    visits = [type(visit)(visit.name, visit.kind, visit.function, visit.layer, z, a) for visit, (z, a) in zip(kept, values, strict=True)]
+    (loss, values), of_loss = jax.value_and_grad(forward, has_aux=True)(_zeros(run))
+    visits = [dataclasses.replace(visit, z=z, a=a) for visit, (z, a) in zip(kept, values, strict=True)]
     return loss, visits, of_loss
 
 
-def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
-    def forward(added: list[Any]) -> list[Any]:
-        return [visit.z for visit in run(lambda _, z: z, lambda i, a: a + added[i])[1]]
-
-    zs, back = jax.vjp(forward, _zeros(run)[1])
-
-    def gain(i: jax.Array) -> jax.Array:
-        only = [jnp.where(i == j, sign, 0).astype(z.dtype) for j, (sign, z) in enumerate(zip(signs, zs, strict=True))]
-        return jnp.stack([jnp.mean(jnp.square(product.astype(jnp.float32))) for product in back(only)[0]])[i - 1]
-
-    return jax.lax.map(gain, jnp.arange(1, len(zs)))  # one backward pass is compiled, and runs for each site
-
-
-def _zeros(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Zeros like each z and each phi(z)."""
-    visits: list[Any] = []
-    jax.eval_shape(lambda: visits.extend(run(lambda _, z: z, lambda _, a: a)[1]) or 0)
-    return [jnp.zeros(v.z.shape, v.z.dtype) for v in visits], [jnp.zeros(v.a.shape, v.a.dtype) for v in visits]
+def _zeros(run: Run) -> list[jax.Array]:
+    """Zeros like each z."""
+    visits: list[Visit] = []
+    jax.eval_shape(lambda: visits.extend(run(lambda _, z: z)[1]) or 0)
+    return [jnp.zeros(visit.z.shape, visit.z.dtype) for visit in visits]

@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from actgrad.monitor.backends import imperative
+from actgrad.monitor.backends import Run, Visit, imperative
+from actgrad.monitor.hooks import say
 
 hook = imperative.hook
+FUNCTION_MODULES = (tf, tf.nn, tf.math)
 
 ZERO = tf.UnconnectedGradients.ZERO
 SMALL, LARGE = 1e-30, 1e30
@@ -22,6 +24,7 @@ class Store:
     def __init__(self, variables: int, capacity: int):
         with tf.init_scope():
             self._rows = tf.Variable(tf.zeros((capacity, variables, 3)), trainable=False, name="gradient_monitor_rows")
+            self._one = tf.Variable(1.0, trainable=False, name="gradient_monitor_one")
             self._count = tf.Variable(0, dtype=tf.int64, trainable=False, name="gradient_monitor_count")
         self._capacity, self._read = capacity, 0
 
@@ -29,12 +32,22 @@ class Store:
         self._rows[self._count % self._capacity].assign(row)
         self._count.assign_add(1)
 
+    def apart(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The same gradient as a tensor of its own: what is computed from it is not merged with what the optimizer computes, which would
+        then be rounded otherwise.
+        """
+        return gradient * self._one
+
     def read(self) -> np.ndarray:
-        """Those written since the last call; at most `capacity` may have been written meanwhile."""
-        count = int(self._count.numpy())
-        at = np.arange(self._read, count) % self._capacity
+        """Those written since the last call. Of more than `capacity` the first are lost: NaN."""
+        with tf.init_scope():
+            count, ring = int(self._count.numpy()), self._rows.numpy()
+        lost = max(0, count - self._read - self._capacity)
+        if lost:
+            say(f"{lost} updates of one step did not fit into the record and are missing (NaN)")
+        rows = ring[np.arange(self._read + lost, count) % self._capacity]
         self._read = count
-        return self._rows.numpy()[at]
+        return np.concatenate([np.full((lost, *ring.shape[1:]), np.nan, np.float32), rows])
 
 
 def values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
@@ -69,32 +82,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def derivative(function: Callable[[Any], Any], z: tf.Tensor) -> tf.Tensor:
-    """phi'(z) of each element."""
     with tf.GradientTape() as tape:
         tape.watch(z)
         values = function(z)
     return tape.gradient(values, z, unconnected_gradients=ZERO)
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
-    """Differentiate a forward pass at its sites.
-
-    Args:
-        run: `run(inject, after)` -> loss and visits.
-
-    Returns:
-        The loss; the visits; and the gradient of the loss at each z.
-    """
-    loss, visits = run(lambda _, z: tf.identity(z), lambda _, a: a)
+def gradients(run: Run) -> tuple[Any, list[Visit], list[Any]]:
+    loss, visits = run(lambda _, z: tf.identity(z))
     return loss, visits, tf.gradients(loss, [visit.z for visit in visits], unconnected_gradients=ZERO)
-
-
-def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
-    """For each site but the last, the mean square of the next site's sign times the Jacobian of its z with respect to this phi(z)."""
-    _, visits = run(lambda _, z: tf.identity(z), lambda _, a: tf.identity(a))
-    found = []
-    for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
-        # of the graph, which has no more of a backward pass than lies between the two
-        (product,) = tf.gradients(there.z, here.a, tf.cast(sign, there.z.dtype), unconnected_gradients=ZERO)
-        found.append(tf.reduce_mean(tf.square(tf.cast(product, tf.float32))))
-    return found

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import torch
 
-from actgrad.monitor.backends import imperative
+from actgrad.monitor.backends import Run, Visit, imperative
 
 hook = imperative.hook
+FUNCTION_MODULES = (torch, torch.nn.functional)
 
 
 class Store:
@@ -21,6 +22,9 @@ class Store:
 
     def write(self, row: torch.Tensor) -> None:
         self._rows.append(row)
+
+    def apart(self, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
 
     def read(self) -> np.ndarray:
         rows, self._rows = self._rows, []
@@ -57,26 +61,12 @@ def derivative(function: Callable[[Any], Any], z: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(z) if slope is None else slope
 
 
-def gradients(run: Callable[..., tuple[Any, list[Any]]]) -> tuple[Any, list[Any], list[Any]]:
+def gradients(run: Run) -> tuple[Any, list[Visit], list[Any]]:
+    def leaf(_: int, z: torch.Tensor) -> torch.Tensor:
+        return z if z.requires_grad else z.detach().requires_grad_()
+
     with torch.enable_grad():
-        loss, visits = run(_leaf, lambda _, a: a)
-        return loss.detach(), visits, _grad(loss, [visit.z for visit in visits], None)
-
-
-def gains(run: Callable[..., tuple[Any, list[Any]]], signs: Sequence[Any]) -> Any:
-    with torch.enable_grad():
-        _, visits = run(_leaf, lambda _, a: a)
-        found = []
-        for here, there, sign in zip(visits, visits[1:], signs[1:], strict=False):
-            (product,) = _grad(there.z, [here.a], sign.to(there.z.dtype))
-            found.append(product.float().square().mean())
-    return found
-
-
-def _leaf(_: int, z: torch.Tensor) -> torch.Tensor:
-    return z if z.requires_grad else z.detach().requires_grad_()
-
-
-def _grad(of: torch.Tensor, at: list[torch.Tensor], outputs: torch.Tensor | None) -> list[torch.Tensor]:
-    found = torch.autograd.grad(of, at, outputs, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(like) if one is None else one.detach() for one, like in zip(found, at, strict=True)]
+        loss, visits = run(leaf)
+        zs = [visit.z for visit in visits]
+        found = torch.autograd.grad(loss, zs, allow_unused=True)
+    return loss.detach(), visits, [torch.zeros_like(z) if one is None else one.detach() for one, z in zip(found, zs, strict=True)]

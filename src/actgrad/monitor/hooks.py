@@ -1,0 +1,55 @@
+"""Calls that are put around a function of one instance or module, and one sentence for the user."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+def around(owner: Any, name: str, wrapper: Callable[..., Any]) -> Callable[[], None]:
+    """Have `wrapper(original, *args, **kwargs)` called instead of `owner.name(*args, **kwargs)`; returns what undoes it.
+
+    It is set past Keras' tracking, on this owner alone. Several wrappers may be put around one function, and undone in any order; the
+    last one is called first.
+    """
+    attributes = vars(owner)
+    wrappers = getattr(attributes.get(name), "wrappers", None)
+    if wrappers is None:
+        wrappers = _install(owner, name)
+    entry = [wrapper]  # found again by its identity
+    wrappers.append(entry)
+
+    def undo() -> None:
+        wrappers[:] = [one for one in wrappers if one is not entry]
+        if not wrappers and getattr(attributes.get(name), "wrappers", None) is wrappers:
+            attributes[name].restore()
+
+    return undo
+
+
+def _install(owner: Any, name: str) -> list[list[Callable[..., Any]]]:
+    attributes, original = vars(owner), getattr(owner, name)
+    before = attributes.get(name, attributes)  # itself where there is none
+    wrappers: list[list[Callable[..., Any]]] = []
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        function = original
+        for (wrapper,) in wrappers:
+            function = functools.partial(wrapper, function)
+        return function(*args, **kwargs)
+
+    def restore() -> None:
+        if before is attributes:
+            del attributes[name]
+        else:
+            attributes[name] = before
+
+    called.wrappers, called.restore = wrappers, restore
+    functools.update_wrapper(called, original)
+    attributes[name] = called
+    return wrappers
+
+
+def say(text: str) -> None:
+    """Tell the user one sentence, as a warning."""
+    warnings.warn(f"actgrad: {text}", stacklevel=3)

@@ -1,0 +1,88 @@
+"""The table of what each update did to each layer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import pandas as pd
+
+from actgrad.monitor.layers import CallOrder, WeightedLayer
+
+COLUMNS = ("grad_norm", "update_norm", "weight_norm")
+
+
+@dataclass
+class Rows:
+    """Successive updates in which the same weights were trained.
+
+    Attributes:
+        layers: those that were trained.
+        may_skip: whether some updates change nothing, see Recording.
+        blocks: norms (updates, layers, 3), in the order of COLUMNS.
+    """
+
+    layers: list[WeightedLayer]
+    may_skip: bool
+    blocks: list[np.ndarray] = field(default_factory=list)
+
+    def are_of(self, layers: Sequence[WeightedLayer], may_skip: bool) -> bool:
+        """Whether further updates of these layers belong here."""
+        weights = [[*map(id, one.variables)] for one in layers]
+        return self.may_skip == may_skip and weights == [[*map(id, one.variables)] for one in self.layers]
+
+    def add(self, norms: np.ndarray, variables: Sequence[keras.Variable]) -> np.ndarray:
+        """Add updates: norms (updates, variables, 3), NaN for a weight that an update was not given. Returns the new block."""
+        place = {id(variable): i for i, variable in enumerate(variables)}
+        columns = [[place[id(variable)] for variable in one.variables if id(variable) in place] for one in self.layers]
+        self.blocks.append(np.stack([_together(norms[:, of_layer]) for of_layer in columns], axis=1))
+        return self.blocks[-1]
+
+    def means(self, norms: np.ndarray) -> dict[str, float]:
+        """grad_norm/<layer> and update_ratio/<layer>, means over the updates of a block."""
+        skipped = _skipped(norms, self.may_skip)
+        told = ~skipped | np.isfinite(norms[..., 0]).all(axis=1)
+        ratio = _update_ratio(norms, self.may_skip)
+        values = {f"grad_norm/{one.name}": _mean(norms[told, i, 0]) for i, one in enumerate(self.layers)}
+        return values | {f"update_ratio/{one.name}": _mean(ratio[~skipped, i]) for i, one in enumerate(self.layers)}
+
+    def table(self, first: int, order: CallOrder) -> pd.DataFrame:
+        """step, from `first` on, layer, COLUMNS, grad_rms, update_ratio."""
+        layers = order.sort(self.layers)
+        norms = np.concatenate([np.zeros((0, len(layers), len(COLUMNS))), *self.blocks])[:, [self.layers.index(one) for one in layers]]
+        table = pd.DataFrame(norms.reshape(-1, len(COLUMNS)), columns=list(COLUMNS))
+        table.insert(0, "step", np.repeat(np.arange(first, first + len(norms)), len(layers)))
+        table.insert(1, "layer", [one.name for one in layers] * len(norms))
+        table["grad_rms"] = table["grad_norm"] / np.tile(np.sqrt([one.parameters for one in layers]), len(norms))
+        table["update_ratio"] = _update_ratio(norms, self.may_skip).reshape(-1)
+        return table
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+
+def _together(parts: np.ndarray) -> np.ndarray:
+    """Norms of a layer, (updates, 3), of those of its weights, (updates, variables, 3); NaN where an update was given none of them.
+
+    In float64, where no square of a float32 is lost.
+    """
+    given = ~np.isnan(parts[..., 2])  # a weight has a norm
+    norms = np.sqrt(np.where(given[..., None], np.square(parts), 0).sum(axis=1))
+    return np.where(given.any(axis=1)[:, None], norms, np.nan)
+
+
+def _skipped(norms: np.ndarray, may_skip: bool) -> np.ndarray:
+    """Which updates of (updates, layers, 3) changed nothing."""
+    return may_skip & (norms[..., 1] == 0).all(axis=1)
+
+
+def _update_ratio(norms: np.ndarray, may_skip: bool) -> np.ndarray:
+    """(updates, layers); NaN for updates that are skipped."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = norms[..., 1] / norms[..., 2]
+    return np.where(_skipped(norms, may_skip)[:, None], np.nan, ratio)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
