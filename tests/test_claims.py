@@ -144,7 +144,10 @@ def test_a_known_attenuation_is_returned_and_judged(sigmoid, verdict):
 def test_the_cause_of_a_vanishing_gradient_is_given():
     """Three layers that each keep a tenth lose three decades, all of them by their derivatives."""
     sentence = findings(linear={"decades": 1.0}, sigmoid={"decades": 3.0, "weights": (0.5, 1.0)})["vanishing-gradient"]["sentence"]
-    assert "gradient is 1,000-fold smaller at conv1 than at dense1. That is 100-fold beyond what weights and pooling do" in sentence
+    assert (
+        "gradient is 1,000-fold smaller at the first activated layer than at the last. That is 100-fold beyond what weights and pooling do"
+        in sentence
+    )
     assert sentence.endswith("Its derivatives alone predict 1,000-fold. With weights and pooling it is 8,000-fold.")
 
 
