@@ -10,7 +10,7 @@ import pytest
 from actgrad.analysis import claims
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.claims.article import TRAINING
-from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.evidence import Evidence, _times
 from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, VAL_LOSS
@@ -218,6 +218,14 @@ def test_times_of_a_benchmark(sigmoid, tanh, verdict):
     assert found["verdict"] == verdict
     assert "abacus with 2 cores" in found["sentence"]
     assert findings(relu={})["relu-is-cheap"]["verdict"] == NOT_MEASURED
+
+
+def test_times_of_another_dataset_judge_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("actgrad.analysis.evidence.TIMES", tmp_path / "times.json")
+    assert _times("digits") is None
+    (tmp_path / "times.json").write_text('{"dataset": "cifar10"}')
+    assert _times("digits") is None
+    assert _times("cifar10") == {"dataset": "cifar10"}
 
 
 def test_each_condition_gives_its_own_verdicts():
