@@ -10,7 +10,7 @@ import pytest
 from actgrad.analysis import claims
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.claims.article import TRAINING
-from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.evidence import Evidence, _times
 from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, VAL_LOSS
@@ -144,7 +144,10 @@ def test_a_known_attenuation_is_returned_and_judged(sigmoid, verdict):
 def test_the_cause_of_a_vanishing_gradient_is_given():
     """Three layers that each keep a tenth lose three decades, all of them by their derivatives."""
     sentence = findings(linear={"decades": 1.0}, sigmoid={"decades": 3.0, "weights": (0.5, 1.0)})["vanishing-gradient"]["sentence"]
-    assert "gradient is 1,000-fold smaller at conv1 than at dense1. That is 100-fold beyond what weights and pooling do" in sentence
+    assert (
+        "gradient is 1,000-fold smaller at the first activated layer than at the last. That is 100-fold beyond what weights and pooling do"
+        in sentence
+    )
     assert sentence.endswith("Its derivatives alone predict 1,000-fold. With weights and pooling it is 8,000-fold.")
 
 
@@ -215,6 +218,14 @@ def test_times_of_a_benchmark(sigmoid, tanh, verdict):
     assert found["verdict"] == verdict
     assert "abacus with 2 cores" in found["sentence"]
     assert findings(relu={})["relu-is-cheap"]["verdict"] == NOT_MEASURED
+
+
+def test_times_of_another_dataset_judge_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("actgrad.analysis.evidence.TIMES", tmp_path / "times.json")
+    assert _times("digits") is None
+    (tmp_path / "times.json").write_text('{"dataset": "cifar10"}')
+    assert _times("digits") is None
+    assert _times("cifar10") == {"dataset": "cifar10"}
 
 
 def test_each_condition_gives_its_own_verdicts():

@@ -68,7 +68,7 @@ def test_a_reader_sees_what_won_what_is_level_and_what_failed(small_report):
     assert "**Highest test accuracy (mean over seeds):** elu, relu, 95.0 %. **Significantly lower than elu:** sigmoid.\n" in said
     assert "**No significant difference** from elu: none. **Failed runs:** maxout in 1 of 3 seeds.\n" in said
     assert "| maxout | 70.0, 10.0 |  | 0.3-fold | 6 of 6 | 3: 1 failed, 1 diverged | `digits/maxout/baseline-{0,1,2}` |" in said
-    assert "most in sigmoid, 1,000-fold from dense1 to conv1 before any update; least in maxout, 0.3-fold" in said
+    assert "most in sigmoid, 1,000-fold from the last activated layer to the first, before any update; least in maxout, 0.3-fold" in said
     assert "**Refuted:** “It is refuted”. **Inconclusive:** none." in said
     assert "\n- **Other verdicts under other conditions:** `confirmed-id` is refuted under `he` and `batch_norm`.\n" in said
     assert "| elu | 95.0 [90.0, 100.0] |" in said

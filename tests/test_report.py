@@ -105,9 +105,9 @@ def test_summary_is_mean_and_sample_deviation_over_seeds():
     assert relu["val_accuracy_last_mean"] == pytest.approx(0.6)
     assert relu["val_accuracy_last_sd"] == pytest.approx(np.sqrt(0.02))
     assert table.loc["snake", "val_accuracy_best_sd"] == 0
-    assert relu["conv1_gradient_norm_first_mean"] == 1
-    assert relu["conv1_gradient_norm_last_mean"] == pytest.approx(1 / 30)
-    assert relu["output_gradient_norm_first_mean"] == 5
+    assert relu["first_layer_gradient_norm_first_mean"] == 1
+    assert relu["first_layer_gradient_norm_last_mean"] == pytest.approx(1 / 30)
+    assert relu["last_layer_gradient_norm_first_mean"] == 5
 
 
 def test_one_seed_has_no_deviation():
@@ -231,7 +231,7 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     assert [one_process[name].svg for name in names] == [(folder / "figures" / f"{name}.svg").read_bytes() for name in names]
     row = pd.read_csv(folder / "summary.csv").loc[0]
     assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
-    assert row["conv1_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
+    assert row["first_layer_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
     facts = json.loads((folder / "provenance.json").read_text())
     assert facts["source"] in (folder / "index.html").read_text()
     assert facts["environments"] == [{"values": trained[1].metrics["environment"], "runs": ["digits/tanh/baseline-0"]}]

@@ -71,6 +71,7 @@ def test_differences_without_spread_are_judged_by_the_sign_test():
     assert table.loc[("a", "b"), "p"] == 0.25
     assert table.loc[("a", "c"), "p"] == 1
     assert not table["significant"].any()
+    assert table.loc["a", ["low", "high"]].isna().all(axis=None)  # an interval of no width would say that 0.1 is not 0
 
 
 def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():

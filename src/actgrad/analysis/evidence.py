@@ -30,7 +30,7 @@ class Evidence:
             compares those of the others with them.
         depth: gradients in stacks of several depths, as training.depth measures them.
         trials: the search for learning rates, as learning_rates.read gives it.
-        times: what benchmarks/activation_time.py measured.
+        times: what benchmarks/activation_time.py measured on this dataset.
     """
 
     dataset: str
@@ -85,12 +85,17 @@ class Evidence:
             conditions,
             depth=depth,
             trials=_table(trials_path(dataset), study.activations),
-            times=json.loads(TIMES.read_text()) if TIMES.is_file() else None,
+            times=_times(dataset),
         )
 
 
 def _runs(dataset: str, condition: str, members: Listed) -> Runs:
     return {name: [RunResult.read(run_folder(dataset, name, condition, seed)) for seed in members.seeds] for name in members.activations}
+
+
+def _times(dataset: str) -> Mapping[str, Any] | None:
+    times = json.loads(TIMES.read_text()) if TIMES.is_file() else {}
+    return times if times.get("dataset") == dataset else None
 
 
 def _table(path: Path, activations: Sequence[str]) -> pd.DataFrame | None:

@@ -55,7 +55,8 @@ def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
     seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
     two-sided), p_holm (Holm's correction over all pairs), detectable (the difference that this many seeds with this spread
     show with a probability of POWER, at the level of Holm's first step), and `significant` (p_holm below 1 - LEVEL).
-    The intervals are of each pair by itself, uncorrected. Pairs with fewer than two common seeds have no test, and no significant difference.
+    Where all seeds have the same difference, p is of the sign test, and there is no interval. The intervals are of each pair by itself,
+    uncorrected. Pairs with fewer than two common seeds have no test, and no significant difference.
     """
     rows = []
     for first, second in itertools.combinations(values, 2):
@@ -92,8 +93,8 @@ def _test(differences: np.ndarray) -> dict[str, float]:
         if deviation > 10 ** -(DIGITS + 1):
             t = mean.value / np.sqrt(differences.var(ddof=1) / len(differences))
             row |= {"p": float(2 * special.stdtr(len(differences) - 1, -abs(t))), "deviation": deviation}
-        else:  # no spread to judge by: the sign test, which needs none
-            row["p"] = 1.0 if mean.value == 0 else min(1.0, 2 * 0.5 ** len(differences))
+        else:  # no spread to judge by, nor for an interval: the sign test, which needs none
+            row |= {"p": 1.0 if mean.value == 0 else min(1.0, 2 * 0.5 ** len(differences)), "low": np.nan, "high": np.nan}
     return row
 
 

@@ -11,7 +11,6 @@ from actgrad.analysis import attenuation, statistics
 from actgrad.analysis.runs import DIVERGED, FAILED, Runs, outcome, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
 from actgrad.diagnosis import signal
-from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 
@@ -37,7 +36,7 @@ UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 
 def summary(runs: Runs) -> pd.DataFrame:
     """One row an activation: seeds, the number of runs that diverged and that failed, then mean and sample standard deviation over seeds of each of
-    MEASURES and of the gradient norm of the first and the last layer at the first and the last step.
+    MEASURES and of the gradient norm of the first and the last layer of the network at the first and the last step.
 
     Runs that diverged count in means only where they have a value. A single seed has no deviation.
     """
@@ -65,7 +64,7 @@ def _values(run: RunResult) -> dict[str, float | None]:
     values = _measures(run)
     if len(run.gradients):
         for end, norms in (("first", run.gradients.iloc[0]), ("last", run.gradients.iloc[-1])):
-            values |= {f"{layer}_gradient_norm_{end}": norms[layer] for layer in (LAYERS[0], LAYERS[-1])}
+            values |= {f"{place}_layer_gradient_norm_{end}": norms[run.layers[i]] for place, i in (("first", 0), ("last", -1))}
     return values
 
 
@@ -117,7 +116,8 @@ def gradient_norms(runs: Runs) -> pd.DataFrame:
     """One row an activation and stretch of steps: activation, step (its middle), and the geometric mean over the stretch and over
     seeds of each layer's gradient norm. A norm of 0 has no place in it."""
     rows = [thinned(pd.concat([run.gradients for run in of_activation])).assign(activation=name) for name, of_activation in runs.items()]
-    return pd.concat(rows)[["activation", "step", *LAYERS]]
+    table = pd.concat(rows)
+    return table[["activation", *table.columns.drop("activation")]]
 
 
 def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
@@ -125,8 +125,9 @@ def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
     if gradients.empty:
         return gradients
     stretch = (gradients["step"] - 1) // int(np.ceil(gradients["step"].max() / POINTS))
-    means = geometric_means(gradients[list(LAYERS)].groupby(stretch))
-    return means.assign(step=gradients["step"].groupby(stretch).mean())
+    means = geometric_means(gradients.drop(columns="step").groupby(stretch))
+    means.insert(0, "step", gradients["step"].groupby(stretch).mean())
+    return means
 
 
 def geometric_means(groups: DataFrameGroupBy) -> pd.DataFrame:
@@ -164,7 +165,7 @@ def share_of_next(runs: Runs) -> pd.DataFrame:
             probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
         probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["weight_gain"] * probes["pooling_gain"])
         probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
-        probes = probes[probes["layer"].isin(ACTIVATED_LAYERS)]
+        probes = probes[probes["layer"].isin(of_activation[0].activated)]
         means = geometric_means(probes.groupby("layer", sort=False)[["share_of_next", "predicted", "derivatives_alone"]])
         rows.append(means.reset_index().assign(activation=name))
     return pd.concat(rows)[["activation", "layer", "share_of_next", "predicted", "derivatives_alone"]]
@@ -217,7 +218,7 @@ def unit_states(runs: Runs) -> pd.DataFrame:
     rows = []
     for name, of_activation in runs.items():
         probes = pd.concat([run.probe for run in of_activation])
-        probes = probes[probes["layer"].isin(ACTIVATED_LAYERS)]
+        probes = probes[probes["layer"].isin(of_activation[0].activated)]
         means = probes.groupby(["epoch", "layer"], sort=False)[list(UNIT_COLUMNS)].mean(skipna=False)
         rows.append(means.reset_index().assign(activation=name))
     return pd.concat(rows)[["activation", "epoch", "layer", *UNIT_COLUMNS]]

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from actgrad.analysis import tables
-from actgrad.analysis.attenuation import FIRST, LAST
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, REFUTED
 from actgrad.analysis.words import fold, run_count
 from actgrad.errors import UserError
@@ -85,11 +84,11 @@ def section(dataset: str, root: Path = Path()) -> str:
 
 ![The gradient of one image's loss at each layer, before any update and after the last epoch](reports/{dataset}/figures/{FIGURE}.svg)
 
-*Attenuation: how much smaller dL/dz, the gradient of one image's loss with respect to the pre-activations, is at {FIRST} than at {LAST}, before the
-first update. Dead units: after the last epoch, mean over seeds. Significant: paired t test over seeds, 5 % level after Holm's correction over all
-pairs; with few seeds, a difference of several points can stay without significance. A run has failed if its test accuracy stays below twice the share
-of the largest class, or below halfway from that share to 100 % where that is less. If any seed failed, the table lists the seeds instead of a mean,
-and compares them with none.
+*Attenuation: how much smaller dL/dz, the gradient of one image's loss with respect to the pre-activations, is at the first activated layer
+than at the last, before the first update. Dead units: after the last epoch, mean over seeds. Significant: paired t test over seeds, 5 % level
+after Holm's correction over all pairs; with few seeds, a difference of several points can stay without significance. A run has failed if its
+test accuracy stays below twice the share of the largest class, or below halfway from that share to 100 % where that is less. If any seed
+failed, the table lists the seeds instead of a mean, and compares them with none.
 {_made_by(facts)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
 `python src/report.py data={dataset} --readme`.*
 """
@@ -120,7 +119,7 @@ def _vanishing(decades: pd.Series) -> str:
         return ""
     worst, least = known.idxmax(), known.idxmin()
     return (
-        f"- **The gradient vanishes** most in {worst}, {fold(known[worst])} from {LAST} to {FIRST} before any update; "
+        f"- **The gradient vanishes** most in {worst}, {fold(known[worst])} from the last activated layer to the first, before any update; "
         f"least in {least}, {fold(known[least])}.\n"
     )
 

@@ -59,6 +59,16 @@ class RunResult:
     def seed(self) -> int:
         return int(self.key.rpartition("-")[2])
 
+    @property
+    def layers(self) -> list[str]:
+        """The layers whose gradient was recorded, in the order of the network."""
+        return [*self.gradients.columns.drop("step")]
+
+    @property
+    def activated(self) -> list[str]:
+        """The layers with an activation function, in the order of the network: all that were probed but the output."""
+        return list(dict.fromkeys(self.probe["layer"]))[:-1]
+
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the files, each of them whole or not at all; metrics.json last, with the sha256 of the others.
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from actgrad.analysis import attenuation, tables
-from actgrad.analysis.attenuation import FIRST, LAST
 from actgrad.analysis.claims.registry import (
     CONFIRMED,
     INCONCLUSIVE,
@@ -23,7 +22,6 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, probed
 from actgrad.analysis.statistics import Estimate, estimate
 from actgrad.analysis.words import fold
-from actgrad.networks.names import ACTIVATED_LAYERS
 from actgrad.results.paths import depth_path
 from actgrad.results.run import RunResult
 
@@ -35,12 +33,13 @@ from actgrad.results.run import RunResult
     "preact_grads",
 )
 def vanishing_gradient(evidence: Evidence) -> Finding:
-    """Attenuation is the number of decades by which dL/dz shrinks from dense1 back to conv1, before any update. Sigmoid's less that of no activation,
-    with the same initial weights. Confirmed if the interval over seeds lies above 1 decade, refuted if it lies below 0."""
+    """Attenuation is the number of decades by which dL/dz shrinks from the last activated layer back to the first, before any update.
+    Sigmoid's less that of no activation, with the same initial weights. Confirmed if the interval over seeds lies above 1 decade, refuted if it
+    lies below 0."""
     effect = _excess(evidence, "sigmoid", "linear")
     whole = estimate([attenuation.of_run(run) for run in evidence.runs["sigmoid"]])
     sentence = (
-        f"Before the first update the sigmoid network's gradient is {fold(whole.value)} smaller at {FIRST} than at {LAST}. "
+        f"Before the first update the sigmoid network's gradient is {fold(whole.value)} smaller at the first activated layer than at the last. "
         f"That is {fold(effect.value)} beyond what weights and pooling do without an activation.{_cause(evidence.runs['sigmoid'])}"
     )
     found = verdict(effect, lambda low, _: low > 1, lambda _, high: high < 0)
@@ -94,12 +93,13 @@ def weights_may_compensate(evidence: Evidence) -> Finding:
     """A layer's weights multiply the size of an independent gradient by sqrt(weight_gain) of the probe; pooling and derivatives are left out. The
     largest factor of any layer before any update, in the runs without an activation. Confirmed if its interval over seeds lies below 1 and, in
     some run, a layer's factor exceeds 1 after training; refuted if it lies above 1."""
-    starts = {layer: estimate([np.sqrt(probed(run, 0, layer, "weight_gain")) for run in evidence.runs["linear"]]) for layer in ACTIVATED_LAYERS}
+    runs = evidence.runs["linear"]
+    starts = {layer: estimate([np.sqrt(probed(run, 0, layer, "weight_gain")) for run in runs]) for layer in runs[0].activated}
     layer, effect = largest(starts)
     if np.isnan(effect.value):
         return Finding(NOT_MEASURED, "With batch normalisation, the weights have no factor of their own.")
     every = every_run(evidence.runs)
-    grown = [run for run in every if any(probed(run, last_epoch(run), name, "weight_gain") > 1 for name in ACTIVATED_LAYERS)]
+    grown = [run for run in every if any(probed(run, last_epoch(run), name, "weight_gain") > 1 for name in run.activated)]
     found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
     if found == CONFIRMED and not grown:
         found = INCONCLUSIVE
@@ -118,7 +118,7 @@ def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:
 
 def _cause(runs: Sequence[RunResult]) -> str:
     """What derivatives and weights predict of the attenuation before any update, as sentences; empty where there is no prediction."""
-    shares = tables.share_of_next({"": runs}).set_index("layer").loc[list(ACTIVATED_LAYERS[:-1]), ["predicted", "derivatives_alone"]]
+    shares = tables.share_of_next({"": runs}).set_index("layer").loc[runs[0].activated[:-1], ["predicted", "derivatives_alone"]]
     if not (shares > 0).all(axis=None):  # NaN is not above 0 either
         return ""
     decades = -np.log10(shares).sum()

@@ -9,7 +9,6 @@ import numpy as np
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import probed
 from actgrad.analysis.statistics import Estimate
-from actgrad.networks.names import ACTIVATED_LAYERS
 from actgrad.results.run import RunResult
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconclusive", "not measured"
@@ -112,7 +111,7 @@ def largest(estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
 
 def total(run: RunResult, epoch: int, name: str) -> float:
     """Sum of a value of the probe over the layers with an activation; NaN where one of them is."""
-    return sum(probed(run, epoch, layer, name) for layer in ACTIVATED_LAYERS)
+    return sum(probed(run, epoch, layer, name) for layer in run.activated)
 
 
 def last_epoch(run: RunResult) -> int:

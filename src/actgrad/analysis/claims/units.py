@@ -18,7 +18,6 @@ from actgrad.analysis.claims.registry import (
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import probed
 from actgrad.analysis.statistics import estimate
-from actgrad.networks.names import ACTIVATED_LAYERS
 from actgrad.results.run import RunResult
 
 
@@ -26,7 +25,8 @@ from actgrad.results.run import RunResult
 def saturation(evidence: Evidence) -> Finding:
     """The share of saturated sigmoid activations before any update, in the layer where it is largest.
     Confirmed if its interval over seeds lies above 10 %, refuted if below."""
-    layer, effect = largest({layer: estimate([probed(run, 0, layer, "saturated") for run in evidence.runs["sigmoid"]]) for layer in ACTIVATED_LAYERS})
+    runs = evidence.runs["sigmoid"]
+    layer, effect = largest({layer: estimate([probed(run, 0, layer, "saturated") for run in runs]) for layer in runs[0].activated})
     found = verdict(effect, lambda low, _: low > 0.1, lambda _, high: high < 0.1)
     sentence = f"Before the first update {100 * effect.value:.0f} % of the sigmoid activations of {layer} have a derivative below 5 % of the largest."
     return measured(found, sentence, effect, f"share of {layer}", keys(evidence, "sigmoid"))
@@ -61,5 +61,5 @@ def leaky_never_dies(evidence: Evidence) -> Finding:
 
 def _most_dead(run: RunResult) -> float:
     """The largest number of dead units that a run has after any of its epochs, in the layers with an activation together; NaN where a count is."""
-    activated = run.probe[run.probe["layer"].isin(ACTIVATED_LAYERS)]
+    activated = run.probe[run.probe["layer"].isin(run.activated)]
     return float(activated.groupby("epoch")["dead"].sum(skipna=False).max(skipna=False))

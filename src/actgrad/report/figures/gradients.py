@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from actgrad.analysis import tables
-from actgrad.analysis.attenuation import FIRST, LAST
 from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import activation_legend, band, by_activation, epochs, gradient_lines, intervals, layer_legend, panels
+from actgrad.report.figures.styling import activation_legend, band, by_activation, epochs, intervals, layer_colours, layer_legend, panels
 
 
 @figure("Gradient of each layer's weights, step by step", lambda evidence: tables.gradient_norms(evidence.runs))
@@ -18,9 +17,12 @@ def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
     the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's kernel and bias, as the optimizer applied
     it: geometric mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it."""
     figure, drawn = panels(table, sharex=True, sharey=True)
+    colours = layer_colours(table.columns.drop(["activation", "step"]))
     for axes, rows, _ in drawn:
-        gradient_lines(axes, rows)
-    layer_legend(figure)
+        axes.set_yscale("log")
+        for layer, colour in colours.items():
+            axes.plot(rows["step"], rows[layer], color=colour, linewidth=1.1)
+    layer_legend(figure, colours)
     figure.supxlabel("optimizer step")
     figure.supylabel("L2 norm of the layer's gradient", fontsize=10)
     return figure
@@ -30,8 +32,8 @@ def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
 def preact_grads(table: pd.DataFrame, _: Evidence) -> Figure:
     """dL/dz is the gradient of one image's loss with respect to a layer's pre-activations. Left and middle: its root mean square over units and
     over one fixed batch of images; geometric mean over seeds, log scale. A line that falls to the left is a vanishing gradient. Right: attenuation,
-    the decades by which it shrinks from dense1 back to conv1, while the network trains; mean over seeds. A gradient of 0 is not drawn on the left,
-    and counts as the smallest normal float32 on the right."""
+    the decades by which it shrinks from the last activated layer back to the first, while the network trains; mean over seeds. A gradient of 0 is
+    not drawn on the left, and counts as the smallest normal float32 on the right."""
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     start, end, decades = figure.subplots(1, 3)
     end.sharey(start)
@@ -45,7 +47,7 @@ def preact_grads(table: pd.DataFrame, _: Evidence) -> Figure:
         axes.set_yscale("log")
         axes.set_title(title)
         axes.set_xlabel("layer, from the input to the output")
-    decades.set_title(f"attenuation from {LAST} to {FIRST}, decades")
+    decades.set_title("attenuation from last to first, decades")
     decades.axhline(0, color="#999999", linewidth=0.6)
     epochs(decades)
     start.set_ylabel("RMS of dL/dz on the probe batch")

@@ -1,6 +1,7 @@
 """The look of all figures: one colour per activation and one per layer, wherever they appear; and the parts that figures share."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -8,8 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-from actgrad.networks.names import LAYERS
 
 # Same input, same bytes: ids from a fixed salt, no date. Letters stay letters: as outlines they would double the report.
 matplotlib.rcParams.update(
@@ -43,13 +42,17 @@ STYLES = {
     "maxout": ("#882255", "-."),
 }
 FURTHER_COLOURS = ("#000000", "#999933", "#aa4499", "#6699cc", "#661100")
-LAYER_COLOURS = dict(zip(LAYERS, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(LAYERS))), strict=True))
 
 
 def styles(activations: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and line style of each activation; one that has none of its own gets one by its place among such."""
     further = [name for name in activations if name not in STYLES]
     return {name: STYLES.get(name) or (FURTHER_COLOURS[further.index(name) % len(FURTHER_COLOURS)], "-") for name in activations}
+
+
+def layer_colours(layers: Sequence[str]) -> dict[str, Any]:
+    """Dark is the layer nearest to the input, light the output."""
+    return dict(zip(layers, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(layers))), strict=True))
 
 
 def spaced(name: str) -> str:
@@ -77,13 +80,6 @@ def by_activation(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str,
     """The rows of each activation of a table, with the style of its line."""
     for name, (colour, line) in styles(list(dict.fromkeys(table["activation"]))).items():
         yield table[table["activation"] == name], {"color": colour, "linestyle": line}
-
-
-def gradient_lines(axes: Axes, gradients: pd.DataFrame) -> None:
-    """A line a layer; log scale, on which a norm of 0 has no place."""
-    axes.set_yscale("log")
-    for layer in LAYERS:
-        axes.plot(gradients["step"], gradients[layer], color=LAYER_COLOURS[layer], linewidth=1.1)
 
 
 def band(axes: Axes, rows: pd.DataFrame, x: str, style: Mapping[str, str]) -> None:
@@ -117,6 +113,6 @@ def activation_legend(figure: Figure, activations: pd.DataFrame | Iterable[str])
     figure.legend(handles=lines, loc="outside right center")
 
 
-def layer_legend(figure: Figure) -> None:
-    lines = [Line2D([], [], color=colour, label=layer) for layer, colour in LAYER_COLOURS.items()]
+def layer_legend(figure: Figure, colours: Mapping[str, Any]) -> None:
+    lines = [Line2D([], [], color=colour, label=layer) for layer, colour in colours.items()]
     figure.legend(handles=lines, loc="outside right center", title="layer")
