@@ -18,7 +18,7 @@ from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
 from actgrad.pipeline import keras_process, run
-from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256, fingerprint, own_layer_sha256
+from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, fingerprint, own_layer_sha256
 from conftest import ROOT
 
 PACKAGE = PROJECT / "src" / "actgrad"
@@ -115,6 +115,7 @@ def test_a_file_more_less_or_of_another_name_changes_the_core(package):
 
 def test_an_edit_outside_the_core_leaves_it(package):
     others = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in CORE]
+    others += [package / name for name in OTHER_BACKENDS]
     assert len(others) > 20
     for file in others:
         file.write_text(f"{file.read_text()}\nEDITED = 1\n")
@@ -122,6 +123,13 @@ def test_an_edit_outside_the_core_leaves_it(package):
     (package / "monitor" / "__pycache__").mkdir()
     (package / "monitor" / "__pycache__" / "probe.cpython-311.pyc").write_bytes(b"no source")
     assert core_sha256(package) == CORE_SHA256
+
+
+def test_a_run_imports_no_code_that_its_core_does_not_hold():
+    program = "import sys; from actgrad.pipeline.keras_process import load_core; load_core(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(PROJECT / "src")}, capture_output=True, text=True)
+    assert "actgrad.monitor.backends.tensorflow" in done.stdout.split()
+    assert not {f"actgrad.{name.removesuffix('.py').replace('/', '.')}" for name in OTHER_BACKENDS} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("room", CORE)

@@ -112,7 +112,7 @@ def test_a_plain_fit_after_an_interrupted_one_is_not_recorded(kept):
 
 def test_a_monitor_that_refuses_leaves_the_model_as_it_was():
     model = compiled(FIRST)
-    with pytest.raises(ValueError, match="the probe's x does not fit"):
+    with pytest.raises(ValueError, match="the model cannot be called on the probe's x"):
         fit(model, FIRST, GradientMonitor(probe=(TOKENS[:16], LABELS[:16])))
     assert clean(model)
 

@@ -167,7 +167,7 @@ RULES = (
     Rule("update ratio", KARPATHY, "update by weight below 1e-4 or above 1e-2", RATE, _steps("update_ratio", lambda v: (v < 1e-4) | (v > 1e-2))),
     Rule("activations' spread", SAGEMAKER, "variances of two layers differ by more than 10 at the start", SPREAD, _variance_ratio),
     Rule("activations' spread", DEEPCHECKER, "standard deviation outside 0.5 to 2", SPREAD, _units("act_std", lambda v: (v < 0.5) | (v > 2))),
-    Rule("initial loss", DEEPCHECKER, "more than 100 % off ln(classes)", START, _initial_loss(1.0)),
+    Rule("initial loss", DEEPCHECKER, "more than 100 % off that of chance, ln(classes)", START, _initial_loss(1.0)),
 )
 
 COLUMNS = ("rule", "source", "layer", "step", "value", "threshold", "times", "remedy")

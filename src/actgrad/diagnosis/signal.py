@@ -40,7 +40,7 @@ def sentence(table: pd.DataFrame) -> str:
     """Does the gradient vanish, where, and by what: of one measurement of the probe."""
     sites = hidden(table)
     if len(sites) < 2:
-        return "The model has fewer than two layers with an activation function, so there is no way back on which a gradient could vanish."
+        return "Fewer than two layers with an activation function were found, so there is no way back on which a gradient could vanish."
     first, last, decades = sites["layer"].iloc[0], sites["layer"].iloc[-1], of_measurement(table)
     signal = sites["preact_grad_rms"].to_numpy(float)
     if not np.isfinite(signal[[0, -1]]).all() or signal[-1] == 0:
@@ -66,8 +66,7 @@ def initial_loss(table: pd.DataFrame) -> str:
     loss, chance = (float(table[name].iloc[0]) for name in ("loss", "loss_at_chance"))
     if math.isnan(chance):
         return f"The loss is {loss:.3g}."
-    classes = round(math.exp(chance))
-    return f"The loss is {loss:.3g}, where a guess that takes all {classes} classes for equally likely has ln({classes}) = {chance:.3g}."
+    return f"The loss is {loss:.3g}; that of a guess which takes all classes for equally likely is {chance:.3g}."
 
 
 def _times(factor: float) -> str:

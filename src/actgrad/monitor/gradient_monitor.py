@@ -159,7 +159,7 @@ class GradientMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         model, fit = self.model, _fit_of(self)
         if self._records() and self._fit is not None and not _is_running(self._fit()):
-            self._stop()  # an exception ended the last fit
+            self.stop()  # an exception ended the last fit
         self._refuse_if_it_records()
         try:
             self._start(model, model.optimizer)
@@ -167,7 +167,7 @@ class GradientMonitor(keras.callbacks.Callback):
                 self._end_with(fit)
             model.make_train_function(force=True)  # one that was traced before would go on without recording
         except BaseException:
-            self._stop()
+            self.stop()
             raise
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
@@ -183,6 +183,9 @@ class GradientMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._read()
         updates = sum(map(len, self._of_epoch))
+        if 0 < self._epoch_steps - updates < (getattr(self._measured, "steps_per_execution", 1) or 1):
+            self._step -= self._epoch_steps - updates  # Keras counts the last execution of an epoch as a whole one
+            self._epoch_steps = updates
         if updates != self._epoch_steps and self._records() and not self._said_updates:
             self._said_updates = True
             known = "a step of `steps` is an update" if updates else "perhaps train_step uses another optimizer"
@@ -193,7 +196,7 @@ class GradientMonitor(keras.callbacks.Callback):
             logs.update(self._summary())
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self._stop()
+        self.stop()
         if self._census_data is not None:
             self.census = self._probe.census(self._census_data)
 
@@ -211,7 +214,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._start(model, optimizer)
             yield self
         finally:
-            self._stop()
+            self.stop()
 
     def step_done(self) -> None:
         """Say that a step of a loop of one's own has ended."""
@@ -293,7 +296,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _refuse_if_it_records(self) -> None:
         if self._records():
-            raise ValueError("this GradientMonitor is used by a fit or loop that still runs; give each a monitor of its own")
+            raise ValueError("this GradientMonitor is used by a fit or loop that still runs; give each a monitor of its own, or call its stop()")
 
     def _read(self) -> None:
         rows = self._recording.read() if self._recording is not None else ()
@@ -322,7 +325,8 @@ class GradientMonitor(keras.callbacks.Callback):
             self._probe.dead_units.pop(-2)
         self._probes.append(table)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End recording, as the end of `fit` and `watching` do; what was recorded stays."""
         self._read()
         self._unhook()
 
@@ -350,20 +354,21 @@ class GradientMonitor(keras.callbacks.Callback):
 
 
 def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
-    """The list of callbacks of the call of `fit` by which a monitor is called."""
+    """The list of callbacks by which a monitor is called."""
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is monitor.model and "callbacks" in frame.f_locals:
-            return frame.f_locals["callbacks"]
+        found = frame.f_locals.get("self")
+        if isinstance(found, keras.callbacks.CallbackList) and any(one is monitor for one in found.callbacks):
+            return found
         frame = frame.f_back
     return None
 
 
 def _is_running(fit: keras.callbacks.CallbackList | None) -> bool:
-    """Whether the call of `fit` with this list of callbacks has not ended, in whatever thread."""
+    """Whether the call that made this list of callbacks, which `fit` does, has not ended, in whatever thread."""
     for frame in sys._current_frames().values():
         while frame is not None and fit is not None:
-            if frame.f_code.co_name == "fit" and frame.f_locals.get("callbacks") is fit:
+            if any(value is fit for name, value in frame.f_locals.items() if name not in ("self", "fit")):
                 return True
             frame = frame.f_back
     return False

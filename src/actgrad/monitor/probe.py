@@ -1,40 +1,27 @@
 """The probe: what the forward and the backward signal of a fixed batch do at each activation function."""
 
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
+from actgrad.monitor import units
 from actgrad.monitor.backends import Inject, Visit, backend
 from actgrad.monitor.hooks import say
-from actgrad.monitor.names import SATURATION
 from actgrad.monitor.sites import Site, Sites
+from actgrad.monitor.units import FOR_RULES
 
 DORMANT = (0.0, 0.025, 0.1)
 """tau of Sokar et al. (2023), section 3.1."""
-GRID = np.linspace(-10, 10, 401, dtype=np.float32)
-"""Where the largest derivative of an activation function is looked for."""
 BATCH = 512
 """Examples at once in the census."""
 GAIN_EXAMPLES = 64
 """Examples of the probe on which gains are estimated; each has random signs of its own."""
-FOR_RULES = (
-    "flat",
-    "not_positive",
-    "rarely_active",
-    "silent",
-    "preact_over_5",
-    "preact_over_9.5",
-    "preact_outside_-23_17",
-    "act_over_0.97",
-    "rho_over_0.85",
-)
-"""Shares that published rules look at: of z with derivative 0; of phi(z) at most 0; of units with a derivative for less than 1 % of their
-z; of units whose |phi(z)| is below 1e-5 in 95 % of cases; of z and phi(z) beyond a number; and of units whose rho is beyond a number:
-the mean of |phi(z)| where the range of phi is brought to [-1, 1] (Rakitianskaia and Engelbrecht 2015), which sigmoid and tanh have."""
 HALF_SCALE = 2.0**24
 """By what the loss of a float16 model is multiplied, as float16 has no number below 6e-8; less where the gradient would be too large for it."""
 State = list[tuple[keras.Variable, Any]]
@@ -61,8 +48,8 @@ class ActivationProbe:
     - `active`: share of examples for which a unit has a derivative other than 0 at some position, mean over the units.
     - `saturated`: share of z where the derivative is below SATURATION of the largest that the function has.
     - the shares of FOR_RULES, which published rules look at.
-    - `loss`: of the batch, as evaluation has it, without what regularises; `loss_at_chance`: ln(classes), what a classifier has that
-      gives each class the same probability; missing for other losses.
+    - `loss`: of the batch, as evaluation has it, without what regularises; `loss_at_chance`: that of a guess which takes all
+      classes for equally likely, ln(classes) for a plain cross-entropy; missing where there are no classes.
     - `dormant_<tau>`: share of units whose mean |phi(z)|, by that of all units of the layer, is at most tau.
 
     A unit of several pieces (maxout) counts once: what it is given by its pieces is added up.
@@ -83,27 +70,37 @@ class ActivationProbe:
         if len(sizes) != 1:
             raise ValueError(f"the parts of the probe have {sorted(sizes)} examples; give each the same number")
         (self._examples,) = sizes
-        self._own_losses = [keras.losses.get(one) for one in keras.tree.flatten(loss) if one is not None]
-        if not self._own_losses and not getattr(model, "compiled", False):
+        self._judge = model
+        """Whose loss it is."""
+        if loss is not None:
+            self._judge = keras.Model()
+            self._judge.compile(loss=loss)
+        elif not getattr(model, "compiled", False):
             raise ValueError("the model has no loss, so there is no gradient to measure; call model.compile(optimizer=…, loss=…), or give loss=…")
-        self._losses = self._own_losses or [one for one in keras.tree.flatten(getattr(model, "loss", None)) if one is not None]
+        self._losses = [one for one in keras.tree.flatten(getattr(self._judge, "loss", None)) if one is not None]
         self._per_example = _per_example(self._losses, self._examples)
-        try:
-            layers = model._flatten_layers()
-            if not all(layer.built for layer in layers):
-                model(keras.tree.map_structure(_symbolic, self._x))
-            self.found = Sites(model, _rows(self._x, 0, 2), min(2, self._examples))
-        except Exception as error:
-            raise ValueError(f"the probe's x does not fit the model: {_first_line(error)}; give it what model.fit is given") from error
+        layers = model._flatten_layers()
+        if not all(layer.built for layer in layers):
+            self._call(lambda: model(keras.tree.map_structure(_symbolic, self._x)))
+        self.found = Sites(model)
+        with _random_streams_kept():
+            self._call(lambda: self.found.find(self._x, self._examples))
         if self.found.hidden_from_view:
             say(self.found.hidden_from_view)
         self._half = any(layer.compute_dtype == "float16" for layer in layers)
+        # a state of one row an example does not fit fewer
+        self._gain_examples = self._examples if any(getattr(layer, "stateful", False) for layer in layers) else min(self._examples, GAIN_EXAMPLES)
         self._compute: dict[str, Any] = {}
-        self._signs = self._random_signs()
         self.dead_units: list[dict[str, np.ndarray]] = []
         """For each measurement: site -> which of its units are dead."""
         self.dead_in_census: dict[str, np.ndarray] = {}
         """The same of the last census."""
+
+    def _call(self, function: Callable[[], Any]) -> None:
+        try:
+            function()
+        except Exception as error:
+            raise ValueError(f"the model cannot be called on the probe's x: {_first_line(error)}; give it what model.fit is given") from error
 
     @property
     def sites(self) -> list[Site]:
@@ -121,7 +118,7 @@ class ActivationProbe:
 
     def measure(self) -> pd.DataFrame:
         """One row a site, in the order of the forward pass. The columns of units are missing for the output of the model."""
-        loss, measured = self._run("evaluation", self._signal)
+        (loss, at_chance), measured = self._run("evaluation", self._signal)
         by_batch = [None] * len(measured)
         if self.found.has_normalization:
             _, by_batch = self._run("batch statistics", lambda *given: self._signal(*given, batch_statistics=True))
@@ -145,7 +142,7 @@ class ActivationProbe:
         table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "preact_grad_rms_batch" or self.found.has_normalization])
         table["gain"], table["predicted"] = self._gains(table["slope_ms"].to_numpy(float))
         table["loss"] = float(loss)
-        table["loss_at_chance"] = math.log(self.classes) if self.classes else math.nan
+        table["loss_at_chance"] = float(at_chance)
         return table.astype(dict.fromkeys(("units", "dead", "newly_dead", "revived"), "Int64"))
 
     def census(self, x: Any) -> pd.DataFrame:
@@ -154,11 +151,11 @@ class ActivationProbe:
         alive: dict[str, np.ndarray] = {}
         for start in range(0, len(parts[0]), BATCH):
             batch = _rows(x, start, start + BATCH)
-            with keras.StatelessScope():
+            with keras.StatelessScope(), _random_streams_kept():
                 _, visits = self.found.forward(batch)
             for site, visit in zip(self.sites, visits, strict=True):
                 if site.hidden:
-                    dead = np.asarray(keras.ops.convert_to_numpy(_units(site, visit)["dead"]))
+                    dead = np.asarray(keras.ops.convert_to_numpy(units.dead(site, units.slopes(visit, site.pieces)[1])))
                     alive[site.name] = alive.get(site.name, np.zeros_like(dead)) | ~dead
         self.dead_in_census = {name: ~one for name, one in alive.items()}
         return pd.DataFrame([{"layer": name, "units": len(one), "dead": int(one.sum())} for name, one in self.dead_in_census.items()])
@@ -166,7 +163,7 @@ class ActivationProbe:
     def check(self, x: Any) -> None:
         """Raises ValueError if the model cannot be called on x, for the census."""
         try:
-            with keras.StatelessScope():
+            with keras.StatelessScope(), _random_streams_kept():
                 self.found.forward(_rows(x, 0, 2))
         except Exception as error:
             raise ValueError(f"the census does not fit the model: {_first_line(error)}; give it the x of the whole training split") from error
@@ -187,7 +184,8 @@ class ActivationProbe:
         values = [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
         scale = HALF_SCALE if self._half else 1.0
         while True:
-            found = self._compute[name](values, *(keras.ops.convert_to_tensor(one, "float32") for one in (scale, *given)))
+            with _random_streams_kept():
+                found = self._compute[name](values, *(keras.ops.convert_to_tensor(one, "float32") for one in (scale, *given)))
             loss, sites = keras.tree.map_structure(lambda value: np.asarray(keras.ops.convert_to_numpy(value)), found)
             if scale == 1 or all(np.isfinite(site["preact_grad_rms"]) for site in sites):
                 return loss, sites
@@ -199,31 +197,37 @@ class ActivationProbe:
         def run(inject: Inject) -> tuple[Any, list[Visit]]:
             with keras.StatelessScope(state_mapping=now, collect_losses=True):  # so that whatever is assigned meanwhile is forgotten
                 outputs, visits = self.found.forward(self._x, inject, batch_statistics=batch_statistics)
+                at_chance.append(self._loss_at_chance(outputs))
                 return scale * self._loss(outputs), visits
 
+        at_chance: list[Any] = []
         loss, visits, of_loss = backend().gradients(run)
         measured = []
         with keras.StatelessScope(state_mapping=now):
             for site, visit, gradient in zip(self.sites, visits, of_loss, strict=True):
                 values = {"preact_grad_rms": _rms(gradient, self._per_example / scale, site.pieces)}
-                values |= _units(site, visit) if site.hidden else {}
+                values |= units.measured(site, visit) if site.hidden else {}
                 measured.append(values)
-        return loss / scale, measured
+        return (loss / scale, keras.ops.stop_gradient(at_chance[-1])), measured
 
     def _loss(self, outputs: Any) -> Any:
-        """The loss. What regularises is taken from its value, not from its gradient."""
-        model = self._model
+        """The loss, in float32. What regularises is taken from its value, not from its gradient."""
+        judge, ops = self._judge, keras.ops
         try:
-            if self._own_losses:
-                pairs = zip(self._own_losses, keras.tree.flatten(self._y), keras.tree.flatten(outputs), strict=True)
-                return sum(keras.ops.mean(loss(y, output)) for loss, y, output in pairs)
-            loss = model.compute_loss(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
+            of_batch = getattr(judge, "_compute_loss", judge.compute_loss)  # which hands on what an own compute_loss takes
+            loss = of_batch(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
         except Exception as error:
             raise ValueError(
                 f"the model's loss cannot be computed on the probe: {_first_line(error)}; give it the y that model.fit is given"
             ) from error
-        added = model.losses if self._losses and type(model).compute_loss is keras.Model.compute_loss else []
-        return loss - sum(keras.ops.stop_gradient(keras.ops.cast(one, loss.dtype)) for one in added)
+        added = judge.losses if self._losses and type(judge).compute_loss is keras.Model.compute_loss else []
+        return ops.cast(loss, "float32") - sum(ops.stop_gradient(ops.cast(one, "float32")) for one in added)
+
+    def _loss_at_chance(self, outputs: Any) -> Any:
+        """The loss of a guess that takes all classes for equally likely, as probabilities or as logits; NaN if the model is no classifier."""
+        if self.classes is None:
+            return keras.ops.convert_to_tensor(math.nan)
+        return self._loss(keras.ops.full_like(outputs, 1 / self.classes))
 
     def _gains(self, slope_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each site `gain` and `predicted`; NaN for the output of the model, and where nothing comes back from the next site."""
@@ -244,25 +248,36 @@ class ActivationProbe:
             site = self.sites[i]
             if not site.hidden:
                 return a
-            way = ops.cast(z - ops.stop_gradient(z), "float32") * self._signs[i] * slopes[i] / math.sqrt(site.pieces)
+            way = ops.cast(z - ops.stop_gradient(z), "float32") * _signs(i, z) * slopes[i] / math.sqrt(site.pieces)
             if site.pieces > 1:
                 way = ops.sum(ops.reshape(way, (*way.shape[:-1], way.shape[-1] // site.pieces, site.pieces)), axis=-1)
             return ops.stop_gradient(a) + ops.cast(way, a.dtype)
 
         def run(inject: Inject) -> tuple[Any, list[Visit]]:
             with keras.StatelessScope(state_mapping=now):
-                _, visits = self.found.forward(_rows(self._x, 0, GAIN_EXAMPLES), inject, random_slope)
-            ends = [(visit.z, signs) for site, visit, signs in zip(self.sites, visits, self._signs, strict=True) if not site.hidden]
-            return scale * sum(ops.sum(ops.cast(z, "float32") * signs) for z, signs in ends), visits
+                _, visits = self.found.forward(_rows(self._x, 0, self._gain_examples), inject, random_slope)
+                ends = [(i, visits[i].z) for i, site in enumerate(self.sites) if not site.hidden]
+                return scale * sum(ops.sum(ops.cast(z, "float32") * _signs(i, z)) for i, z in ends), visits
 
-        loss, _, gradients = backend().gradients(run)
-        return loss, [{"preact_grad_rms": _rms(g, 1 / scale, site.pieces)} for g, site in zip(gradients, self.sites, strict=True)]
+        _, _, gradients = backend().gradients(run)
+        return scale, [{"preact_grad_rms": _rms(g, 1 / scale, site.pieces)} for g, site in zip(gradients, self.sites, strict=True)]
 
-    def _random_signs(self) -> list[Any]:
-        """Random signs in the shape of each z; the same in every measurement, so that two differ by the model alone."""
-        random, examples = np.random.default_rng(0), min(self._examples, GAIN_EXAMPLES)
-        shapes = [(examples * site.shape[0], *site.shape[1:]) for site in self.sites]
-        return [keras.ops.convert_to_tensor(random.choice(np.array([-1, 1], np.float32), shape)) for shape in shapes]
+
+def _signs(site: int, z: Any) -> Any:
+    """Random signs in the shape of a z; the same in every measurement, so that two differ by the model alone."""
+    return 2.0 * keras.ops.cast(keras.random.randint(keras.ops.shape(z), 0, 2, seed=site), "float32") - 1.0
+
+
+@contextmanager
+def _random_streams_kept() -> Iterator[None]:
+    """Leave the generators of Python, NumPy and the backend as they are, whatever draws from them: a model that is called may."""
+    kept = random.getstate(), np.random.get_state(), backend().random_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        backend().set_random_state(kept[2])
 
 
 COLUMNS = (
@@ -295,57 +310,6 @@ def _rms(gradient: Any, per_example: float, pieces: int) -> Any:
     largest = keras.ops.max(keras.ops.abs(gradient))
     scale = keras.ops.where(keras.ops.logical_and(largest > 0, keras.ops.isfinite(largest)), largest, 1.0)
     return per_example * scale * keras.ops.sqrt(pieces * keras.ops.mean(keras.ops.square(gradient / scale)))
-
-
-def _units(site: Site, visit: Visit) -> dict[str, Any]:
-    """What the forward pass says of a site: scalars, and for each unit whether it is dead and its mean |phi(z)|."""
-    ops = keras.ops
-    z = ops.cast(ops.stop_gradient(visit.z), "float32")  # the derivative too, because bfloat16 rounds small ones to 0
-    a = ops.cast(ops.stop_gradient(visit.a), "float32")
-    slope = backend().derivative(site.function, z)
-    steep = ops.abs(slope)
-    if site.pieces > 1:
-        steep = ops.max(ops.reshape(steep, (*steep.shape[:-1], steep.shape[-1] // site.pieces, site.pieces)), axis=-1)
-    channel = _channel(steep)
-    others = [axis for axis in range(len(steep.shape)) if axis != channel]
-    positions = [axis for axis in others if axis != 0]
-    fires = ops.cast(steep > 0, "float32")
-    per_example = ops.max(fires, axis=positions) if positions else fires
-    return {
-        "preact_mean": ops.mean(z),
-        "preact_std": ops.std(z),
-        "act_mean": ops.mean(a),
-        "act_std": ops.std(a),
-        "slope_ms": site.pieces * ops.mean(ops.square(slope)),
-        "dead": ops.max(steep, axis=others) == 0,
-        "active": ops.mean(per_example),
-        "saturated": ops.mean(ops.cast(steep < SATURATION * _steepest(site, z), "float32")),
-        "magnitude": ops.mean(ops.abs(a), axis=others),
-        "flat": ops.mean(ops.cast(slope == 0, "float32")),
-        "not_positive": ops.mean(ops.cast(a <= 0, "float32")),
-        "rarely_active": ops.mean(ops.cast(ops.mean(fires, axis=others) < 0.01, "float32")),
-        "silent": ops.mean(ops.cast(ops.mean(ops.cast(ops.abs(a) < 1e-5, "float32"), axis=others) >= 0.95, "float32")),
-        "preact_over_5": ops.mean(ops.cast(ops.abs(z) > 5, "float32")),
-        "preact_over_9.5": ops.mean(ops.cast(ops.abs(z) > 9.5, "float32")),
-        "preact_outside_-23_17": ops.mean(ops.cast(ops.logical_or(z < -23, z > 17), "float32")),
-        "act_over_0.97": ops.mean(ops.cast(ops.abs(a) > 0.97, "float32")),
-        "rho_over_0.85": ops.mean(ops.cast(ops.mean(ops.abs(2 * a - 1 if site.kind == "sigmoid" else a), axis=others) > 0.85, "float32")),
-    }
-
-
-def _channel(z: Any) -> int:
-    return 1 if len(z.shape) > 2 and keras.config.image_data_format() == "channels_first" else len(z.shape) - 1
-
-
-def _steepest(site: Site, z: Any) -> Any:
-    """The largest derivative of a function on GRID, the other pieces of a unit at 0."""
-    weights = site.layer.weights if site.layer is not None else []
-    one_for_all = all(math.prod(weight.shape[:-1]) == 1 for weight in weights)
-    positions = [1] * (len(z.shape) - 2) if one_for_all else list(z.shape[1:-1])
-    channels = z.shape[-1]
-    grid = np.zeros((len(GRID), *positions, channels), np.float32)
-    grid[..., :: site.pieces] = GRID.reshape(-1, *[1] * (len(z.shape) - 1))
-    return keras.ops.max(keras.ops.abs(backend().derivative(site.function, keras.ops.convert_to_tensor(grid))))
 
 
 def _per_example(losses: Sequence[Any], examples: int) -> float:

@@ -8,6 +8,8 @@ import numpy as np
 
 from actgrad.monitor.backends import backend
 
+NOT_GIVEN = -1.0
+"""Stands for the norms of a weight that an update was not given."""
 At = Literal["gradient", "update"]
 
 
@@ -48,8 +50,8 @@ class Recording:
             self._undo = None
 
     def read(self) -> np.ndarray:
-        """Norms of gradient, update and weight since the last call: (updates, variables, 3), float64; NaN for a weight that an update
-        was not given.
+        """Norms of gradient, update and weight since the last call: (updates, variables, 3), float64; NOT_GIVEN for a weight that
+        an update was not given.
         """
         return np.zeros((0, 0, 3)) if self._store is None else self._store.read().astype(np.float64)
 
@@ -60,15 +62,16 @@ class Recording:
             known = getattr(self._optimizer, "_trainable_variables", None)
             self.variables = list(known or variables)
             self._store = tools.Store(len(self.variables), self._capacity)
-        before = [ops.cast(value, "float32") for value in tools.values(variables)]
+        before = [_at_least_float32(value) for value in tools.values(variables)]
         seen = self._seen(grads, variables)
         place = {id(variable): i for i, variable in enumerate(variables)}
 
         def finish() -> None:
-            changes = [ops.cast(new, "float32") - old for new, old in zip(tools.values(variables), before, strict=True)]
-            rows = ops.transpose(ops.reshape(tools.norms([*seen, *changes, *before]), (3, len(variables))))
+            changes = [_at_least_float32(new) - old for new, old in zip(tools.values(variables), before, strict=True)]
+            measured = [ops.cast(tensor, "float32") for tensor in (*seen, *changes, *before)]
+            rows = ops.transpose(ops.reshape(tools.norms(measured), (3, len(variables))))
             if [id(variable) for variable in self.variables] != list(place):
-                missing = ops.full((3,), float("nan"), dtype=rows.dtype)
+                missing = ops.full((3,), NOT_GIVEN, dtype=rows.dtype)
                 rows = ops.stack([rows[place[id(variable)]] if id(variable) in place else missing for variable in self.variables])
             self._store.write(rows)
 
@@ -82,7 +85,10 @@ class Recording:
             seen = [gradient / keras.ops.cast(scale, gradient.dtype) for gradient in seen]
         if self._at == "gradient":
             return seen
-        seen = [keras.ops.broadcast_to(self._store.apart(gradient), variable.shape) for gradient, variable in zip(seen, variables, strict=True)]
+        seen = [
+            keras.ops.broadcast_to(self._store.apart(gradient, rule._iterations.value), variable.shape)
+            for gradient, variable in zip(seen, variables, strict=True)
+        ]
         steps = rule.gradient_accumulation_steps
         if not steps:
             return list(rule._clip_gradients(seen))
@@ -94,6 +100,10 @@ class Recording:
         mean = [(gradient + keras.ops.cast(one, gradient.dtype)) / steps for gradient, one in zip(seen, kept, strict=True)]
         updates = keras.ops.equal((rule._iterations + 1) % steps, 0)
         return [keras.ops.where(updates, gradient, float("nan")) for gradient in rule._clip_gradients(mean)]
+
+
+def _at_least_float32(value: Any) -> Any:
+    return value if keras.backend.standardize_dtype(value.dtype) == "float64" else keras.ops.cast(value, "float32")
 
 
 def _loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:

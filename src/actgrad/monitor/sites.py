@@ -1,6 +1,7 @@
 """Where a model applies an activation function: found by calling it once, and visited again whenever it is measured."""
 
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,20 +33,17 @@ class Site:
 
     Attributes:
         name: of the layer that applies it; a layer that is called again has #2 and so on behind it.
-        function: z -> phi(z).
+        kind: what the function is called, in lower case: relu, tanh, …
         pieces: pre-activations that one unit takes: 1, but for maxout and its like.
         hidden: False for the output of the model.
-        shape: of z, for one example.
-        kind: what the function is called, in lower case: relu, tanh, …
+        channel: the axis of units, or channels, of phi(z).
     """
 
     name: str
     kind: str
-    function: Callable[[Any], Any]
     pieces: int
     hidden: bool
-    shape: tuple[int, ...]
-    layer: keras.Layer | None = None
+    channel: int
 
 
 After = Callable[[int, Any, Any], Any]
@@ -57,42 +55,61 @@ class Sites:
 
     Args:
         model: built.
-        x: a few examples on which it is called, to see what it does.
-        examples: how many these are.
+
+    Raises:
+        ValueError: if two layers that apply one cannot be told apart by name and path.
     """
 
-    def __init__(self, model: keras.Model, x: Any, examples: int):
+    def __init__(self, model: keras.Model):
         self._model = model
         placed = list(all_layers(model))
         layers = [layer for layer, _ in placed]
         self._loops = [layer for layer in layers if isinstance(layer, LOOPS)]
         looped = {id(inner) for loop in self._loops for inner in loop._flatten_layers()}
-        owners = [(layer, within) for layer, within in placed if id(layer) not in looped and _applies_one(layer)]
+        inner = {id(activation) for layer in layers if isinstance(activation := vars(layer).get("activation"), keras.Layer)}
+        owners = [(layer, within) for layer, within in placed if id(layer) not in looped | inner and _applies_one(layer)]
         self._owners = [layer for layer, _ in owners]
         self._names = dict(zip(map(id, self._owners), names_of(owners), strict=True))
         self._normalizations = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-        self.has_normalization = bool(self._normalizations)
-        outputs, visits, unseen = self._discover(x)
-        ends = [id(output) for output in keras.tree.flatten(outputs)]
-        self.kept: list[int] = []
+        self._quiet = 0
+        self._elsewhere: set[str] = set()
+        self._kept: list[int] = []
+        self._ends: list[int] = []
         self.sites: list[Site] = []
+        self.hidden_from_view: str | None = None
+
+    @property
+    def has_normalization(self) -> bool:
+        """Whether a batch normalisation uses the statistics of the batch in training."""
+        return bool(self._normalizations)
+
+    def find(self, x: Any, examples: int) -> None:
+        """Find the sites, by calling the model once as when it is compiled.
+
+        Args:
+            x: input of the model.
+            examples: how many it has.
+        """
+        outputs, visits, functions = self._discover(x)
+        flat = keras.tree.flatten(outputs)
+        ends = [id(output) for output in flat]
         count: Counter[str] = Counter()
         for i, visit in enumerate(visits):
-            last = id(visit.a) in ends
-            if not (last or _is_pointwise(visit)):
+            pointwise = _is_pointwise(visit, examples)
+            last = id(visit.a) in ends and (pointwise or visit.owner is not visit.layer or isinstance(visit.layer, ACTIVATION_LAYERS))
+            if not (last or pointwise):
                 continue
             count[visit.name] += 1
             name = visit.name if count[visit.name] == 1 else f"{visit.name}#{count[visit.name]}"
-            self.kept.append(i)
-            shape = (visit.z.shape[0] // examples, *visit.z.shape[1:])
-            self.sites.append(Site(name, visit.kind, visit.function, int(getattr(visit.layer, "pieces", 1)), not last, shape, visit.layer))
-        seen = {id(visit.a) for visit in visits}
+            self._kept.append(i)
+            self.sites.append(Site(name, visit.kind, int(getattr(visit.layer, "pieces", 1)), not last, _channel(visit)))
+        seen = {id(visits[i].a) for i in self._kept}
         self._ends = [i for i, end in enumerate(ends) if end not in seen]
         for i in self._ends:
-            name = "output" if len(ends) == 1 else f"output_{i}"
-            shape = keras.tree.flatten(outputs)[i].shape
-            self.sites.append(Site(name, "linear", lambda z: z, 1, False, (shape[0] // examples, *shape[1:])))
-        self.hidden_from_view = self._hidden_from_view(visits, unseen)
+            self.sites.append(Site("output" if len(ends) == 1 else f"output_{i}", "linear", 1, False, len(flat[i].shape) - 1))
+        self.hidden_from_view = self._hidden_from_view(visits, functions)
+        if self._normalizations:
+            self._normalizations = self._normalizing_by_batch(x)
 
     def forward(
         self, x: Any, inject: Inject = lambda _, z: z, after: After = lambda _i, _z, a: a, batch_statistics: bool = False
@@ -108,7 +125,7 @@ class Sites:
         Returns:
             What the model returns, and a visit for each of `sites`.
         """
-        number = {visit: place for place, visit in enumerate(self.kept)}
+        number = {visit: place for place, visit in enumerate(self._kept)}
         visits: list[Visit] = []
 
         def before(visit: Visit) -> Any:
@@ -126,10 +143,12 @@ class Sites:
         with self._watched(before, afterwards), self._normalized_by_batch(batch_statistics):
             outputs = self._model(x, training=False)
             flat = keras.tree.flatten(outputs)
-            found = [visits[i] for i in self.kept]
+            if self._kept and self._kept[-1] >= len(visits):
+                raise ValueError("the model applies other activation functions than when it was first called, so they cannot be told apart")
+            found = [visits[i] for i in self._kept]
             for place, i in enumerate(self._ends, start=len(found)):
                 flat[i] = inject(place, flat[i])
-                found.append(Visit(self.sites[place].name, "linear", self.sites[place].function, None, flat[i], flat[i]))
+                found.append(Visit(self.sites[place].name, "linear", lambda z: z, None, None, flat[i], flat[i]))
             return keras.tree.pack_sequence_as(outputs, flat), found
 
     def _discover(self, x: Any) -> tuple[Any, list[Visit], list[tuple[str, int | None]]]:
@@ -137,7 +156,7 @@ class Sites:
         visits: list[Visit] = []
         running: list[int] = []
         functions: list[tuple[str, int | None]] = []
-        in_loops = [0]
+        outputs: list[Any] = []
 
         def before(visit: Visit) -> Any:
             running.append(len(visits))
@@ -151,18 +170,15 @@ class Sites:
 
         def noted(name: str) -> Callable[..., Any]:
             def function(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-                if not in_loops[0]:
+                if not self._quiet:
                     functions.append((name, running[-1] if running else None))
                 return original(*args, **kwargs)
 
             return function
 
-        def looping(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            in_loops[0] += 1
-            try:
-                return original(*args, **kwargs)
-            finally:
-                in_loops[0] -= 1
+        def call() -> None:
+            with self._watched(before, afterwards), keras.StatelessScope():
+                outputs.append(self._model(x, training=False))
 
         with ExitStack() as stack:
             for space in backend().FUNCTION_MODULES:
@@ -170,22 +186,36 @@ class Sites:
                     if hasattr(space, name):
                         stack.callback(around(space, name, noted(name)))
             for loop in self._loops:
-                stack.callback(around(loop, "call", looping))
-            stack.enter_context(self._watched(before, afterwards))
-            stack.enter_context(keras.StatelessScope())
-            return self._model(x, training=False), visits, functions
+                stack.callback(around(loop, "call", self._quietly))
+            backend().traced(call)
+        return outputs[0], visits, functions
+
+    def _quietly(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call something without noting the functions that are called inside."""
+        self._quiet += 1
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self._quiet -= 1
 
     @contextmanager
     def _watched(self, before: Callable[[Visit], Any], afterwards: Callable[[int, Any], Any]) -> Iterator[None]:
-        count = [0]
+        count, here = [0], backend().place()
 
         def watching(owner: keras.Layer, attribute: str) -> Callable[..., Any]:
-            kind, layer = _kind(owner, attribute), owner if attribute == "call" else None
+            applying = owner if attribute == "call" else owner.activation
+            kind, layer, name = _kind(applying), applying if isinstance(applying, keras.Layer) else None, self._names[id(owner)]
 
-            def applied(original: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+            def applied(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+                if backend().place() != here:  # a loop or a rematerialised part, out of which no value can be handed
+                    self._elsewhere.add(name)
+                    return self._quietly(original, *args, **kwargs)
+                if not args:
+                    first = next(iter(inspect.signature(original).parameters))
+                    args = (kwargs.pop(first),)
                 at, count[0] = count[0], count[0] + 1
-                z = before(Visit(self._names[id(owner)], kind, functools.partial(_applied, original, args, kwargs), layer, z))
-                return afterwards(at, original(z, *args, **kwargs))
+                z = before(Visit(name, kind, functools.partial(_applied, original, args[1:], kwargs), layer, owner, args[0]))
+                return afterwards(at, original(z, *args[1:], **kwargs))
 
             return applied
 
@@ -194,6 +224,29 @@ class Sites:
                 attribute = _applies_one(owner)
                 stack.callback(around(owner, attribute, watching(owner, attribute)))
             yield
+
+    def _normalizing_by_batch(self, x: Any) -> list[keras.Layer]:
+        """The batch normalisations that use the statistics of the batch in training: not those that are told to call otherwise."""
+        found: list[keras.Layer] = []
+
+        def noting(layer: keras.Layer) -> Callable[..., Any]:
+            def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+                in_training = inspect.signature(original).bind(*args, **kwargs).arguments.get("training")
+                if layer.trainable and in_training and layer not in found:
+                    found.append(layer)
+                return original(*args, **kwargs)
+
+            return call
+
+        def call_in_training() -> None:
+            with keras.StatelessScope():
+                self._model(x, training=True)
+
+        with ExitStack() as stack:
+            for layer in self._normalizations:
+                stack.callback(around(layer, "call", noting(layer)))
+            backend().traced(call_in_training)
+        return found
 
     @contextmanager
     def _normalized_by_batch(self, wanted: bool) -> Iterator[None]:
@@ -207,7 +260,7 @@ class Sites:
 
     def _hidden_from_view(self, visits: Sequence[Visit], functions: Sequence[tuple[str, int | None]]) -> str | None:
         """One sentence about what cannot be measured; None if there is nothing."""
-        unseen = {(name, None if at is None else visits[at].name) for name, at in functions if at is None or at not in self.kept}
+        unseen = {(name, None if at is None else visits[at].name) for name, at in functions if at is None or at not in self._kept}
         parts = []
         if unseen:
             called = ", ".join(sorted(name if place is None else f"{name} in {place}" for name, place in unseen))
@@ -215,14 +268,15 @@ class Sites:
         if self._loops:
             called = ", ".join(sorted({type(layer).__name__ for layer in self._loops}))
             parts.append(f"what happens inside {called} is a loop, so only its weights are measured")
+        if self._elsewhere:
+            called = ", ".join(sorted(self._elsewhere))
+            parts.append(f"{called}: called in a loop, or computed again on the way back, so only the weights are measured")
         return "; ".join(parts) or None
 
 
 def _applies_one(layer: keras.Layer) -> str | None:
     """By which attribute a layer applies an activation function to its argument: `activation`, `call`, or none."""
     activation = vars(layer).get("activation")
-    if isinstance(activation, keras.Layer):  # which is found as a layer
-        return None
     if callable(activation):
         return None if activation is keras.activations.linear else "activation"
     if isinstance(layer, ACTIVATION_LAYERS):
@@ -231,20 +285,28 @@ def _applies_one(layer: keras.Layer) -> str | None:
     return "call" if own and not layer._flatten_layers(include_self=False) else None
 
 
-def _kind(owner: keras.Layer, attribute: str) -> str:
-    function = getattr(owner, attribute)
-    if attribute == "activation":
-        return getattr(function, "__name__", type(function).__name__).lower()
-    return "leakyrelu" if getattr(owner, "negative_slope", 0) else type(owner).__name__.lower()
+def _kind(applying: Callable[..., Any]) -> str:
+    """What an activation function or layer is called."""
+    if getattr(applying, "negative_slope", 0):
+        return "leakyrelu"
+    return (type(applying).__name__ if isinstance(applying, keras.Layer) else getattr(applying, "__name__", type(applying).__name__)).lower()
 
 
-def _is_pointwise(visit: Visit) -> bool:
-    """Whether a function acts on each unit by itself and is not affine, tried on values of the shape that it was called with."""
+def _channel(visit: Visit) -> int:
+    """The axis of units: that of the layer's own layout, or for a layer without one, of images in Keras' layout."""
+    rank = len(visit.a.shape)
+    layout = getattr(visit.owner, "data_format", keras.config.image_data_format() if rank > 3 and visit.owner is visit.layer else None)
+    return 1 if layout == "channels_first" and rank > 2 else rank - 1
+
+
+def _is_pointwise(visit: Visit, examples: int) -> bool:
+    """Whether a function acts on each unit of each example by itself and is not affine, tried on two examples of the shape of z."""
     z = visit.z
     if (
         not hasattr(z, "shape")
         or not hasattr(visit.a, "shape")
         or len(z.shape) < 2
+        or (z.shape[0] or 0) % examples  # a table that is no batch
         or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(z.dtype))
     ):
         return False
@@ -257,8 +319,9 @@ def _is_pointwise(visit: Visit) -> bool:
             return np.array(keras.ops.convert_to_numpy(visit.function(keras.ops.convert_to_tensor(array.astype(np.float32)))))
 
     try:
-        wide = np.linspace(-3, 3, int(np.prod(z.shape)), dtype=np.float32).reshape(z.shape)
-        somewhere = tuple(size // 2 for size in z.shape[:-1])
+        shape = (2, *(size or 3 for size in z.shape[1:]))
+        wide = np.linspace(-3, 3, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        somewhere = tuple(size // 2 for size in shape[:-1])
         moved = wide.copy()
         moved[(*somewhere, slice(pieces))] += 1
         first, second, origin = phi(wide), phi(moved), phi(0 * wide)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from actgrad.monitor.layers import CallOrder, WeightedLayer
+from actgrad.monitor.recording import NOT_GIVEN
 
 COLUMNS = ("grad_norm", "update_norm", "weight_norm")
 
@@ -20,7 +21,7 @@ class Rows:
     Attributes:
         layers: those that were trained.
         may_skip: whether some updates change nothing, see Recording.
-        blocks: norms (updates, layers, 3), in the order of COLUMNS.
+        blocks: norms (updates, layers, 3), in the order of COLUMNS; NOT_GIVEN for a layer of which an update was given no weight.
     """
 
     layers: list[WeightedLayer]
@@ -33,7 +34,7 @@ class Rows:
         return self.may_skip == may_skip and weights == [[*map(id, one.variables)] for one in self.layers]
 
     def add(self, norms: np.ndarray, variables: Sequence[keras.Variable]) -> np.ndarray:
-        """Add updates: norms (updates, variables, 3), NaN for a weight that an update was not given. Returns the new block."""
+        """Add updates: norms (updates, variables, 3), NOT_GIVEN for a weight that an update was not given. Returns the new block."""
         place = {id(variable): i for i, variable in enumerate(variables)}
         columns = [[place[id(variable)] for variable in one.variables if id(variable) in place] for one in self.layers]
         self.blocks.append(np.stack([_together(norms[:, of_layer]) for of_layer in columns], axis=1))
@@ -42,13 +43,14 @@ class Rows:
     def means(self, norms: np.ndarray) -> dict[str, float]:
         """grad_norm/<layer> and update_ratio/<layer>, means over the updates of a block."""
         skipped = _skipped(norms, self.may_skip)
-        told = ~skipped | np.isfinite(norms[..., 0]).all(axis=1)
+        told = ~skipped | (np.isfinite(norms[..., 0]) | ~_given(norms)).all(axis=1)
         ratio = _update_ratio(norms, self.may_skip)
-        values = {f"grad_norm/{one.name}": _mean(norms[told, i, 0]) for i, one in enumerate(self.layers)}
-        return values | {f"update_ratio/{one.name}": _mean(ratio[~skipped, i]) for i, one in enumerate(self.layers)}
+        given = _given(norms)
+        values = {f"grad_norm/{one.name}": _mean(norms[told & given[:, i], i, 0]) for i, one in enumerate(self.layers)}
+        return values | {f"update_ratio/{one.name}": _mean(ratio[~skipped & given[:, i], i]) for i, one in enumerate(self.layers)}
 
     def table(self, first: int, order: CallOrder) -> pd.DataFrame:
-        """step, from `first` on, layer, COLUMNS, grad_rms, update_ratio."""
+        """step, from `first` on, layer, COLUMNS, grad_rms, update_ratio; a row for each layer that an update was given weights of."""
         layers = order.sort(self.layers)
         norms = np.concatenate([np.zeros((0, len(layers), len(COLUMNS))), *self.blocks])[:, [self.layers.index(one) for one in layers]]
         table = pd.DataFrame(norms.reshape(-1, len(COLUMNS)), columns=list(COLUMNS))
@@ -56,25 +58,29 @@ class Rows:
         table.insert(1, "layer", [one.name for one in layers] * len(norms))
         table["grad_rms"] = table["grad_norm"] / np.tile(np.sqrt([one.parameters for one in layers]), len(norms))
         table["update_ratio"] = _update_ratio(norms, self.may_skip).reshape(-1)
-        return table
+        return table[_given(norms).reshape(-1)].reset_index(drop=True)
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
 
 
 def _together(parts: np.ndarray) -> np.ndarray:
-    """Norms of a layer, (updates, 3), of those of its weights, (updates, variables, 3); NaN where an update was given none of them.
+    """Norms of a layer, (updates, 3), of those of its weights, (updates, variables, 3); NOT_GIVEN where an update was given none of them.
 
     In float64, where no square of a float32 is lost.
     """
-    given = ~np.isnan(parts[..., 2])  # a weight has a norm
+    given = _given(parts)
     norms = np.sqrt(np.where(given[..., None], np.square(parts), 0).sum(axis=1))
-    return np.where(given.any(axis=1)[:, None], norms, np.nan)
+    return np.where(given.any(axis=1)[:, None], norms, NOT_GIVEN)
+
+
+def _given(norms: np.ndarray) -> np.ndarray:
+    return norms[..., 2] != NOT_GIVEN
 
 
 def _skipped(norms: np.ndarray, may_skip: bool) -> np.ndarray:
     """Which updates of (updates, layers, 3) changed nothing."""
-    return may_skip & (norms[..., 1] == 0).all(axis=1)
+    return may_skip & ((norms[..., 1] == 0) | ~_given(norms)).all(axis=1)
 
 
 def _update_ratio(norms: np.ndarray, may_skip: bool) -> np.ndarray:

@@ -13,10 +13,7 @@ from contextlib import suppress
 from actgrad.console import muted_stderr
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
-from actgrad.results.fingerprint import CORE, CORE_SHA256, core_sha256, own_layer_sha256
-
-OTHER_BACKENDS = ("actgrad.monitor.backends.jax", "actgrad.monitor.backends.torch")
-"""Modules of the core that import a backend which the study does not use."""
+from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_layer_sha256
 
 
 @functools.cache
@@ -49,7 +46,7 @@ def load_core() -> None:
     package = PROJECT / "src" / "actgrad"
     for room in CORE:
         for module in pkgutil.walk_packages([str(package / room)], f"actgrad.{room}."):
-            if module.name not in OTHER_BACKENDS:
+            if f"{module.name.partition('.')[2].replace('.', '/')}.py" not in OTHER_BACKENDS:
                 importlib.import_module(module.name)
     if core_sha256(package) != CORE_SHA256:
         raise UserError("the code of src/actgrad was edited while this process started; start the same command again")

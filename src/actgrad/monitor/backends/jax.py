@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from actgrad.monitor.backends import Record, Run, Visit
 from actgrad.monitor.hooks import around
@@ -25,8 +26,8 @@ class Store:
     def write(self, row: jax.Array) -> None:
         jax.debug.callback(self._append, row, ordered=True)
 
-    def apart(self, gradient: jax.Array) -> jax.Array:
-        return jax.lax.optimization_barrier(gradient)
+    def apart(self, gradient: jax.Array, iterations: jax.Array) -> jax.Array:
+        return gradient * (1 + 0 * iterations.astype(gradient.dtype))  # a 1 that XLA does not know; a barrier alone it undoes
 
     def _append(self, row: np.ndarray) -> None:
         self._rows.append(np.asarray(row))
@@ -72,6 +73,22 @@ def norms(tensors: Sequence[jax.Array]) -> jax.Array:
         return scale * jnp.sqrt(jnp.sum(jnp.square(tensor / scale)))
 
     return jnp.stack([norm(tensor.astype(jnp.float32)) for tensor in tensors])
+
+
+def traced(function: Callable[[], Any]) -> None:
+    jax.eval_shape(function)
+
+
+def place() -> Any:
+    return get_opaque_trace_state()
+
+
+def random_state() -> None:
+    return None
+
+
+def set_random_state(_state: None) -> None:
+    pass
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

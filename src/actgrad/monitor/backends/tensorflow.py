@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from actgrad.monitor.backends import Run, Visit, imperative
 from actgrad.monitor.hooks import say
@@ -32,10 +33,7 @@ class Store:
         self._rows[self._count % self._capacity].assign(row)
         self._count.assign_add(1)
 
-    def apart(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The same gradient as a tensor of its own: what is computed from it is not merged with what the optimizer computes, which would
-        then be rounded otherwise.
-        """
+    def apart(self, gradient: tf.Tensor, _iterations: tf.Tensor) -> tf.Tensor:
         return gradient * self._one
 
     def read(self) -> np.ndarray:
@@ -66,15 +64,31 @@ def dense(gradient: Any, _like: keras.Variable) -> tf.Tensor:
 
 def norms(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """L2 norm of each of some float32 tensors, also where its square is no float32."""
-    squares = 2 * tf.stack([tf.nn.l2_loss(tensor) for tensor in tensors])
-    fine = tf.reduce_all((squares > SMALL) & (squares < LARGE))
-    return tf.cond(fine, lambda: tf.sqrt(squares), lambda: tf.stack([_scaled_norm(tensor) for tensor in tensors]))
+    halves = tf.stack([tf.nn.l2_loss(tensor) for tensor in tensors])
+    fine = tf.reduce_all((halves > SMALL) & (halves < LARGE))
+    return tf.cond(fine, lambda: tf.sqrt(2 * halves), lambda: _norms_in_float64(tensors))
 
 
-def _scaled_norm(tensor: tf.Tensor) -> tf.Tensor:
-    largest = tf.reduce_max(tf.abs(tensor))
-    scale = tf.where((largest > 0) & tf.math.is_finite(largest), largest, 1.0)
-    return scale * tf.sqrt(2 * tf.nn.l2_loss(tensor / scale))
+def _norms_in_float64(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.cast(tf.sqrt(2 * tf.stack([tf.nn.l2_loss(tf.cast(tensor, tf.float64)) for tensor in tensors])), tf.float32)
+
+
+def traced(function: Callable[[], Any]) -> None:
+    tf.function(function, autograph=False).get_concrete_function()
+
+
+def place() -> Any:
+    return tf.compat.v1.get_default_graph()
+
+
+def random_state() -> Any:
+    rng = getattr(context.context(), "_rng", None)  # which seeds each random operation that runs outside a graph
+    return rng and rng.getstate()
+
+
+def set_random_state(state: Any) -> None:
+    if state is not None:
+        context.context()._rng.setstate(state)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ class Store:
     def write(self, row: torch.Tensor) -> None:
         self._rows.append(row)
 
-    def apart(self, gradient: torch.Tensor) -> torch.Tensor:
+    def apart(self, gradient: torch.Tensor, _iterations: torch.Tensor) -> torch.Tensor:
         return gradient
 
     def read(self) -> np.ndarray:
@@ -45,6 +45,25 @@ def dense(gradient: Any, like: keras.Variable) -> torch.Tensor:
 def norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """L2 norm of each, summed in float64, where no square of a float32 is lost."""
     return torch.stack([torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors])
+
+
+@torch.no_grad()
+def traced(function: Callable[[], Any]) -> None:
+    function()
+
+
+def place() -> None:
+    return None
+
+
+def random_state() -> Any:
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+def set_random_state(state: Any) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

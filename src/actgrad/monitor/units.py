@@ -1,0 +1,97 @@
+"""What the forward pass says of the units of a site."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from actgrad.monitor.backends import Visit, backend
+from actgrad.monitor.names import SATURATION
+from actgrad.monitor.sites import Site
+
+GRID = np.linspace(-10, 10, 401, dtype=np.float32)
+"""Where the largest derivative of an activation function is looked for."""
+GRID_ELEMENTS = 2**20
+"""Elements of it at once; a function with weights for each position is asked at each."""
+FOR_RULES = (
+    "flat",
+    "not_positive",
+    "rarely_active",
+    "silent",
+    "preact_over_5",
+    "preact_over_9.5",
+    "preact_outside_-23_17",
+    "act_over_0.97",
+    "rho_over_0.85",
+)
+"""Shares that published rules look at: of z with derivative 0; of phi(z) at most 0; of units with a derivative for less than 1 % of their
+z; of units whose |phi(z)| is below 1e-5 in 95 % of cases; of z and phi(z) beyond a number; and of units whose rho is beyond a number:
+the mean of |phi(z)| where the range of phi is brought to [-1, 1] (Rakitianskaia and Engelbrecht 2015), which sigmoid and tanh have."""
+
+
+def measured(site: Site, visit: Visit) -> dict[str, Any]:
+    """What the forward pass says of a site: scalars, and for each unit whether it is dead and its mean |phi(z)|."""
+    ops = keras.ops
+    z = ops.cast(ops.stop_gradient(visit.z), "float32")
+    a = ops.cast(ops.stop_gradient(visit.a), "float32")
+    slope, steep = slopes(visit, site.pieces)
+    others = _but_channels(site, steep)
+    positions = [axis for axis in others if axis != 0]
+    fires = ops.cast(steep > 0, "float32")
+    per_example = ops.max(fires, axis=positions) if positions else fires
+    return {
+        "preact_mean": ops.mean(z),
+        "preact_std": ops.std(z),
+        "act_mean": ops.mean(a),
+        "act_std": ops.std(a),
+        "slope_ms": site.pieces * ops.mean(ops.square(slope)),
+        "dead": dead(site, steep),
+        "active": ops.mean(per_example),
+        "saturated": ops.mean(ops.cast(steep < SATURATION * _steepest(site, visit), "float32")),
+        "magnitude": ops.mean(ops.abs(a), axis=others),
+        "flat": ops.mean(ops.cast(slope == 0, "float32")),
+        "not_positive": ops.mean(ops.cast(a <= 0, "float32")),
+        "rarely_active": ops.mean(ops.cast(ops.mean(fires, axis=others) < 0.01, "float32")),
+        "silent": ops.mean(ops.cast(ops.mean(ops.cast(ops.abs(a) < 1e-5, "float32"), axis=others) >= 0.95, "float32")),
+        "preact_over_5": ops.mean(ops.cast(ops.abs(z) > 5, "float32")),
+        "preact_over_9.5": ops.mean(ops.cast(ops.abs(z) > 9.5, "float32")),
+        "preact_outside_-23_17": ops.mean(ops.cast(ops.logical_or(z < -23, z > 17), "float32")),
+        "act_over_0.97": ops.mean(ops.cast(ops.abs(a) > 0.97, "float32")),
+        "rho_over_0.85": ops.mean(ops.cast(ops.mean(ops.abs(2 * a - 1 if site.kind == "sigmoid" else a), axis=others) > 0.85, "float32")),
+    }
+
+
+def slopes(visit: Visit, pieces: int) -> tuple[Any, Any]:
+    """phi'(z) of each z, and |phi'(z)| of each unit, which is as steep as its steepest piece; in float32, because bfloat16 rounds small
+    derivatives to 0.
+    """
+    ops = keras.ops
+    slope = backend().derivative(visit.function, ops.cast(ops.stop_gradient(visit.z), "float32"))
+    steep = ops.abs(slope)
+    if pieces > 1:
+        steep = ops.max(ops.reshape(steep, (*steep.shape[:-1], steep.shape[-1] // pieces, pieces)), axis=-1)
+    return slope, steep
+
+
+def dead(site: Site, steep: Any) -> Any:
+    """Which units have the derivative 0 for every example and position."""
+    return keras.ops.max(steep, axis=_but_channels(site, steep)) == 0
+
+
+def _but_channels(site: Site, values: Any) -> list[int]:
+    return [axis for axis in range(len(values.shape)) if axis != site.channel]
+
+
+def _steepest(site: Site, visit: Visit) -> Any:
+    """The largest derivative of a function on GRID, the other pieces of a unit at 0."""
+    weights, shape = visit.layer.weights if visit.layer is not None else [], visit.z.shape
+    one_for_all = all(math.prod(weight.shape[:-1]) == 1 for weight in weights)
+    positions = [1] * (len(shape) - 2) if one_for_all else list(shape[1:-1])
+    largest = 0.0
+    for part in np.array_split(GRID, math.ceil(len(GRID) * math.prod(positions) * shape[-1] / GRID_ELEMENTS)):
+        grid = np.zeros((len(part), *positions, shape[-1]), np.float32)
+        grid[..., :: site.pieces] = part.reshape(-1, *[1] * (len(shape) - 1))
+        steepness = keras.ops.max(keras.ops.abs(backend().derivative(visit.function, keras.ops.convert_to_tensor(grid))))
+        largest = keras.ops.maximum(largest, steepness)
+    return largest
