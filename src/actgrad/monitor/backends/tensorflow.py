@@ -92,7 +92,15 @@ def set_random_state(state: Any) -> None:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return tf.function(function, autograph=False)  # op by op, as Python calls them, it takes twice as long
+    """Traced at the first call, for arguments of these shapes; op by op, as Python calls them, it takes twice as long."""
+    graph: list[Callable[..., Any]] = []
+
+    def call(*args: Any) -> Any:
+        if not graph:  # not tf.function's own call, which warns of a loop where several probes are made
+            graph.append(tf.function(function, autograph=False).get_concrete_function(*args))
+        return graph[0](*args)
+
+    return call
 
 
 def derivative(function: Callable[[Any], Any], z: tf.Tensor) -> tf.Tensor:
