@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -168,6 +169,14 @@ def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
 def test_a_gradient_too_small_to_square_is_not_zero():
     table = ActivationProbe(chain(1e-12, 1e-13, 0.5), NEGATIVE, np.zeros(4, np.float32)).measure()
     assert table["preact_grad_rms"].iloc[0] == pytest.approx(5e-26, rel=1e-4)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own warning")
+def test_several_probes_in_one_process_warn_of_nothing(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
+    for _ in range(6):
+        ActivationProbe(chain(0.1, 0.1), NEGATIVE, np.zeros(4, np.float32)).measure()
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]
 
 
 def test_exactly_so_many_units_are_dead_and_come_back():
