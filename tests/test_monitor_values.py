@@ -483,7 +483,8 @@ def test_functions_that_cannot_be_seen_are_said_wherever_they_are_called():
         assert sites(nested) == []
     with pytest.warns(UserWarning, match="what happens inside TimeDistributed is a loop"):
         assert sites(layers.TimeDistributed(layers.Dense(2, activation="relu"))) == []
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="actgrad")
         assert sites(layers.Dense(3, activation="gelu", name="d")) == ["d"]
 
 
@@ -674,7 +675,7 @@ def test_what_cannot_be_seen_is_said_once():
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.warns(UserWarning, match=r"what happens inside GRU is a loop, so only its weights are measured") as said:
         ActivationProbe(model, np.ones((4, 12)), np.zeros(4)).measure()
-    assert len(said) == 1
+    assert len([one for one in said if "actgrad" in str(one.message)]) == 1
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")

@@ -66,7 +66,7 @@ class Sites:
         layers = [layer for layer, _ in placed]
         self._loops = [layer for layer in layers if isinstance(layer, LOOPS)]
         looped = {id(inner) for loop in self._loops for inner in loop._flatten_layers()}
-        inner = {id(activation) for layer in layers if isinstance(activation := vars(layer).get("activation"), keras.Layer)}
+        inner = {id(activation) for layer in layers if isinstance(activation := _activation(layer), keras.Layer)}
         owners = [(layer, within) for layer, within in placed if id(layer) not in looped | inner and _applies_one(layer)]
         self._owners = [layer for layer, _ in owners]
         self._names = dict(zip(map(id, self._owners), names_of(owners), strict=True))
@@ -276,13 +276,18 @@ class Sites:
 
 def _applies_one(layer: keras.Layer) -> str | None:
     """By which attribute a layer applies an activation function to its argument: `activation`, `call`, or none."""
-    activation = vars(layer).get("activation")
+    activation = _activation(layer)
     if callable(activation):
         return None if activation is keras.activations.linear else "activation"
     if isinstance(layer, ACTIVATION_LAYERS):
         return "call"
     own = not type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
     return "call" if own and not layer._flatten_layers(include_self=False) else None
+
+
+def _activation(layer: keras.Layer) -> Any:
+    """The attribute `activation` of a layer, where it is its own; PyTorch keeps one that is a layer apart."""
+    return vars(layer).get("activation", vars(layer).get("_modules", {}).get("activation"))
 
 
 def _kind(applying: Callable[..., Any]) -> str:
@@ -307,6 +312,7 @@ def _is_pointwise(visit: Visit, examples: int) -> bool:
         or not hasattr(visit.a, "shape")
         or len(z.shape) < 2
         or (z.shape[0] or 0) % examples  # a table that is no batch
+        or any(keras.ops.is_tensor(one) for one in keras.tree.flatten(visit.function.args[1:]))  # it cannot be tried on other values
         or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(z.dtype))
     ):
         return False

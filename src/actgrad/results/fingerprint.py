@@ -42,6 +42,8 @@ def core_sha256(package: Path) -> str:
 
 def _tokens(node: Any) -> Iterator[str]:
     """A syntax tree as text that does not depend on the version of Python: ast.dump's does."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12.1 puts an empty text behind a format
+        node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
     if isinstance(node, list):
         yield "["
         for item in node:
