@@ -48,6 +48,12 @@ def classifier() -> keras.Model:
     return model
 
 
+def sparse() -> keras.Model:
+    model = classifier()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
 def test_norms_of_one_step_by_hand():
     seen = GradientMonitor()
     line(keras.optimizers.SGD(0.1)).fit(X, Y, batch_size=2, epochs=1, verbose=0, shuffle=False, callbacks=[seen])
@@ -164,6 +170,22 @@ def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
         {"layer": ["a", "b", "side", "c"], "hidden": True, "preact_grad_rms": [1e-5, 1e-4, 1e-12, 1e-1], "slope_ms": 0.1, "gain": 1.0}
     )
     assert "1,000-fold, is lost at b" in sentence(table)
+    assert sentence(table).endswith("It is smallest at side, 1.0e+11 times smaller than at c.")
+
+
+def test_a_branch_on_which_the_gradient_vanishes_is_named_though_it_arrives_beside_it():
+    table = pd.DataFrame({"layer": ["short", "deep", "head"], "hidden": True, "preact_grad_rms": [0.2, 2e-6, 0.4], "slope_ms": 0.1, "gain": 1.0})
+    said = sentence(table)
+    assert said.startswith("The gradient vanishes on a side branch: it is smallest at deep, 200,000 times smaller than at head. Beside it: ")
+    assert said.endswith("The gradient does not vanish: at short it is 0.5 times what it is at head.")
+
+
+def test_what_is_no_number_is_not_dead():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="relu", name="d"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    row = ActivationProbe(model, X * np.float32(np.nan), Y).measure().iloc[0]
+    assert row["dead"] == 0
+    assert np.isnan(row["slope_ms"])
 
 
 def test_a_gradient_too_small_to_square_is_not_zero():
@@ -481,6 +503,8 @@ def test_functions_that_cannot_be_seen_are_said_wherever_they_are_called():
     nested = keras.Model(inner, keras.ops.relu(inner) + keras.ops.tanh(inner))
     with pytest.warns(UserWarning, match=r"\(relu, tanh\) are not measured"):
         assert sites(nested) == []
+    with pytest.warns(UserWarning, match="what s applies acts on several units together"):
+        assert sites(layers.Dense(3, activation="softmax", name="s")) == []
     with pytest.warns(UserWarning, match="what happens inside TimeDistributed is a loop"):
         assert sites(layers.TimeDistributed(layers.Dense(2, activation="relu"))) == []
     with warnings.catch_warnings():
@@ -808,9 +832,14 @@ def test_under_tf_distribute_the_probe_alone_is_measured_and_this_is_said_once(t
             lambda: classifier().fit(X, np.eye(2, 3), verbose=0, callbacks=[GradientMonitor(probe=(X, np.eye(2, 7)))]),
             "the model's loss cannot be computed on the probe: ",
         ),
+        (
+            lambda: ActivationProbe(sparse(), X, np.array([5, 7])),
+            "the labels of the probe go from 5 to 7, but the model has 3 classes; they must be 0 to 2",
+        ),
+        (lambda: ActivationProbe(sparse(), X[:, :1], np.array([0, 1])), "expected axis -1 of input shape to have value 2"),
         (lambda: actgrad.inspect(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), X, Y), "the model has no loss"),
     ],
-    ids=["not compiled", "shape", "examples", "probe", "at", "no probe", "census", "labels", "no loss"],
+    ids=["not compiled", "shape", "examples", "probe", "at", "no probe", "census", "labels", "classes", "reason", "no loss"],
 )
 def test_a_mistake_gets_one_sentence(use, message):
     with pytest.raises(ValueError) as raised:

@@ -40,8 +40,26 @@ def sentence(table: pd.DataFrame) -> str:
     """Does the gradient vanish, where, and by what: of one measurement of the probe."""
     sites = hidden(table)
     if len(sites) < 2:
-        return "Fewer than two layers with an activation function were found, so there is no way back on which a gradient could vanish."
-    first, last, decades = sites["layer"].iloc[0], sites["layer"].iloc[-1], of_measurement(table)
+        return (
+            "Fewer than two layers with an activation function were found, so the way back between them cannot be measured; "
+            "the gradient of each layer's weights is in GradientMonitor.steps."
+        )
+    told = _from_last_to_first(sites)
+    signal = sites["preact_grad_rms"]
+    if not np.isfinite(signal).all() or not signal.iloc[-1] > 0:
+        return told
+    smallest = int(signal.to_numpy().argmin())
+    decades, to_first = float(attenuation(signal.iloc[smallest], signal.iloc[-1])), of_measurement(table)
+    if decades < VANISHES or decades < to_first + 1:
+        return told
+    there = f"at {sites['layer'].iloc[smallest]}, {_times(10**decades)} times smaller than at {sites['layer'].iloc[-1]}"
+    return (
+        f"{told} It is smallest {there}." if to_first >= 1 else f"The gradient vanishes on a side branch: it is smallest {there}. Beside it: {told}"
+    )
+
+
+def _from_last_to_first(sites: pd.DataFrame) -> str:
+    first, last, decades = sites["layer"].iloc[0], sites["layer"].iloc[-1], of_measurement(sites)
     signal = sites["preact_grad_rms"].to_numpy(float)
     if not np.isfinite(signal[[0, -1]]).all() or signal[-1] == 0:
         return f"The gradient at {last} is 0 or not finite, so nothing can be said of what is left of it at {first}."

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,7 @@ class ActivationProbe:
         elif not getattr(model, "compiled", False):
             raise ValueError("the model has no loss, so there is no gradient to measure; call model.compile(optimizer=…, loss=…), or give loss=…")
         self._losses = [one for one in keras.tree.flatten(getattr(self._judge, "loss", None)) if one is not None]
+        self._refuse_labels()
         self._per_example = _per_example(self._losses, self._examples)
         layers = model._flatten_layers()
         if not all(layer.built for layer in layers):
@@ -96,6 +98,21 @@ class ActivationProbe:
         self.dead_in_census: dict[str, np.ndarray] = {}
         """The same of the last census."""
 
+    def _refuse_labels(self) -> None:
+        """Raise ValueError for labels that no backend computes with, or that one computes with silently."""
+        labels = [one for one in keras.tree.flatten(self._y) if one is not None]
+        if any(keras.backend.standardize_dtype(one.dtype) == "string" for one in labels):
+            raise ValueError("the labels of the probe are text; give the numbers that model.fit is given")
+        if self.classes is None or len(labels) != 1 or getattr(self._losses[0], "ignore_class", None) is not None:
+            return
+        if "sparse" in self._loss_name:
+            values = np.asarray(keras.ops.convert_to_numpy(labels[0]))
+            if values.min() < 0 or values.max() >= self.classes:
+                raise ValueError(
+                    f"the labels of the probe go from {values.min()} to {values.max()}, but the model has {self.classes} classes; "
+                    f"they must be 0 to {self.classes - 1}"
+                )
+
     def _call(self, function: Callable[[], Any]) -> None:
         try:
             function()
@@ -112,9 +129,12 @@ class ActivationProbe:
         shape = getattr(self._model, "output_shape", None)
         if len(self._losses) != 1 or not isinstance(shape, tuple) or not shape or not isinstance(shape[-1], int):
             return None
-        (loss,) = self._losses
-        name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-        return shape[-1] if "categorical_crossentropy" in str(name) else None
+        return shape[-1] if "categorical_crossentropy" in self._loss_name else None
+
+    @property
+    def _loss_name(self) -> str:
+        loss = self._losses[0]
+        return loss if isinstance(loss, str) else str(getattr(loss, "name", getattr(loss, "__name__", "")))
 
     def measure(self) -> pd.DataFrame:
         """One row a site, in the order of the forward pass. The columns of units are missing for the output of the model."""
@@ -133,7 +153,7 @@ class ActivationProbe:
                 dead = dead_now[site.name] = np.asarray(values["dead"])
                 before = first.get(site.name, dead)
                 score = np.asarray(values["magnitude"], np.float64)
-                score = score / score.mean() if score.mean() > 0 else np.zeros_like(score)
+                score = score if score.mean() == 0 else score / score.mean()
                 row |= {"units": len(dead), "dead": int(dead.sum())}
                 row |= {"newly_dead": int((dead & ~before).sum()), "revived": int((before & ~dead).sum())}
                 row |= {f"dormant_{tau:g}": float((score <= tau).mean()) for tau in DORMANT}
@@ -339,4 +359,6 @@ def _symbolic(part: Any) -> keras.KerasTensor:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line that says something; Keras puts one before it that says where."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception encountered when calling")), type(error).__name__)

@@ -26,6 +26,9 @@ FUNCTIONS = (
 )
 """Names of activation functions in TensorFlow, JAX and PyTorch."""
 
+JOINING = ("softmax", "log_softmax", "sparsemax", "glu")
+"""Kinds that act on several units together."""
+
 
 @dataclass
 class Site:
@@ -265,6 +268,11 @@ class Sites:
         if unseen:
             called = ", ".join(sorted(name if place is None else f"{name} in {place}" for name, place in unseen))
             parts.append(f"functions that no layer of their own applies ({called}) are not measured; use keras.layers.Activation to see them")
+        # a layer of its own is often a part of attention, which is no activation
+        fused = [visit for i, visit in enumerate(visits) if visit.owner is not visit.layer and i not in self._kept]
+        joining = sorted({visit.name for visit in fused if visit.kind in JOINING})
+        if joining:
+            parts.append(f"what {', '.join(joining)} applies acts on several units together, so only its weights are measured")
         if self._loops:
             called = ", ".join(sorted({type(layer).__name__ for layer in self._loops}))
             parts.append(f"what happens inside {called} is a loop, so only its weights are measured")

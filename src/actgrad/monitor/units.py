@@ -67,7 +67,8 @@ def slopes(visit: Visit, pieces: int) -> tuple[Any, Any]:
     derivatives to 0.
     """
     ops = keras.ops
-    slope = backend().derivative(visit.function, ops.cast(ops.stop_gradient(visit.z), "float32"))
+    z = ops.cast(ops.stop_gradient(visit.z), "float32")
+    slope = ops.where(ops.isnan(z), float("nan"), backend().derivative(visit.function, z))  # no number is not dead
     steep = ops.abs(slope)
     if pieces > 1:
         steep = ops.max(ops.reshape(steep, (*steep.shape[:-1], steep.shape[-1] // pieces, pieces)), axis=-1)
