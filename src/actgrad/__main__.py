@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ def _inspect(given: argparse.Namespace) -> int:
             raise ValueError(f"{path} is not there; give the path of a file")
     x, y = _examples(given.data, given.examples)
     try:
-        model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # it has not trained yet
+            model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(f"{given.model} cannot be loaded: {reason[:300]}") from None
