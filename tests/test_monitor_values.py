@@ -22,6 +22,7 @@ from actgrad.__main__ import main
 from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from actgrad.diagnosis.signal import sentence
 from actgrad.monitor import probe
+from actgrad.monitor.gradient_monitor import CAPACITY
 from conftest import ROOT
 from monitor_models import BACKEND, IMAGES, LABELS, convolutional, recurrent
 
@@ -171,6 +172,8 @@ def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
     )
     assert "1,000-fold, is lost at b" in sentence(table)
     assert sentence(table).endswith("It is smallest at side, 1.0e+11 times smaller than at c.")
+    table.loc[2, "preact_grad_rms"] = 0.0
+    assert sentence(table).endswith("It is smallest at side, where it is 0.")
 
 
 def test_a_branch_on_which_the_gradient_vanishes_is_named_though_it_arrives_beside_it():
@@ -752,6 +755,31 @@ def test_updates_of_some_weights_at_a_time_are_booked_to_these():
     assert norms.loc[1::2, "a"].isna().all()
     assert norms.loc[2::2, "a"].notna().all()
     assert norms.loc[2::2, "b"].isna().all()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")
+def test_updates_that_do_not_fit_into_the_record_are_said_and_have_no_row():
+    import tensorflow as tf
+
+    class Often(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            for _ in tf.range(CAPACITY + 10):
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(x, y, self(x, training=True))
+                self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            return {"loss": loss}
+
+    inputs = keras.Input((2,))
+    model = Often(inputs, layers.Dense(1)(inputs))
+    model.compile("sgd", "mse", run_eagerly=True)
+    seen = GradientMonitor()
+    with pytest.warns(UserWarning, match="actgrad") as said:
+        history = model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen]).history
+    assert any("10 updates of one step did not fit into the record" in str(one.message) for one in said)
+    assert seen.steps["step"].tolist() == list(range(11, CAPACITY + 11))
+    assert np.isfinite(history["grad_norm/dense"]).all()
+    assert not seen.diagnose()["rule"].eq("exploding gradient").any()
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has one step an execution")

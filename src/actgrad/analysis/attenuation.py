@@ -20,4 +20,5 @@ def by_epoch(run: RunResult) -> pd.Series:
 
 
 def _ends(run: RunResult) -> tuple[str, str]:
-    return run.activated[0], run.activated[-1]
+    layers = run.activated
+    return layers[0], layers[-1]

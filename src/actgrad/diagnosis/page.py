@@ -12,6 +12,7 @@ from actgrad.diagnosis.signal import initial_loss, sentence
 
 POINTS = 400
 """Steps that are drawn, at most."""
+ON_LOG_SCALE = "A red triangle is 0; what is not a finite number is left out."
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #d5d5d5; --soft: #5d5d5d }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181b; --line: #3a3d42; --soft: #a9a9a9 } }
@@ -46,19 +47,18 @@ def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findin
         charts["units"] = _units(probes)
         first, last = (probes[probes["step"] == step] for step in (probes["step"].min(), probes["step"].max()))
         begin = f"{_when(probes['step'].min()).capitalize()}: {initial_loss(first)} {sentence(first)}"
-        answer = begin if first is last or len(first) == len(probes) else f"{begin} At the end: {sentence(last)}"
+        answer = begin if len(first) == len(probes) else f"{begin} At the end: {sentence(last)}"
     sections = [
         (
             "signal",
             "Signal layer by layer",
             "Left to right is the order of the forward pass. Top: the gradient of one example's loss. Bottom: the spread of the activations. "
-            "A red triangle is 0; what is not a finite number is left out.",
+            + ON_LOG_SCALE,
         ),
         (
             "gradients",
             "Gradient of each layer's weights",
-            "It sums over positions and multiplies by the layer's input, so it may grow where the signal above shrinks. "
-            "A red triangle is 0; what is not a finite number is left out.",
+            "It sums over positions and multiplies by the layer's input, so it may grow where the signal above shrinks. " + ON_LOG_SCALE,
         ),
         ("updates", "Size of an update", "The band is where it usually lies, 1e-4 to 1e-2 (Karpathy)."),
         ("units", "Dead units", "Share of units whose derivative is 0 for every example of the probe."),

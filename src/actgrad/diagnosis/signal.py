@@ -52,10 +52,11 @@ def sentence(table: pd.DataFrame) -> str:
     decades, to_first = float(attenuation(signal.iloc[smallest], signal.iloc[-1])), of_measurement(table)
     if decades < VANISHES or decades < to_first + 1:
         return told
-    there = f"at {sites['layer'].iloc[smallest]}, {_times(10**decades)} times smaller than at {sites['layer'].iloc[-1]}"
-    return (
-        f"{told} It is smallest {there}." if to_first >= 1 else f"The gradient vanishes on a side branch: it is smallest {there}. Beside it: {told}"
-    )
+    name, last = sites["layer"].iloc[smallest], sites["layer"].iloc[-1]
+    there = f"at {name}, " + (f"{_times(10**decades)} times smaller than at {last}" if signal.iloc[smallest] > 0 else "where it is 0")
+    if to_first >= 1:
+        return f"{told} It is smallest {there}."
+    return f"The gradient vanishes on a side branch: it is smallest {there}. Beside it: {told}"
 
 
 def _from_last_to_first(sites: pd.DataFrame) -> str:

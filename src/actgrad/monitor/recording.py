@@ -6,10 +6,8 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from actgrad.monitor.backends import backend
+from actgrad.monitor.backends import NOT_GIVEN, backend
 
-NOT_GIVEN = -1.0
-"""Stands for the norms of a weight that an update was not given."""
 At = Literal["gradient", "update"]
 
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pandas as pd
 
+from actgrad.monitor.backends import NOT_GIVEN
 from actgrad.monitor.layers import CallOrder, WeightedLayer
-from actgrad.monitor.recording import NOT_GIVEN
 
 COLUMNS = ("grad_norm", "update_norm", "weight_norm")
 

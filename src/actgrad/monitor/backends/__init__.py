@@ -24,6 +24,8 @@ from typing import Any
 
 import keras
 
+NOT_GIVEN = -1.0
+"""Stands for the norms of a weight that an update was not given, or that were lost; NaN is what a diverged one has."""
 Record = Callable[[list[Any], list[keras.Variable]], Callable[[], None]]
 """(gradients, variables) -> what is called after the update."""
 Inject = Callable[[int, Any], Any]

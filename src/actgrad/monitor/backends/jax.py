@@ -8,10 +8,14 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from actgrad.monitor.backends import Record, Run, Visit
 from actgrad.monitor.hooks import around
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # of an older JAX
+    from jax.core import get_opaque_trace_state
 
 FUNCTION_MODULES = (jax.nn, jnp)
 

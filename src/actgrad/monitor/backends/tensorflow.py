@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from actgrad.monitor.backends import Run, Visit, imperative
+from actgrad.monitor.backends import NOT_GIVEN, Run, Visit, imperative
 from actgrad.monitor.hooks import say
 
 hook = imperative.hook
@@ -37,15 +37,15 @@ class Store:
         return gradient * self._one
 
     def read(self) -> np.ndarray:
-        """Those written since the last call. Of more than `capacity` the first are lost: NaN."""
+        """Those written since the last call. Of more than `capacity` the first are lost: NOT_GIVEN."""
         with tf.init_scope():
             count, ring = int(self._count.numpy()), self._rows.numpy()
         lost = max(0, count - self._read - self._capacity)
         if lost:
-            say(f"{lost} updates of one step did not fit into the record and are missing (NaN)")
+            say(f"{lost} updates of one step did not fit into the record and are missing")
         rows = ring[np.arange(self._read + lost, count) % self._capacity]
         self._read = count
-        return np.concatenate([np.full((lost, *ring.shape[1:]), np.nan, np.float32), rows])
+        return np.concatenate([np.full((lost, *ring.shape[1:]), NOT_GIVEN, np.float32), rows])
 
 
 def values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
