@@ -139,11 +139,14 @@ def as_committed(project: Project, reproduced: Project) -> None:
 )
 def test_killed_repro(reproduced, tmp_path, seen):
     project = copied(reproduced, tmp_path / "killed")
-    draw, kills = random.Random(1), 0
+    forget(project)
+    began = time.monotonic()
+    project.run("dvc", "repro")
+    longest, draw, kills = time.monotonic() - began, random.Random(1), 0
     while kills < KILLS:
         forget(project)
         for _ in range(PER_TRY):
-            ended, _ = kill_at_random(project.start("dvc", "repro"), 45, draw, partial(kill_all, project.folder))
+            ended, _ = kill_at_random(project.start("dvc", "repro"), longest, draw, partial(kill_all, project.folder))
             kills += not ended
             if ended or kills == KILLS:
                 break
