@@ -53,14 +53,15 @@ def layers_and_step(config: Config, dataset: storage.Dataset) -> Calls:
     import keras
     import tensorflow as tf
 
-    from actgrad.networks import lenet5
+    from actgrad.networks.build import build
 
-    network = lenet5.build(config, dataset.images["train"], len(dataset.class_names))
+    built = build(config, dataset.images["train"], len(dataset.class_names))
+    network, layers = built.with_probabilities(), built.activations
     images = tf.constant(dataset.images["train"][: config.recipe.batch_size], tf.float32)
     labels = tf.constant(dataset.labels["train"][: config.recipe.batch_size])
-    layers = [network.get_layer(layer) for layer in lenet5.ACTIVATION_LAYERS.values()]
     weights = [weight for layer in layers for weight in layer.trainable_variables]
-    pre_activations = keras.Model(network.input, [layer.input for layer in layers])(images)
+    inside = network.get_layer(built.model.layers[-1].name)  # the builder's own model
+    pre_activations = keras.Model(inside.input, [layer.input for layer in layers])(images)
     ones = [tf.ones_like(layer(z)) for layer, z in zip(layers, pre_activations, strict=True)]
 
     @tf.function

@@ -27,6 +27,10 @@ ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe", "condition")
 NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
 SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.threads=2", "run_dir=unused"]
+LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
+"""The layers of LeNet-5 that have weights."""
+SITES = tuple(f"{layer}_activation" for layer in LAYERS[:-1])
+"""Those that apply the activation function."""
 
 
 PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitignore")
@@ -209,6 +213,11 @@ def trained(run_config, few_digits):
     """A run of tanh: its configuration, RunResult and network."""
     config = run_config("activation=tanh")
     return config, *train(config, few_digits)
+
+
+def layer_named(model, name: str):
+    """A layer of a model, or of a model inside it."""
+    return next(layer for layer in model._flatten_layers() if layer.name == name)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from actgrad.config.schema import Activation
 from actgrad.errors import UserError
-from actgrad.monitor.derivatives import derivative
+from actgrad.monitor.backends import backend
 from actgrad.networks import activations
 
 ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "maxout"]
@@ -17,6 +17,10 @@ ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu"
 
 def value(layer: keras.layers.Layer, *z: float) -> list[float]:
     return layer(tf.constant(z, tf.float32, (len(z), 1))).numpy().ravel().tolist()
+
+
+def derivative(layer: keras.layers.Layer, z: tf.Tensor) -> tf.Tensor:
+    return backend().derivative(layer, z)
 
 
 def slope(layer: keras.layers.Layer, *z: float) -> list[float]:

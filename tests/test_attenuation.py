@@ -1,14 +1,17 @@
 """Attenuation against values worked out by hand, what is made of it, and how ratios are said."""
 
+import dataclasses
+
 import numpy as np
-import pandas as pd
 import pytest
 
 from actgrad.analysis import tables
 from actgrad.analysis.attenuation import by_epoch, of_run
+from actgrad.analysis.runs import Runs
 from actgrad.analysis.words import fold
 from actgrad.diagnosis.signal import SMALLEST, attenuation
-from test_report import made_up
+from conftest import SITES
+from test_report import deep, made_up
 
 
 @pytest.mark.parametrize(
@@ -46,14 +49,14 @@ def probed(seed: int, **of_epoch: dict[str, float]):
 
 
 def test_of_a_run_it_goes_from_the_last_to_the_first_activated_layer():
-    run = probed(0, e0={"conv1": 0.001, "output": 99.0}, e2={"dense1": 1.0})
+    run = probed(0, e0={"conv1_activation": 0.001, "output": 99.0}, e2={"dense1_activation": 1.0})
     assert of_run(run) == pytest.approx(2)
     assert of_run(run, 2) == pytest.approx(1)
     assert by_epoch(run).to_dict() == pytest.approx({0: 2, 1: 0, 2: 1, 3: 0})
 
 
 def test_a_table_has_its_mean_over_seeds_and_keeps_nan():
-    runs = {"relu": [probed(0, e0={"conv1": 0.001}, e1={"conv1": np.nan}), probed(1, e0={"conv1": 0.0})]}
+    runs = {"relu": [probed(0, e0={SITES[0]: 0.001}, e1={SITES[0]: np.nan}), probed(1, e0={SITES[0]: 0.0})]}
     table = tables.preact_grads(runs)
     of_epoch = table.groupby("epoch")["attenuation"].unique()
     assert all(len(values) == 1 for values in of_epoch)
@@ -61,38 +64,55 @@ def test_a_table_has_its_mean_over_seeds_and_keeps_nan():
     assert np.isnan(of_epoch[1][0])
     assert of_epoch[2][0] == pytest.approx(0)
     rms = table.set_index(["epoch", "layer"])["preact_grad_rms"]
-    assert rms[(0, "conv1")] == pytest.approx(0.001)  # of the seed that has one
+    assert rms[(0, SITES[0])] == pytest.approx(0.001)  # of the seed that has one
 
 
 def test_the_share_of_the_next_layer_is_measured_beside_what_derivatives_and_weights_predict():
-    table = tables.share_of_next({"relu": [probed(0, e0={"conv1": 0.02})]}).set_index("layer")
-    assert table.loc["conv1", "share_of_next"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
-    assert table.loc["dense1", "share_of_next"] == pytest.approx(1)
-    assert table.loc["conv1", "predicted"] == pytest.approx(0.5)  # sqrt(0.5 * 2 * 0.25)
-    assert table.loc["conv1", "derivatives_alone"] == pytest.approx(np.sqrt(0.5))
-    assert table.index.tolist() == ["conv1", "conv2", "conv3", "dense1"]
+    table = tables.share_of_next({"relu": [probed(0, e0={SITES[0]: 0.02})]}).set_index("layer")
+    assert table.loc[SITES[0], "share_of_next"] == pytest.approx(0.2)  # 0.02 of conv2's 0.1
+    assert table.loc[SITES[-1], "share_of_next"] == pytest.approx(1)
+    assert table.loc[SITES[0], "predicted"] == pytest.approx(0.5)
+    assert table.loc[SITES[0], "derivatives_alone"] == pytest.approx(np.sqrt(0.5))
+    assert table.index.tolist() == [*SITES]
 
 
-def stacks(first: list[float], last: float = 1.0) -> pd.DataFrame:
-    """Stacks of sigmoid blocks from 2 blocks on, of one seed."""
-    return pd.DataFrame(
-        {
-            "activation": "sigmoid",
-            "seed": 0,
-            "depth": range(2, 2 + len(first)),
-            "preact_grad_rms_first": first,
-            "preact_grad_rms_last": last,
-        }
-    )
+def test_with_batch_normalisation_the_gradient_is_that_of_the_batch():
+    run = probed(0, e0={SITES[0]: 0.001})
+    assert of_run(run) == pytest.approx(2)
+    run.probe["preact_grad_rms_batch"] = np.where(run.probe["layer"] == SITES[0], 0.05, 0.5)
+    assert of_run(run) == pytest.approx(1)
+    assert tables.preact_grads({"relu": [run]}).set_index(["epoch", "layer"])["preact_grad_rms"][(0, SITES[0])] == pytest.approx(0.05)
 
 
-def test_attenuation_of_stacks_comes_from_the_raw_rms():
-    table = tables.depth(stacks([1e-1, 1e-2, 1e-3, 0.0]))
-    assert table["mean"].tolist() == pytest.approx([1, 2, 3, -np.log10(SMALLEST)])
+def test_one_activated_layer_has_no_attenuation():
+    run = probed(0)
+    alone = dataclasses.replace(run, probes=run.probes[run.probes["layer"].isin([SITES[0], "output"])])
+    assert np.isnan(of_run(alone))
+
+
+def of_depths(*decades: float) -> dict[str, Runs]:
+    """Conditions of the sigmoid, from two layers on, of one seed, whose gradient loses so many decades."""
+    return {f"deep_{depth}": deep(depth, {"sigmoid": lambda _, one=one: one}, [0]) for depth, one in enumerate(decades, 2)}
+
+
+def test_networks_that_differ_in_depth_alone_are_found():
+    conditions = {"baseline": {"sigmoid": [probed(0)]}, **of_depths(1, 2, 3)}
+    found = tables.by_depth(conditions)
+    assert found["depth"].tolist() == [2, 3, 4]
+    assert found["attenuation"].tolist() == pytest.approx([1, 2, 3])
+    assert found["key"].tolist() == [f"toy/sigmoid/deep_{depth}-0" for depth in (2, 3, 4)]
+    assert tables.by_depth({"baseline": {"sigmoid": [probed(0)]}, **of_depths(1)}) is None
+    wider = [dataclasses.replace(run, config=run.config.replace("width: 84", "width: 9")) for run in of_depths(1)["deep_2"]["sigmoid"]]
+    assert tables.by_depth({"wider": {"sigmoid": wider}, "deep_3": of_depths(1, 2)["deep_3"]}) is None  # they differ in width too
+
+
+def test_what_a_layer_costs_is_the_slope_over_depths():
+    table = tables.depth(tables.by_depth(of_depths(1, 2, 3, np.inf)))
+    assert table["mean"].tolist() == pytest.approx([1, 2, 3, np.log10(0.1 / SMALLEST)])
     assert table["lost"].tolist() == [0, 0, 0, 1]
     assert table["rate"].tolist() == pytest.approx([1] * 4)  # the depth at which nothing arrives is no point of the line
-    assert np.isnan(tables.depth(stacks([1e-1, np.nan, 1e-3]))["mean"].iloc[1])
-    assert tables.depth_rates(stacks([1e-1, 0.0, np.nan])).empty
+    assert np.isnan(tables.depth(tables.by_depth(of_depths(1, np.nan, 3)))["mean"].iloc[1])
+    assert tables.depth_rates(tables.by_depth(of_depths(1, np.inf, np.nan))).empty
 
 
 @pytest.mark.parametrize(

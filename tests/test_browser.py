@@ -9,7 +9,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from actgrad.report.content import content
 from conftest import ROOT
-from test_report import DATA, DEPTH, TIMES, TRIALS, evidence, study_runs
+from test_report import DATA, DEEP, TIMES, TRIALS, evidence, study_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPORTS = sorted((ROOT / "reports").glob("*/index.html"))
@@ -30,7 +30,7 @@ def browser():
 def made_now(tmp_path_factory) -> Path:
     """A report of runs that are made up, with every kind of figure."""
     folder = tmp_path_factory.mktemp("report")
-    shown = evidence(study_runs(), {"he": study_runs("he")}, depth=DEPTH, trials=TRIALS, times=TIMES)
+    shown = evidence(study_runs(), {"he": study_runs("he"), **DEEP}, trials=TRIALS, times=TIMES)
     for name, data in content(shown, DATA).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)

@@ -1,6 +1,7 @@
 """The claim ledger on runs with a planted truth."""
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 from actgrad.analysis import claims
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
-from actgrad.analysis.claims.article import TRAINING
+from actgrad.analysis.claims.article import BUILD, NETWORK, TRAINING
 from actgrad.analysis.evidence import Evidence, _times
-from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, VAL_LOSS
+from conftest import SITES
 
 Z = np.linspace(-6, 6, 241)
 SIGMOID = 1 / (1 + np.exp(-Z))
@@ -36,6 +37,7 @@ def made_up(
     weights=(1.0, 1.0),
     epochs=10,
     condition="baseline",
+    depth=None,
     **last,
 ) -> RunResult:
     """The gradient shrinks by `decades` from dense1 to conv1 at the start and by `end_decades` at the end; its derivatives are 0.1, its weights
@@ -43,15 +45,16 @@ def made_up(
     dead, revived, newly_dead = units
     rows = []
     for epoch, fall in ((0, decades), (1, decades if end_decades is None else end_decades)):
-        for place, layer in enumerate(LAYERS):
+        for place, layer in enumerate((*SITES, "output")):
             counts = {"dead": dead + epoch * (newly_dead - revived), "newly_dead": epoch * newly_dead, "revived": epoch * revived}
-            states = counts if layer == "conv3" else dict.fromkeys(counts, 0)
+            states = counts if layer == "conv3_activation" else dict.fromkeys(counts, 0)
             measured = (
-                states | {"saturated": saturated, "slope_ms": 0.01, "weight_gain": weights[epoch] ** 2, "pooling_gain": 1.0}
-                if layer in ACTIVATED_LAYERS
+                states | {"saturated": saturated, "slope_ms": 0.01, "gain": weights[epoch] ** 2, "predicted": 0.1 * weights[epoch]}
+                if layer in SITES
                 else {}
             )
-            rows.append({"epoch": epoch, "layer": layer, "units": 10, "preact_grad_rms": 10 ** (-fall * (3 - place) / 3)} | measured)
+            signal = 10 ** (-fall * (3 - place) / 3)
+            rows.append({"epoch": epoch, "layer": layer, "hidden": layer in SITES, "units": 10, "preact_grad_rms": signal} | measured)
     history = pd.DataFrame({"epoch": range(1, 11), VAL_LOSS: np.abs(np.arange(1, 11) - 4.0)})
     slopes = SLOPES.get(name, np.ones_like(Z)) if slope is None else slope
     metrics = {
@@ -64,8 +67,8 @@ def made_up(
         "linearity": dict(zip(("folding_error", "superposition_error"), linearity, strict=True)),
     }
     activation = pd.DataFrame({"z": Z, "value": Z, "derivative": slopes})
-    values = {"recipe": TRAINING | {"epochs": epochs}, "model": {"pooling": "max", "batch_normalization": False}}
-    return RunResult(json.dumps(values), history, pd.DataFrame(), pd.DataFrame(rows), activation, metrics)
+    values = {"recipe": TRAINING | {"epochs": epochs}, "model": {"build": BUILD, "config": NETWORK if depth is None else {"depth": depth}}}
+    return RunResult(json.dumps(values), history, pd.DataFrame(), pd.DataFrame(rows).astype({"epoch": "Int64"}), activation, metrics)
 
 
 def made(kinds: dict[str, dict], seeds: int = 4, condition: str = "baseline") -> dict[str, list[RunResult]]:
@@ -170,31 +173,34 @@ def test_a_network_that_folds(folding, verdict):
     assert findings(linear={})["linear-collapse"]["verdict"] == NOT_MEASURED
 
 
-def stack(name: str, seed: int, depth: int, decades: float) -> dict:
-    return {"activation": name, "seed": seed, "depth": depth, "preact_grad_rms_first": 10.0**-decades, "preact_grad_rms_last": 1.0}
+def of_depths(decades: Callable[[int, int], float], name: str = "sigmoid", depths: Iterable[int] = (2, 4, 8, 16)) -> dict[str, dict]:
+    """Conditions of networks of several depths: `decades` of depth and seed."""
+    return {
+        f"deep_{depth}": made({name: {"decades": lambda seed, depth=depth: decades(depth, seed), "depth": depth}}, 3, f"deep_{depth}")
+        for depth in depths
+    }
 
 
 @pytest.mark.parametrize(("rate", "verdict"), [(0.6, CONFIRMED), (0.01, REFUTED), (-0.2, REFUTED), (0.05, INCONCLUSIVE)])
-def test_a_known_loss_a_block_is_fitted_and_judged(rate, verdict):
-    rows = [
-        stack(name, seed, depth, 1.5 + each * depth * (1 + 0.01 * (seed - 1)))
-        for name, each in (("sigmoid", rate), ("relu", 0.15))
-        for seed in (0, 1, 2)
-        for depth in range(2, 21)
-    ]
-    found = judged(evidence(made({"sigmoid": {}}), depth=pd.DataFrame(rows)))["depth-exacerbates"]
+def test_a_known_loss_a_layer_is_fitted_and_judged(rate, verdict):
+    both = of_depths(lambda depth, seed: 1.5 + rate * depth * (1 + 0.01 * (seed - 1)))
+    relu = of_depths(lambda depth, _: 1.5 + 0.15 * depth, "relu")
+    for name, runs in relu.items():
+        both[name] |= runs
+    found = judged(evidence(made({"sigmoid": {}}), others=both))["depth-exacerbates"]
     assert found["verdict"] == verdict
     assert found["effect"] == pytest.approx(rate)
     assert "(1.4-fold with relu)" in found["sentence"]
     assert findings(sigmoid={})["depth-exacerbates"]["verdict"] == NOT_MEASURED
-    without = pd.DataFrame([row for row in rows if row["activation"] != "sigmoid"])
-    assert judged(evidence(made({"sigmoid": {}}), depth=without))["depth-exacerbates"]["verdict"] == NOT_MEASURED
+    runs = [f"{name}/deep_{depth}-{seed}" for depth in (2, 4, 8, 16) for name in ("sigmoid", "relu") for seed in range(3)]
+    assert found["keys"] == tuple(f"cifar10/{run}" for run in runs)
+    assert judged(evidence(made({"sigmoid": {}}), others=relu))["depth-exacerbates"]["verdict"] == NOT_MEASURED
 
 
 def test_depths_at_which_nothing_arrives_are_left_out_of_the_line():
-    rows = [stack("sigmoid", seed, depth, 2.0 * depth if depth < 15 else np.inf) for seed in (0, 1) for depth in range(2, 21)]
-    assert pd.DataFrame(rows)["preact_grad_rms_first"].eq(0).any()
-    found = judged(evidence(made({"sigmoid": {}}), depth=pd.DataFrame(rows)))["depth-exacerbates"]
+    some = of_depths(lambda depth, seed: 2.0 * depth + 0.001 * seed if depth < 15 else np.inf)
+    assert some["deep_16"]["sigmoid"][0].probe["preact_grad_rms"].eq(0).any()
+    found = judged(evidence(made({"sigmoid": {}}), others=some))["depth-exacerbates"]
     assert (found["verdict"], found["effect"]) == (CONFIRMED, pytest.approx(2))
 
 
@@ -259,7 +265,10 @@ def test_weights_are_small_at_the_start_and_may_grow(start, end, verdict):
 
 
 def test_weights_under_batch_normalisation_have_no_factor_of_their_own():
-    assert findings(linear={"weights": (np.nan, np.nan)})["weights-may-compensate"]["verdict"] == NOT_MEASURED
+    runs = made({"linear": {}})
+    for run in runs["linear"]:
+        run.probe["preact_grad_rms_batch"] = 0.1
+    assert judged(evidence(runs))["weights-may-compensate"]["verdict"] == NOT_MEASURED
 
 
 def test_derivatives_are_judged_on_the_curve():

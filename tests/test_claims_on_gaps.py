@@ -13,7 +13,7 @@ from test_claims import evidence, judged, made, made_up, wobble
 def test_a_gradient_of_0_has_the_attenuation_of_the_smallest_number():
     runs = made({"linear": {"decades": 1.0}, "sigmoid": {"decades": wobble(3.0)}})
     for run in runs["sigmoid"]:
-        run.probe.loc[run.probe["layer"] == "conv1", "preact_grad_rms"] = 0.0
+        run.probe.loc[run.probe["layer"] == "conv1_activation", "preact_grad_rms"] = 0.0
     found = judged(evidence(runs))["vanishing-gradient"]
     assert (found["verdict"], found["effect"]) == (CONFIRMED, pytest.approx(-np.log10(np.finfo(np.float32).tiny) - 1))
 
@@ -21,11 +21,11 @@ def test_a_gradient_of_0_has_the_attenuation_of_the_smallest_number():
 @pytest.mark.parametrize(
     ("column", "layer", "claim"),
     [
-        ("preact_grad_rms", "conv1", "vanishing-gradient"),
-        ("preact_grad_rms", "dense1", "tanh-vanishes-less"),
-        ("saturated", "conv2", "saturation"),
-        ("newly_dead", "conv2", "dying-relu"),
-        ("dead", "conv2", "leaky-never-dies"),
+        ("preact_grad_rms", "conv1_activation", "vanishing-gradient"),
+        ("preact_grad_rms", "dense1_activation", "tanh-vanishes-less"),
+        ("saturated", "conv2_activation", "saturation"),
+        ("newly_dead", "conv2_activation", "dying-relu"),
+        ("dead", "conv2_activation", "leaky-never-dies"),
     ],
 )
 def test_a_measurement_that_is_not_a_number_decides_nothing(column, layer, claim):

@@ -1,5 +1,7 @@
 """What is configured: every file composes, the trees agree, and what is wrong is refused with a sentence."""
 
+import inspect
+import pydoc
 import shutil
 import sys
 
@@ -10,7 +12,7 @@ import study as study_script
 from actgrad.config import composing, loading, schema
 from actgrad.errors import UserError
 from actgrad.files import new_folder
-from conftest import GROUPS, NAMES, ROOT, sentence
+from conftest import NAMES, ROOT, sentence
 
 RATES = sorted(path.stem for path in (ROOT / "conf" / "rates").glob("*.yaml"))
 
@@ -31,9 +33,17 @@ def test_a_recipe_spells_out_every_value_so_that_each_can_be_set_in_a_dvc_experi
     assert list(yaml.safe_load((ROOT / "conf" / "recipe" / f"{name}.yaml").read_text())) == list(schema.Recipe.model_fields)
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS if group != "recipe" for name in NAMES[group]])
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in ("activation", "data", "condition") for name in NAMES[group]])
 def test_every_choice_composes_and_carries_the_name_of_its_file(run_config, group, name):
     assert getattr(run_config(f"{group}={name}"), group).name == name
+
+
+@pytest.mark.parametrize("name", NAMES["model"])
+def test_every_model_composes_and_has_a_builder_that_takes_its_values(run_config, name):
+    model = run_config(f"model={name}").model
+    assert model.build == f"actgrad.networks.{name}.build"
+    own = [one.name for one in inspect.signature(pydoc.locate(model.build)).parameters.values() if one.kind == one.KEYWORD_ONLY]
+    assert list(model.config) == own
 
 
 @pytest.mark.parametrize("name", NAMES["recipe"])
@@ -110,19 +120,22 @@ def test_an_activation_of_the_study_that_has_the_name_of_another_is_refused(tmp_
 
 def test_what_a_condition_changes(run_config):
     baseline = run_config("data=digits").model_dump()
+    lenet5, mlp = baseline["model"], run_config("data=digits", "model=mlp").model_dump()["model"]
+    rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
     changed = {
-        "baseline": ("model", {}),
-        "standardized": ("recipe", {"input_scaling": "standardized"}),
-        "he": ("recipe", {"kernel_initializer": "he_uniform"}),
-        "batch_norm": ("model", {"batch_normalization": True}),
-        "average_pooling": ("model", {"pooling": "average"}),
-        "tuned": ("recipe", {"learning_rate": yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]["relu"]}),
+        "baseline": {},
+        "standardized": {"recipe": baseline["recipe"] | {"input_scaling": "standardized"}},
+        "he": {"recipe": baseline["recipe"] | {"kernel_initializer": "he_uniform"}},
+        "tuned": {"recipe": baseline["recipe"] | {"learning_rate": rates["relu"]}},
+        "batch_norm": {"model": lenet5 | {"config": lenet5["config"] | {"batch_normalization": True}}},
+        "average_pooling": {"model": lenet5 | {"config": lenet5["config"] | {"pooling": "average"}}},
+        **{f"deep_{depth}": {"model": mlp | {"config": mlp["config"] | {"depth": depth}}} for depth in (2, 4, 8, 16)},
     }
     assert {*changed, "tuning"} == set(NAMES["condition"])
-    for name, (group, values) in changed.items():
+    for name, values in changed.items():
         found = run_config(f"condition={name}").model_dump()
         assert found.pop("condition")["name"] == name
-        assert found == {key: value for key, value in baseline.items() if key != "condition"} | {group: baseline[group] | values}
+        assert found == {key: value for key, value in baseline.items() if key != "condition"} | values
 
 
 def test_the_condition_itself_decides_nothing(run_config):
@@ -170,7 +183,10 @@ def test_the_rate_of_an_activation_is_taken_from_those_that_were_searched_for(ru
         ("recipe.input_scaling=halved", "recipe.input_scaling='halved' cannot be used: input should be 'none' or 'standardized'"),
         ("seed=-1", "seed=-1 cannot be used"),
         ("seed=1.5", "seed=1.5 cannot be used: input should be a valid integer"),
-        ("model.filters=[6,16]", "model.filters=[6, 16] cannot be used: list should have at least 3 items"),
+        ("model.build=build", "model.build='build' cannot be used: string should match pattern"),
+        ("model.build=my-pkg.nets.build", "model.build='my-pkg.nets.build' cannot be used: string should match pattern"),
+        ("model.config=3", "model.config=3 cannot be used: input should be a valid dictionary"),
+        ("+model.name=mine", "model.name is not a key of this configuration; known there: build, config"),
         ("activation.name=a/b", "activation.name='a/b' cannot be used"),
         ("condition.name=a/b", "condition.name='a/b' cannot be used"),
         ("+recipe.epoch=3", "recipe.epoch is not a key of this configuration; known there: input_scaling"),
@@ -189,7 +205,17 @@ def test_a_value_that_cannot_be_is_refused_with_what_may_be(run_config, override
         (["condition=hee"], f"condition=hee is not known; known: {', '.join(NAMES['condition'])}; a new one is a file conf/condition/hee.yaml"),
         (["data=digits", "rates=nope"], "no learning rates have been searched for nope; search them with python src/tune.py data=nope"),
         (["recipe.epoch=3"], "recipe.epoch is not a key of this configuration; known there: input_scaling"),
-        (["activation.config.max_value=6"], "known there: none; to pass another argument to the layer, write +activation.config.max_value=VALUE"),
+        (["activation.config.max_value=6"], "known there: none; to pass another argument, write +activation.config.max_value=VALUE"),
+        (
+            ["model.config.depth=3"],
+            "model.config.depth is not a key of this configuration; known there: filters, kernel_size, dense_units, pooling, batch_normalization; "
+            "to pass another argument, write +model.config.depth=VALUE",
+        ),
+        (["model.name=other"], "model.name is not a key of this configuration; known there: build, config"),
+        (
+            ["model=mycnn"],
+            "model=mycnn is not known; known: lenet5, mlp; a new one is a file conf/model/mycnn.yaml, with `build: my_pkg.nets.build`",
+        ),
         (["seeds=0"], "seeds is not a key of this configuration; known there: recipe, data, activation, model, tracking, run, seed, test, run_dir"),
         (["seed=[1"], "no viable alternative at input"),
     ],

@@ -51,6 +51,12 @@ def test_the_lines_of_the_readme(tmp_path):
     assert (tmp_path / "gradients.html").is_file()
 
 
+def test_activations_compared(tmp_path):
+    printed = printed_by("compare", tmp_path)
+    assert [line.split()[0] for line in printed.splitlines()[2:6]] == ["sigmoid", "tanh", "relu", "gelu"]
+    assert (tmp_path / "comparison" / "index.html").is_file()
+
+
 def test_a_loop_of_ones_own(tmp_path):
     printed = printed_by("custom_loop", tmp_path)
     assert [int(line.split()[0]) for line in printed.splitlines() if "dense " in line and len(line.split()) == 4] == [0, 1, 2, 4, 8, 16, 32]

@@ -14,7 +14,6 @@ SCRIPTS = {
     "core": ("src/core.py",),
     "compose": ("src/study.py", "data=digits", "activation=relu", "--compose"),
     "train": ("src/study.py", "data=digits", "activation=relu", "--train"),
-    "depth": ("src/depth.py", "data=digits"),
     "report": ("src/report.py", "data=digits"),
 }
 """The command of each stage."""

@@ -2,6 +2,8 @@
 
 import ast
 import copy
+import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -18,7 +20,7 @@ from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
 from actgrad.pipeline import keras_process, run
-from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, fingerprint, own_layer_sha256
+from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, fingerprint, own_code_sha256
 from conftest import ROOT
 
 PACKAGE = PROJECT / "src" / "actgrad"
@@ -46,13 +48,14 @@ def test_the_core_of_this_process_is_that_of_its_files(package):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("training/layer_probe.py", "def _mean_square(", "# Another comment.\ndef _mean_square("),
-        ("training/loop.py", "jit_compile=False,", "jit_compile=False,  # another comment"),
-        ("training/layer_probe.py", '"""The probe: what', '"""Another docstring of the module: what'),
-        ("training/layer_probe.py", '"""Measures a network on one', '"""Another docstring of the class'),
-        ("training/layer_probe.py", '"""One row a layer, with the', '"""Another docstring of a method'),
-        ("training/layer_probe.py", '"""Where the largest derivative', '"""Another docstring of a constant'),
-        ("training/layer_probe.py", '"""The rows that `probe_table` made a table of, as plain values."""\n', ""),
+        ("monitor/probe.py", "def _per_example(", "# Another comment.\ndef _per_example("),
+        ("training/prepared.py", "jit_compile=False,", "jit_compile=False,  # another comment"),
+        ("training/prepared.py", '"""A network that is ready', '"""Another docstring of the module: a network'),
+        ("monitor/probe.py", '"""Measures a model on one', '"""Another docstring of the class'),
+        ("training/measurements.py", '"""One row a site, as', '"""Another docstring of a method'),
+        ("monitor/probe.py", '"""tau of Sokar', '"""Another docstring of a constant'),
+        ("training/measurements.py", '"""Layer -> number of units, and of those that are dead on all of these images."""\n', ""),
+        ("networks/build.py", "is not a function; is its module on PYTHONPATH", "is no function; where is its module"),
         ("training/determinism.py", "cannot be set in a process that already uses another number", "is another number than this process has"),
         ("networks/layers.py", "pieces must be a whole number of at least 2, got {pieces!r}", "pieces={pieces} is no whole number above 1"),
         ("networks/activations.py", "its module cannot be imported", "its module is broken"),
@@ -77,18 +80,22 @@ def test_formatting_everything_anew_leaves_the_core(package):
     [
         ("monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06"),
         ("training/batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 1000.0"),
-        ("training/layer_probe.py", "steepness < SATURATION", "steepness <= SATURATION"),
+        ("monitor/units.py", "steep < SATURATION", "steep <= SATURATION"),
+        ("monitor/recording.py", '"float32") for tensor in', '"float64") for tensor in'),
+        ("networks/build.py", "atol=1e-2", "atol=1e-3"),
+        ("networks/mlp.py", "if residual and number > 1", "if residual and number > 2"),
+        ("networks/lenet5.py", 'padding="same"', 'padding="valid"'),
         ("training/loop.py", "(number - 1) * steps", "(number + 1) * steps"),
         ("networks/layers.py", "pieces: int = 2", "pieces: int = 3"),
         ("training/loop.py", "checkpoint: StateStore | None = None,", "checkpoint: StateStore | None = ...,"),
-        ("training/loop.py", "jit_compile=False", "jit_compile=True"),
+        ("training/prepared.py", "jit_compile=False", "jit_compile=True"),
         (
             "training/determinism.py",
             "    keras.utils.set_random_seed(seed)\n    tf.config.experimental.enable_op_determinism()\n",
             "    tf.config.experimental.enable_op_determinism()\n    keras.utils.set_random_seed(seed)\n",
         ),
         ("training/determinism.py", 'set_floatx("float32")', 'set_floatx("float64")'),
-        ("networks/inputs.py", 'input_scaling == "none"', 'input_scaling == "standardized"'),
+        ("networks/inputs.py", "deviation > 0", "deviation >= 0"),
         ("networks/initial_weights.py", '{seed}/{layer}"', '{seed}-{layer}"'),
         ("networks/layers.py", "or pieces < 2:", "or pieces < 3:"),
         ("networks/layers.py", "raise ValueError(", "raise TypeError("),
@@ -108,7 +115,7 @@ def test_a_file_more_less_or_of_another_name_changes_the_core(package):
 
     assert changed(lambda folder: (folder / "training/linearity.py").rename(folder / "training/affine.py"))
     assert not changed(lambda folder: (folder / "training/affine.py").rename(folder / "training/linearity.py"))
-    assert changed(lambda folder: (folder / "networks/more").mkdir() or (folder / "networks/more/mlp.py").write_text("A = 1"))
+    assert changed(lambda folder: (folder / "networks/more").mkdir() or (folder / "networks/more/cnn.py").write_text("A = 1"))
     assert not changed(lambda folder: shutil.rmtree(folder / "networks/more"))
     assert changed(lambda folder: (folder / "monitor/names.py").unlink())
 
@@ -291,38 +298,150 @@ def test_names_places_and_the_description_of_the_data_decide_nothing(run_config,
 
 
 def test_two_conditions_of_the_same_values_share_a_fingerprint(run_config):
-    by_hand = run_config("model.batch_normalization=true")
+    by_hand = run_config("model.config.batch_normalization=true")
     of_condition = run_config("condition=batch_norm")
     assert of_condition.condition.name == "batch_norm"
     assert by_hand.deciding() == of_condition.deciding() != run_config().deciding()
     assert not {"condition", "data", "tracking", "run_dir", "run"} & set(of_condition.deciding())
 
 
+# --- code of the user's own
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch) -> Callable[[str, str], None]:
+    """Writes a file of a folder that modules are imported from; then everything is read as in a new process."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def written(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        importlib.invalidate_caches()
+        own_code_sha256.cache_clear()
+
+    yield written
+    own_code_sha256.cache_clear()
+
+
+@pytest.mark.parametrize("part", ["activation", "model"])
 @pytest.mark.parametrize(
-    ("layer", "file"),
+    ("path", "file"),
     [
-        ("alone_acts.Snake", "alone_acts.py"),
-        ("folder_acts.snakes.Snake", "folder_acts/snakes.py"),  # a folder without __init__.py
-        ("package_acts.Snake", "package_acts/__init__.py"),
-        ("package_acts.snakes.Snake", "package_acts/helpers/curves.py"),
+        ("alone_code.Snake", "alone_code.py"),
+        ("folder_code.snakes.Snake", "folder_code/snakes.py"),  # a folder without __init__.py
+        ("package_code.Snake", "package_code/__init__.py"),
+        ("package_code.snakes.Snake", "package_code/helpers/curves.py"),
     ],
 )
-def test_the_module_of_a_layer_of_ones_own_is_part_of_the_fingerprint(deciding, tmp_path, monkeypatch, layer, file):
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("alone_acts.py", "folder_acts/snakes.py", "package_acts/__init__.py", "package_acts/snakes.py", "package_acts/helpers/curves.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("A = 1")
-    own = deciding | {"activation": deciding["activation"] | {"layer": layer}}
+def test_the_module_of_a_layer_or_builder_of_ones_own_is_part_of_the_fingerprint(deciding, write, tmp_path, part, path, file):
+    for name in ("alone_code.py", "folder_code/snakes.py", "package_code/__init__.py", "package_code/snakes.py", "package_code/helpers/curves.py"):
+        write(name, "A = 1")
+    own = deciding | {part: deciding[part] | {{"activation": "layer", "model": "build"}[part]: path}}
     before = fingerprint(own, "d", "c", {})
     assert before == fingerprint(own, "d", "c", {})
     (tmp_path / file).write_text("A = 2")
     assert before == fingerprint(own, "d", "c", {})  # this process has imported the module as it was
-    own_layer_sha256.cache_clear()  # as in a new process
+    own_code_sha256.cache_clear()  # as in a new process
     assert before != fingerprint(own, "d", "c", {})
 
 
-@pytest.mark.parametrize("layer", ["actgrad.networks.layers.Maxout", "keras.layers.ReLU", "ReLU", "no_such_module.X", "sys.X", "os.X", "__main__.X"])
-def test_a_layer_that_is_no_file_of_ones_own_adds_nothing(monkeypatch, layer):
-    """Those of Keras and of this project are counted elsewhere; the others are refused when the layer is built."""
+def test_code_of_a_layer_is_not_that_of_a_builder(deciding, write):
+    """Two files that change places are another run."""
+    write("first_code.py", "A = 1")
+    write("second_code.py", "A = 2")
+
+    def of(layer: str, build: str) -> str:
+        return fingerprint(
+            deciding | {"activation": deciding["activation"] | {"layer": layer}, "model": deciding["model"] | {"build": build}}, "d", "c", {}
+        )
+
+    before = of("first_code.X", "second_code.build")
+    write("first_code.py", "A = 2")
+    write("second_code.py", "A = 1")
+    assert of("first_code.X", "second_code.build") != before
+
+
+@pytest.mark.parametrize(
+    "imported",
+    [
+        "import helper_code",
+        "import os, helper_code as h",
+        "from helper_code import A",
+        "def build():\n    from helper_code import A\n    return A",
+        "try:\n    import helper_code\nexcept ImportError:\n    pass",
+    ],
+)
+def test_a_module_beside_a_single_one_counts_if_that_imports_it(write, imported):
+    write("net_code.py", imported)
+    write("helper_code.py", "A = 1")
+    write("unrelated_code.py", "A = 1")
+    before = own_code_sha256("net_code.build")
+    write("unrelated_code.py", "A = 2")
+    assert own_code_sha256("net_code.build") == before
+    write("helper_code.py", "A = 2")
+    assert own_code_sha256("net_code.build") != before
+
+
+def test_what_an_imported_module_imports_counts_too(write):
+    """Also a package, and modules that import one another."""
+    write("net_code.py", "import middle_code")
+    write("middle_code.py", "import net_code\nfrom pack_code.inner import B")
+    write("pack_code/__init__.py", "")
+    write("pack_code/inner.py", "from .deep import B")
+    write("pack_code/deep.py", "import last_code\nB = 1")
+    write("last_code.py", "C = 1")
+    seen = {own_code_sha256("net_code.build")}
+    for name in ("middle_code.py", "pack_code/__init__.py", "pack_code/deep.py", "last_code.py"):
+        write(name, "import net_code\nfrom pack_code.inner import B\nimport last_code\nD = 2")
+        seen.add(own_code_sha256("net_code.build"))
+    assert len(seen) == 5
+
+
+def test_a_module_that_is_installed_elsewhere_is_no_code_of_ones_own(write, tmp_path, monkeypatch):
+    write("net_code.py", "import numpy, far_code")
+    far = tmp_path / "far"
+    far.mkdir()
+    (far / "far_code.py").write_text("A = 1")
+    monkeypatch.syspath_prepend(far)
+    before = own_code_sha256("net_code.build")
+    assert before == hashlib.sha256(b"import numpy, far_code").hexdigest()
+    (far / "far_code.py").write_text("A = 2")
+    own_code_sha256.cache_clear()
+    assert own_code_sha256("net_code.build") == before
+
+
+def test_a_module_that_is_no_python_counts_as_it_is(write):
+    """It is refused when it is imported."""
+    write("net_code.py", "import helper_code (")
+    before = own_code_sha256("net_code.build")
+    write("net_code.py", "import helper_code ((")
+    assert own_code_sha256("net_code.build") != before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "actgrad.networks.layers.Maxout",
+        "actgrad.networks.lenet5.build",
+        "keras.layers.ReLU",
+        "ReLU",
+        "no_such_module.X",
+        "sys.X",
+        "os.X",
+        "__main__.X",
+    ],
+)
+def test_what_is_no_file_of_ones_own_adds_nothing(monkeypatch, path):
+    """What belongs to Keras and to this project is counted elsewhere; the others are refused when they are built."""
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in train.py
-    assert own_layer_sha256(layer) == ""
+    assert own_code_sha256(path) == ""
+
+
+def test_code_of_ones_own_that_was_edited_after_the_process_started_trains_nothing(write, tmp_path):
+    write("late_code.py", "import helper_code\ndef build(): ...")
+    write("helper_code.py", "A = 1")
+    own_code_sha256("late_code.build")
+    (tmp_path / "helper_code.py").write_text("A = 2")
+    keras_process.load_own_code.cache_clear()
+    with pytest.raises(UserError, match=r"^the module of late_code.build was edited while this process started; start the same command again$"):
+        keras_process.load_own_code("late_code.build")

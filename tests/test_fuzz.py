@@ -235,8 +235,9 @@ def written(tmp_path_factory) -> Path:
         composed.write("digits", "relu", schema.Study(**STUDY))
     fields = {"key": "digits/relu/baseline-0", "status": "finished", "fingerprint": "f", "validation_split": "val", "steps": 3}
     history = pd.DataFrame({"epoch": [1], "step": [3], **{name: [0.5] for name in HISTORY}})
-    gradients, others = pd.DataFrame({"step": [1, 2, 3], "conv1": np.float32([1, 2, 3])}), pd.DataFrame({"epoch": [0, 1], "dead": [0, 1]})
-    RunResult("seed: 0\n", history, gradients, others, others, fields).write(folder / "run")
+    steps = pd.DataFrame({"step": [1, 2, 3], "layer": "conv1", "grad_norm": np.float32([1, 2, 3])})
+    others = pd.DataFrame({"epoch": [0, 1], "dead": [0, 1]})
+    RunResult("seed: 0\n", history, steps, others, others, fields).write(folder / "run")
     return folder
 
 

@@ -67,14 +67,14 @@ def test_results_are_in_git_and_the_rest_is_not(project):
     assert project.run("git", "status", "--porcelain") == ""
     tracked = set(project.run("git", "ls-files", "runs", "reports", "data", "dvc.lock").split())
     of_activations = {f"runs/digits/{name}" for one in STUDY["activations"] for name in (f"{one}.csv", f"{one}.json", f"composed-runs/{one}.yaml")}
-    assert {name for name in tracked if name.startswith("runs/")} == {"runs/core.sha256", "runs/digits/depth-stacks.csv", *of_activations}
+    assert {name for name in tracked if name.startswith("runs/")} == {"runs/core.sha256", *of_activations}
     assert {"dvc.lock", "reports/digits/index.html"} <= tracked
     assert not [name for name in tracked if name.endswith((".npz", ".gitignore"))]
 
 
 def test_the_lock_file_has_one_entry_for_an_activation_however_many_runs_it_has(project):
     stages = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
-    assert set(stages) == {"download@digits", "core", *COMPOSE, *TRAIN, "depth@digits", "report@digits"}
+    assert set(stages) == {"download@digits", "core", *COMPOSE, *TRAIN, "report@digits"}
 
 
 def test_every_run_has_its_mlflow_run(project):
@@ -133,14 +133,14 @@ def test_an_edited_activation_is_trained_alone(project):
     project.edit("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}")
     assert project.stale() == {"compose@digits-relu"}
     compose(project)
-    assert project.stale() == {"train@digits-relu", "depth@digits", "report@digits"}
+    assert project.stale() == {"train@digits-relu", "report@digits"}
 
 
 @pytest.mark.slow
 def test_an_edited_number_of_the_core_trains_all(project):
     project.edit(*CORE_NUMBER)
     compose(project)
-    assert project.stale() == {*TRAIN, "depth@digits", "report@digits"}
+    assert project.stale() == {*TRAIN, "report@digits"}
 
 
 def test_edited_words_of_the_core_train_nothing(project):
@@ -184,7 +184,6 @@ def test_an_activation_of_ones_own_is_a_file_and_a_word_and_what_is_not_listed_a
     printed = project.run("dvc", "repro")
     assert "digits/softplus/baseline-0  done  " in printed
     assert "digits: 2 runs, 0 of them trained now" in printed
-    assert "runs/digits/depth-stacks.csv: 2 activations, 1 of them measured now" in printed
     assert "runs/digits/relu/he-1 is not listed any more; removed" in printed
     assert "runs/digits/sigmoid is not listed any more; removed" in printed
     assert "softplus" in (project.folder / "reports" / "digits" / "index.html").read_text()

@@ -152,7 +152,7 @@ def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_di
     """All runs of the activation diverge in their first epoch, and more steps were planned than are logged."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(contents, "GRADIENT_POINTS", 5)
+    monkeypatch.setattr(contents, "STEP_POINTS", 5)
     tracked, new = Published(tmp_path / "tracked"), Published(tmp_path / "new")
     for seed in (0, 1):
         folder = f"runs/digits/relu/baseline-{seed}"

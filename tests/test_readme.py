@@ -56,6 +56,7 @@ def small_report(tmp_path) -> Path:
         "source": "somewhere",
         "headline": "baseline",
         "recipe": {"epochs": 3, "batch_size": 32, "optimizer": "Adam", "learning_rate": 0.001, "threads": 1},
+        "model": {"build": "actgrad.networks.lenet5.build", "config": {}},
         "environments": [{"values": one | {"cpu": "a"}, "runs": [key for key in keys if key != "digits/relu/baseline-1"]}, *other],
     }
     (report / "provenance.json").write_text(json.dumps(facts))

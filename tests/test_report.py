@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,17 @@ from matplotlib.figure import Figure
 
 from actgrad.analysis import claims, tables
 from actgrad.analysis.claims import ledger
-from actgrad.analysis.claims.article import TRAINING
+from actgrad.analysis.claims.article import BUILD, NETWORK, TRAINING
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import Runs
 from actgrad.config.schema import Data
-from actgrad.networks.names import LAYERS
 from actgrad.report import figures
 from actgrad.report.content import content
 from actgrad.report.page import page as report_page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import HISTORY, TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
-from conftest import ROOT, sentence
+from conftest import LAYERS, ROOT, SITES, sentence
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -38,33 +38,40 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condit
     history = pd.DataFrame({"epoch": range(1, epochs + 1), "step": range(10, 10 * epochs + 1, 10)})
     for name in HISTORY:
         history[name] = np.linspace(0.1, accuracy, epochs) if "accuracy" in name else np.linspace(2, 1, epochs)
-    gradients = pd.DataFrame({"step": step, **{layer: np.float32(i + 1) / step for i, layer in enumerate(LAYERS)}})
+    norms = {
+        "grad_norm": np.ravel([np.float32(i + 1) / step for i in range(len(LAYERS))]),
+        "update_norm": np.float32(1),
+        "weight_norm": np.float32(9),
+    }
+    steps = pd.DataFrame({"step": np.tile(step, len(LAYERS)), "layer": np.repeat(LAYERS, len(step)), **norms})
     measured = {
         "units": 6,
         "preact_grad_rms": 0.1,
         "slope_ms": 0.5,
-        "weight_gain": 2.0,
-        "pooling_gain": 0.25,
+        "gain": 0.5,
+        "predicted": 0.5,
         "dead": 0,
         "newly_dead": 0,
         "revived": 0,
         "saturated": 0.0,
     }
-    probe = pd.DataFrame([{"epoch": e, "step": 10 * e, "layer": layer, **measured} for e in range(epochs + 1) for layer in LAYERS])
+    sites = [{"layer": layer, "hidden": layer != "output", **measured} for layer in (*SITES, "output")]
+    probes = pd.DataFrame([{"epoch": e, "step": 10 * e, **site} for e in range(epochs + 1) for site in sites]).astype({"epoch": "Int64"})
     z = np.linspace(-6, 6, 25)
     values = dict.fromkeys((TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY), accuracy)
     return RunResult(
         config="recipe: {input_scaling: none, optimizer: Adam, learning_rate: 0.1, batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform, "
-        "threads: 2}\nmodel: {name: lenet5, pooling: max}\n",
+        "threads: 2}\nmodel: {build: actgrad.networks.lenet5.build, config: {pooling: max}}\n",
         history=history,
-        gradients=gradients,
-        probe=probe,
+        steps=steps,
+        probes=probes,
         activation=pd.DataFrame({"z": z, "value": z, "derivative": 1.0}),
         metrics={
             "key": f"toy/{activation}/{condition}-{seed}",
             "status": "finished",
             "validation_split": "val",
             "largest_class": 1 / 6,
+            "layers": [{"layer": layer, "kind": "Dense", "parameters": 9} for layer in LAYERS],
             "last": values,
             "best": {"epoch": epochs} | values,
             "linearity": {"folding_error": 0.5, "superposition_error": 0.2},
@@ -166,7 +173,7 @@ def test_a_run_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, ste
     runs = study_runs()
     for seed in (0, 1) if both_seeds else (0,):
         whole = made_up("snake", seed, 0.9, status="diverged", last={}, best={}, linearity={})
-        rows = {"history": whole.history[:0], "probe": whole.probe[whole.probe["epoch"] == 0], "gradients": whole.gradients[:steps]}
+        rows = {"history": whole.history[:0], "probes": whole.probes[whole.probes["epoch"] == 0], "steps": whole.steps[whole.steps["step"] <= steps]}
         dataclasses.replace(whole, **rows).write(tmp_path / str(seed))
         runs["snake"][seed] = RunResult.read(tmp_path / str(seed))
     text = page(runs, {"he": study_runs("he")})
@@ -177,7 +184,7 @@ def test_a_run_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, ste
 
 
 def test_every_claim_names_a_figure_that_there_is():
-    more = {"others": {"he": study_runs("he")}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    more = {"others": {"he": study_runs("he"), **DEEP}, "trials": TRIALS, "times": TIMES}
     assert {claim.figure for claim in claims.CLAIMS} <= {*drawn(study_runs(), **more), "article_curve"}
 
 
@@ -204,7 +211,7 @@ def test_a_gradient_of_zero_leaves_a_gap_and_no_warning():
     for of_activation in runs.values():
         for run in of_activation:
             run.gradients.loc[5:, "conv1"] = 0
-            run.probe.loc[run.probe["layer"] == "conv1", "preact_grad_rms"] = 0
+            run.probe.loc[run.probe["layer"] == SITES[0], "preact_grad_rms"] = 0
     assert "<img" in page(runs, pictures=True)
 
 
@@ -243,14 +250,21 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nthe end\n")
 
 
-DEPTH = pd.DataFrame(
-    [
-        {"activation": name, "seed": seed, "depth": depth, "preact_grad_rms_first": 10 ** (-0.1 * depth), "preact_grad_rms_last": 1.0}
-        for name in ("relu", "snake")
-        for seed in (0, 1)
-        for depth in (2, 3)
-    ]
-)
+def deep(depth: int, decades: Mapping[str, Callable[[int], float]], seeds: Sequence[int] = (0, 1)) -> Runs:
+    """Runs of a network of this depth; `decades`: of each activation and seed, that the gradient loses before any update."""
+
+    def one(name: str, seed: int) -> RunResult:
+        run = made_up(name, seed, 0.5, condition=f"deep_{depth}")
+        run.probe.loc[run.probe["layer"].eq(SITES[0]) & run.probe["epoch"].eq(0), "preact_grad_rms"] = 0.1 * 10.0 ** -decades[name](seed)
+        config = run.config.replace("lenet5.build, config: {pooling: max}", f"mlp.build, config: {{depth: {depth}, width: 84}}")
+        assert config != run.config
+        object.__setattr__(run, "config", config)
+        return run
+
+    return {name: [one(name, seed) for seed in seeds] for name in decades}
+
+
+DEEP = {f"deep_{depth}": deep(depth, dict.fromkeys(("relu", "snake"), lambda _, depth=depth: 0.1 * depth)) for depth in (2, 3)}
 TRIALS = pd.DataFrame(
     {
         "activation": ["relu", "relu", "snake", "snake"],
@@ -283,7 +297,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     for of_activation in other.values():
         for index, run in enumerate(of_activation):
             of_activation[index] = dataclasses.replace(run, config=run.config.replace("glorot_uniform", "he_uniform"))
-    more = {"others": {"he": other}, "depth": DEPTH, "trials": TRIALS, "times": TIMES}
+    more = {"others": {"he": other, **DEEP}, "trials": TRIALS, "times": TIMES}
     drawings = drawn(study, **more)
     assert set(drawings) == {
         "seeds",
@@ -302,14 +316,15 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert all(len(drawing.data) and drawing.png.startswith(b"\x89PNG") and len(drawing.caption) > 60 for drawing in drawings.values())
     assert drawings["times"].data["activation"].tolist() == ["relu"]
     assert drawings["learning_rates"].data["mean"].tolist() == [0.5, 0.7, 0.6, 0.0]
-    assert drawings["depth"].data["mean"].tolist() == pytest.approx([0.2, 0.3] * 2)
-    means = drawings["conditions"].data.set_index(["condition", "activation"])["mean"]
+    assert drawings["depth"].data["mean"].tolist() == pytest.approx([0.2, 0.2, 0.3, 0.3])
+    means = drawings["conditions"].data.set_index(["condition", "activation"])["mean"][["baseline", "he"]]
     assert means.to_dict() == pytest.approx({("baseline", "relu"): 0.6, ("baseline", "snake"): 0.9, ("he", "relu"): 0.8, ("he", "snake"): 0.6})
     text = page(study, pictures=True, **more)
     assert "<dt>he</dt><dd>recipe.kernel_initializer: he_uniform</dd>" in text
     assert re.search(r"relu minus snake</td>\s*<td class=\"alike\">-30.0</td>\s*<td class=\"alike\">\+20.0</td>", text)
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
     assert "<th>claim</th><th>baseline</th><th>he</th>" in text
+    assert "<dd>model.build: actgrad.networks.mlp.build; model.config.depth: 3; model.config.width: 84</dd>" in text
 
 
 def test_the_first_condition_is_the_headline():
@@ -335,7 +350,7 @@ def test_a_headline_with_a_learning_rate_for_each_activation_says_so():
 
 
 def test_the_curve_of_the_article_is_drawn_where_the_study_follows_it():
-    recipe = json.dumps({"recipe": TRAINING, "model": {"pooling": "max", "batch_normalization": False}})
+    recipe = json.dumps({"recipe": TRAINING, "model": {"build": BUILD, "config": NETWORK}})
     runs = {"relu": [dataclasses.replace(made_up("relu", 0, 0.5, epochs=10), config=recipe)]}
     table = drawn(runs, dataset="cifar10_jpeg")["article_curve"].data
     assert table.set_index(["split", "epoch"]).loc[("val", 10), "article"] == 0.5417

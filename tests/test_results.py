@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from actgrad.errors import UserError
+from actgrad.monitor.probe import COLUMNS
 from actgrad.pipeline.environment import environment
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256, fingerprint
@@ -45,9 +46,9 @@ def other(run_config, few_digits, tmp_path_factory) -> Path:
 def test_files_of_a_run_are_read_as_they_were_written(trained, written):
     _, result, _ = trained
     again = RunResult.read(written)
-    pd.testing.assert_frame_equal(again.gradients, result.gradients)
+    pd.testing.assert_frame_equal(again.steps, result.steps)
     pd.testing.assert_frame_equal(again.history, result.history)
-    pd.testing.assert_frame_equal(again.probe, result.probe, check_dtype=False)
+    pd.testing.assert_frame_equal(again.probes, result.probes, check_dtype=False)
     pd.testing.assert_frame_equal(again.activation, result.activation, check_dtype=False, rtol=1e-6)
     assert again.config == result.config
     assert {**again.metrics, "fingerprint": "", "files": ""} == {**result.metrics, "fingerprint": "", "files": ""}
@@ -65,16 +66,21 @@ def test_the_files_say_what_a_run_is(trained, written):
     metrics = again.metrics
     assert list(metrics["files"]) == list(FILES[:-1])
     assert set(metrics) == {
-        *("key", "status", "validation_split", "epochs", "steps", "largest_class", "last", "best", "linearity", "weights_sha256"),
+        *("key", "status", "validation_split", "epochs", "steps", "largest_class", "last", "best", "linearity", "weights_sha256", "layers", "census"),
         *("data_sha256", "fingerprint", "core_sha256", "environment", "files"),
     }
+    assert metrics["layers"][0] == {"layer": "conv1", "kind": "Conv2D", "parameters": 156}
+    assert metrics["census"]["dense1_activation"] == {"units": 84, "dead": 0}
     assert set(metrics["linearity"]) == {"folding_error", "superposition_error"}
     assert metrics["core_sha256"] == CORE_SHA256
     assert metrics["environment"] == environment()
     assert list(pd.read_csv(written / "probe.csv")) == [
-        *("epoch", "step", "layer", "units", "preact_grad_rms", "slope_ms", "weight_gain", "pooling_gain"),
-        *("dead", "newly_dead", "revived", "saturated"),
+        *("epoch", "step"),
+        *(name for name in COLUMNS if name != "preact_grad_rms_batch"),
+        *("loss", "loss_at_chance"),
     ]
+    assert again.probes["step"].unique().tolist() == [0, 1, 2, 4, 8, 10, 20]
+    assert again.probe["step"].unique().tolist() == [0, 10, 20]
 
 
 def test_the_condition_of_a_key_may_have_digits_and_underscores(trained):

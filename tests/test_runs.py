@@ -92,18 +92,18 @@ def test_what_a_condition_changes_is_named():
     }
     assert differences(runs, rates) == {"recipe.learning_rate": "0.01 to 0.2"}
     pooling = {"relu": [edited(runs["relu"][0], "pooling: max", "pooling: average")]}
-    assert differences(runs, pooling) == {"model.pooling": "average"}
+    assert differences(runs, pooling) == {"model.config.pooling": "average"}
 
 
 def test_a_count_that_is_not_a_number_is_not_taken_for_0():
     runs = {"relu": [made_up("relu", 0, 0.5), made_up("relu", 1, 0.5)]}
     probe = runs["relu"][1].probe
     probe[["dead", "saturated"]] = probe[["dead", "saturated"]].astype(float)
-    probe.loc[probe["epoch"].eq(3) & probe["layer"].eq("conv2"), ["dead", "saturated"]] = np.nan
+    probe.loc[probe["epoch"].eq(3) & probe["layer"].eq("conv2_activation"), ["dead", "saturated"]] = np.nan
     states = tables.unit_states(runs)
     of = states.set_index(["epoch", "layer"])
-    assert np.isnan(of.loc[(3, "conv2"), "dead"])
-    assert of.loc[(3, "conv1"), "dead"] == 0
+    assert np.isnan(of.loc[(3, "conv2_activation"), "dead"])
+    assert of.loc[(3, "conv1_activation"), "dead"] == 0
     row = tables.unit_totals(states).loc[0]
     assert np.isnan(row[["dead", "saturated"]].astype(float)).all()
     assert row["dead_at_start"] == 0

@@ -342,7 +342,7 @@ def append(project: Project, name: str) -> None:
 
 def edit_words_of_the_core(project: Project) -> None:
     """A docstring, an error sentence, and a comment."""
-    project.edit("src/actgrad/monitor/derivatives.py", '"""The derivative of an activation layer, unit by unit."""', '"""Derivatives."""')
+    project.edit("src/actgrad/monitor/steps.py", '"""The table of what each update did to each layer."""', '"""Updates."""')
     project.edit("src/actgrad/networks/activations.py", "its module cannot be imported (", "its module cannot be read (")
     project.edit("src/actgrad/training/loop.py", "import keras\n", "import keras  # the library\n")
 
@@ -352,8 +352,8 @@ def test_a_damaged_or_swapped_file_is_trained_again(project):
     swap = run_folder(project, "tuned-0")
     shutil.rmtree(swap)
     shutil.copytree(run_folder(project, "baseline-0"), swap)  # of the same fingerprint, and with another key
-    gradients = run_folder(project, "baseline-0") / "gradients.parquet"
-    gradients.write_bytes(gradients.read_bytes()[:-1] + b"x")
+    steps = run_folder(project, "baseline-0") / "steps.parquet"
+    steps.write_bytes(steps.read_bytes()[:-1] + b"x")
     shutil.copy(run_folder(project, "baseline-0") / "history.csv", run_folder(project, "he-0") / "history.csv")
     assert study_of(project).endswith("digits: 3 runs, 3 of them trained now\n")
     assert nothing_differs(project)

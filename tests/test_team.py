@@ -259,7 +259,7 @@ def bob(team, alice) -> Member:
 
 
 def test_a_second_clone_has_the_results_and_the_runs_and_trains_nothing(bob, alice):
-    file = "runs/digits/relu/baseline-0/gradients.parquet"
+    file = "runs/digits/relu/baseline-0/steps.parquet"
     assert (bob.folder / file).read_bytes() == (alice.folder / file).read_bytes()
     assert "digits: 1 of 1 runs, 0 MLflow runs made or completed" in bob.run("python", "src/publish.py", "data=digits")
     assert "Running stage" not in bob.run("dvc", "repro")

@@ -17,12 +17,11 @@ import yaml
 from actgrad.config.schema import Tracking
 from actgrad.errors import UserError
 from actgrad.files import sha256
-from actgrad.networks.names import LAYERS
 from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.run import FILES
 from actgrad.tracking import contents, live, store
 from actgrad.training.epochs import Epoch
-from conftest import ROOT
+from conftest import LAYERS, ROOT, SITES
 from tracked_runs import runs_of, runs_of_experiment, track, track_all, tracking_lines
 
 
@@ -69,18 +68,22 @@ def test_metrics_of_epochs_are_those_of_the_history(client, run, tracked):
 
 
 def test_gradient_norms_and_probe_are_those_of_the_files(client, run, tracked):
-    gradients = tracked["tanh", 0].gradients
+    steps = tracked["tanh", 0].steps
     for layer in LAYERS:
-        assert history(client, run, f"grad_norm/{layer}") == dict(zip(gradients["step"], gradients[layer].astype(float), strict=True))
-    probe = tracked["tanh", 0].probe
+        of_layer = steps[steps["layer"] == layer]
+        assert history(client, run, f"grad_norm/{layer}") == dict(zip(of_layer["step"], of_layer["grad_norm"].astype(float), strict=True))
+        ratio = (of_layer["update_norm"] / of_layer["weight_norm"]).astype(float)
+        assert history(client, run, f"update_ratio/{layer}") == dict(zip(of_layer["step"], ratio, strict=True))
+    probes = tracked["tanh", 0].probes
+    assert sorted(history(client, run, "dead/conv1_activation")) == [0, 1, 2, 4, 8, 10, 20]
     for name in ("preact_grad_rms", "dead", "newly_dead", "revived", "saturated"):
-        for layer in LAYERS:
-            rows = probe[(probe["layer"] == layer) & probe[name].notna()]
+        for layer in (*SITES, "output"):
+            rows = probes[(probes["layer"] == layer) & probes[name].notna()]
             assert history(client, run, f"{name}/{layer}") == dict(zip(rows["step"], rows[name].astype(float), strict=True))
 
 
 def test_a_run_has_no_more_metrics_than_a_page_can_hold(run):
-    assert len(run.data.metrics) == 32
+    assert len(run.data.metrics) == 37
 
 
 def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
@@ -277,12 +280,14 @@ def test_nothing_is_logged_when_tracking_is_off(run_config, few_digits, tmp_path
 
 
 def test_epoch_metrics_skip_what_was_not_measured(monkeypatch):
-    monkeypatch.setattr(contents, "GRADIENT_POINTS", 2)
-    gradients = pd.DataFrame({"step": [1, 2], **{layer: [1.0, 2.0] for layer in LAYERS}})
+    monkeypatch.setattr(contents, "STEP_POINTS", 2)
+    norms = {"grad_norm": [1.0, 2.0] * len(LAYERS), "update_norm": 3.0, "weight_norm": 6.0}
+    steps = pd.DataFrame({"step": [1, 2] * len(LAYERS), "layer": np.repeat(LAYERS, 2), **norms})
     counts = {"dead": [3, None], "newly_dead": [2, None], "revived": [0, None], "saturated": [0.5, None]}
-    probe = pd.DataFrame({"layer": ["conv1", "output"], "preact_grad_rms": [0.1, 0.2], **counts})
-    logged = contents.epoch_metrics(Epoch(1, 2, {"val/loss": 0.3}, gradients, probe), 20)
-    assert logged == {("val/loss", 2): 0.3} | {(f"grad_norm/{layer}", 1): 1.0 for layer in LAYERS} | {
+    probes = pd.DataFrame({"epoch": 1, "step": 2, "layer": ["conv1", "output"], "preact_grad_rms": [0.1, 0.2], **counts})
+    logged = contents.epoch_metrics(Epoch(1, 2, {"val/loss": 0.3}, steps, probes), 20)
+    first = {(f"grad_norm/{layer}", 1): 1.0 for layer in LAYERS} | {(f"update_ratio/{layer}", 1): 0.5 for layer in LAYERS}
+    assert logged == {("val/loss", 2): 0.3} | first | {
         ("preact_grad_rms/conv1", 2): 0.1,
         ("preact_grad_rms/output", 2): 0.2,
         ("dead/conv1", 2): 3.0,

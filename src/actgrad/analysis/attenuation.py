@@ -1,24 +1,29 @@
 """Attenuation: decades by which the gradient shrinks on its way back through the network."""
 
+import numpy as np
 import pandas as pd
 
-from actgrad.analysis.runs import probed
 from actgrad.diagnosis.signal import attenuation
 from actgrad.results.run import RunResult
 
 
 def of_run(run: RunResult, epoch: int = 0) -> float:
-    """The attenuation of a run from the last to the first activated layer; in epoch 0, before any update."""
-    return float(attenuation(*(probed(run, epoch, layer, "preact_grad_rms") for layer in _ends(run))))
+    """The attenuation of a run from the last to the first activated layer; in epoch 0, before any update. NaN with fewer than two."""
+    return float(by_epoch(run)[epoch])
 
 
 def by_epoch(run: RunResult) -> pd.Series:
     """The attenuation of a run after each epoch: epoch -> decades."""
-    rms = run.probe.set_index("epoch")["preact_grad_rms"]
-    first, last = (rms[run.probe["layer"].eq(layer).to_numpy()] for layer in _ends(run))
-    return pd.Series(attenuation(first, last), first.index, name="attenuation")
+    first, last = (at_layer(run, layer) for layer in (run.activated[0], run.activated[-1]))
+    decades = attenuation(first, last) if len(run.activated) > 1 else np.full(len(first), np.nan)
+    return pd.Series(decades, first.index, name="attenuation")
 
 
-def _ends(run: RunResult) -> tuple[str, str]:
-    layers = run.activated
-    return layers[0], layers[-1]
+def at_layer(run: RunResult, layer: str) -> pd.Series:
+    """The size of dL/dz at a layer after each epoch: epoch -> root mean square."""
+    return run.probe[run.probe["layer"] == layer].set_index("epoch")[column(run)]
+
+
+def column(run: RunResult) -> str:
+    """The column of the probe that has the gradient with which a run trains: with batch normalisation, that of the batch's own statistics."""
+    return "preact_grad_rms_batch" if "preact_grad_rms_batch" in run.probe else "preact_grad_rms"

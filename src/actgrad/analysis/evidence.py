@@ -13,8 +13,7 @@ from actgrad.analysis import tables
 from actgrad.analysis.runs import Runs, belong_together
 from actgrad.config.loading import Listed, listed
 from actgrad.config.schema import Study
-from actgrad.errors import UserError
-from actgrad.results.paths import depth_path, run_folder, trials_path
+from actgrad.results.paths import run_folder, trials_path
 from actgrad.results.run import RunResult
 
 TIMES = Path("benchmarks", "activation_time.json")
@@ -28,14 +27,12 @@ class Evidence:
         dataset: its name.
         conditions: the runs of each condition, in the order of params.yaml. The first one is the headline: the report is about its runs, and
             compares those of the others with them.
-        depth: gradients in stacks of several depths, as training.depth measures them.
         trials: the search for learning rates, as learning_rates.read gives it.
         times: what benchmarks/activation_time.py measured on this dataset.
     """
 
     dataset: str
     conditions: Mapping[str, Runs]
-    depth: pd.DataFrame | None = None
     trials: pd.DataFrame | None = None
     times: Mapping[str, Any] | None = None
 
@@ -63,6 +60,11 @@ class Evidence:
         """The paired comparisons of test accuracy under each condition, as tables.pairs gives them."""
         return tables.pairs(self.conditions)
 
+    @functools.cached_property
+    def depth(self) -> pd.DataFrame | None:
+        """Networks of several depths, as tables.by_depth gives them."""
+        return tables.by_depth(self.conditions)
+
     @property
     def pairs(self) -> pd.DataFrame:
         """The paired comparisons of the headline."""
@@ -77,13 +79,9 @@ class Evidence:
         """
         conditions = {name: _runs(dataset, name, one) for name, one in listed(study).items()}
         belong_together(conditions)
-        depth = _table(depth_path(dataset), study.activations)
-        if depth is not None and not set(tables.DEPTH_COLUMNS) <= set(depth):
-            raise UserError(f"{depth_path(dataset)} was made by older code; make it anew with dvc repro depth@{dataset}")
         return cls(
             dataset,
             conditions,
-            depth=depth,
             trials=_table(trials_path(dataset), study.activations),
             times=_times(dataset),
         )

@@ -72,7 +72,7 @@ def belong_together(conditions: Mapping[str, Runs]) -> None:
         of_condition = every_run(runs)[0]
         for of_activation in runs.values():
             for run in of_activation:
-                pairs = ((first, _sources), (of_condition, _shared_settings), (of_activation[0], _settings))
+                pairs = ((first, _sources), (of_condition, _shared_settings), (of_activation[0], settings))
                 for other, values_of in pairs:
                     if differing := _differing(values_of(run), values_of(other)):
                         raise UserError(
@@ -85,25 +85,25 @@ def differences(runs: Runs, others: Runs) -> dict[str, str]:
 
     A number that differs between activations is given as a range.
     """
-    ours = _settings(every_run(runs)[0])
-    theirs = [_settings(run) for run in every_run(others)]
-    keys = dict.fromkeys(key for one in (ours, *theirs) for key in one)
-    return {key: _in_words([one.get(key) for one in theirs]) for key in keys if any(one.get(key) != ours.get(key) for one in theirs)}
+    ours = settings(every_run(runs)[0])
+    theirs = [settings(run) for run in every_run(others)]
+    return {key: _in_words([one[key] for one in theirs]) for key in theirs[0] if any(one[key] != ours.get(key) for one in theirs)}
 
 
 def _sources(run: RunResult) -> dict[str, object]:
     return {"data": run.metrics["data_sha256"], "the code that trained them": run.metrics["core_sha256"]}
 
 
-def _settings(run: RunResult) -> dict[str, object]:
+def settings(run: RunResult) -> dict[str, object]:
     """Recipe and model of a run, as dotted keys."""
     values = configuration(run)
-    return {f"{group}.{key}": value for group in ("recipe", "model") for key, value in values[group].items()}
+    groups = {"recipe": values["recipe"], "model": {"build": values["model"]["build"]}, "model.config": values["model"]["config"]}
+    return {f"{group}.{key}": value for group, of_group in groups.items() for key, value in of_group.items()}
 
 
 def _shared_settings(run: RunResult) -> dict[str, object]:
     """The settings that all activations of a condition share."""
-    return _settings(run) | {"recipe.learning_rate": None}
+    return settings(run) | {"recipe.learning_rate": None}
 
 
 def _differing(values: Mapping[str, object], others: Mapping[str, object]) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
 from actgrad.analysis import attenuation, statistics
-from actgrad.analysis.runs import DIVERGED, FAILED, Runs, outcome, test_accuracy
+from actgrad.analysis.runs import DIVERGED, FAILED, Runs, every_run, outcome, settings, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
 from actgrad.diagnosis import signal
 from actgrad.results.run import RunResult
@@ -25,9 +25,8 @@ MEASURES = {
     "val_accuracy_best": ("best", VAL_ACCURACY),
 }
 
-DEPTH_COLUMNS = ("activation", "seed", "depth", "preact_grad_rms_first", "preact_grad_rms_last")
-"""Columns of runs/<dataset>/depth*.csv."""
-
+DEPTH = "model.config.depth"
+"""The setting in which networks of several depths differ."""
 UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 
 
@@ -113,11 +112,14 @@ def _by_seed(runs: Sequence[RunResult]) -> dict[int, float | None]:
 
 
 def gradient_norms(runs: Runs) -> pd.DataFrame:
-    """One row an activation and stretch of steps: activation, step (its middle), and the geometric mean over the stretch and over
-    seeds of each layer's gradient norm. A norm of 0 has no place in it."""
-    rows = [thinned(pd.concat([run.gradients for run in of_activation])).assign(activation=name) for name, of_activation in runs.items()]
-    table = pd.concat(rows)
-    return table[["activation", *table.columns.drop("activation")]]
+    """One row an activation, layer and stretch of steps: activation, layer, place (1 is nearest to the input), step (the middle of the stretch),
+    and grad_norm, the geometric mean over the stretch and over seeds. A norm of 0 has no place in it."""
+    rows = []
+    for name, of_activation in runs.items():
+        layers = of_activation[0].layers
+        norms = thinned(pd.concat([run.gradients for run in of_activation])).melt("step", layers, "layer", "grad_norm")
+        rows.append(norms.assign(activation=name, place=norms["layer"].map({layer: place for place, layer in enumerate(layers, 1)})))
+    return pd.concat(rows)[["activation", "layer", "place", "step", "grad_norm"]]
 
 
 def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
@@ -142,11 +144,12 @@ def _geometric_mean(values: pd.Series) -> float:
 
 
 def preact_grads(runs: Runs) -> pd.DataFrame:
-    """One row an activation, epoch and layer: preact_grad_rms (geometric mean of the seeds in which it is above 0), and `attenuation`: decades, mean
-    over seeds. That is of the whole network, so the same for each of its layers; it is NaN where that of a seed is."""
+    """One row an activation, epoch and layer: preact_grad_rms (geometric mean of the seeds in which it is above 0; with batch normalisation, that
+    of the batch's own statistics), and `attenuation`: decades, mean over seeds. That is of the whole network, so the same for each of its layers;
+    it is NaN where that of a seed is."""
     rows = []
     for name, of_activation in runs.items():
-        probes = pd.concat([run.probe for run in of_activation])
+        probes = pd.concat([run.probe.assign(preact_grad_rms=run.probe[attenuation.column(run)]) for run in of_activation])
         means = geometric_means(probes.groupby(["epoch", "layer"], sort=False)[["preact_grad_rms"]]).reset_index()
         decades = pd.concat([attenuation.by_epoch(run) for run in of_activation]).groupby(level="epoch").mean(skipna=False)
         rows.append(means.join(decades, on="epoch").assign(activation=name))
@@ -155,15 +158,14 @@ def preact_grads(runs: Runs) -> pd.DataFrame:
 
 def share_of_next(runs: Runs) -> pd.DataFrame:
     """One row an activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms as a share of
-    the next layer's; `predicted`, that share from the layer's derivatives and the weights (sqrt(slope_ms * weight_gain * pooling_gain), Glorot and
-    Bengio 2010, equation 6); and `derivatives_alone`, the derivatives' part of it (sqrt(slope_ms))."""
+    the next layer's; `predicted`, that share from the layer's derivatives and what lies between the two (Glorot and Bengio 2010, equation 6; see
+    ActivationProbe); and `derivatives_alone`, the derivatives' part of it (sqrt(slope_ms))."""
     rows = []
     for name, of_activation in runs.items():
         starts = [run.probe[run.probe["epoch"] == 0] for run in of_activation]
         probes = pd.concat([start.assign(following=start["preact_grad_rms"].shift(-1)) for start in starts])
         with np.errstate(divide="ignore", invalid="ignore"):
             probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
-        probes["predicted"] = np.sqrt(probes["slope_ms"] * probes["weight_gain"] * probes["pooling_gain"])
         probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
         probes = probes[probes["layer"].isin(of_activation[0].activated)]
         means = geometric_means(probes.groupby("layer", sort=False)[["share_of_next", "predicted", "derivatives_alone"]])
@@ -171,10 +173,42 @@ def share_of_next(runs: Runs) -> pd.DataFrame:
     return pd.concat(rows)[["activation", "layer", "share_of_next", "predicted", "derivatives_alone"]]
 
 
+def by_depth(conditions: Mapping[str, Runs]) -> pd.DataFrame | None:
+    """Networks that differ in their depth alone, before any update: one row an activation, depth and seed, with the attenuation from the last to
+    the first activated layer, whether a gradient `arrives` at the first, and the key of the run. None with fewer than two depths.
+    """
+    alike: dict[str, list[tuple[int, Runs]]] = {}
+    for of_condition in conditions.values():
+        shared = settings(every_run(of_condition)[0])
+        if DEPTH in shared:
+            alike.setdefault(str({key: value for key, value in shared.items() if key != DEPTH}), []).append((shared[DEPTH], of_condition))
+    found = max(alike.values(), key=len, default=[])
+    if len({depth for depth, _ in found}) < 2:
+        return None
+    rows = [
+        {
+            "activation": name,
+            "depth": depth,
+            "seed": run.seed,
+            "attenuation": attenuation.of_run(run),
+            "arrives": not attenuation.at_layer(run, run.activated[0])[0] <= signal.SMALLEST,
+            "key": run.key,
+        }
+        for depth, of_condition in sorted(found, key=lambda one: one[0])
+        for name, of_activation in of_condition.items()
+        for run in of_activation
+    ]
+    return pd.DataFrame(rows)
+
+
 def depth(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and depth: mean, low and high (over seeds) of the attenuation from last to first block, `lost` (in how many seeds no
-    gradient arrives at the first block), and the activation's depth_rates."""
-    table = _with_attenuation(measured)
+    """One row an activation and depth: mean, low and high (over seeds) of the attenuation, `lost` (in how many seeds no gradient arrives at the
+    first layer), and the activation's depth_rates.
+
+    Args:
+        measured: what `by_depth` gives.
+    """
+    table = measured
     groups = table.groupby(["activation", "depth"], sort=False)
     decades = groups["attenuation"]
     ends = {"mean": decades.mean(skipna=False), "low": decades.min(skipna=False), "high": decades.max(skipna=False)}
@@ -183,24 +217,17 @@ def depth(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation: `rate`, the decades of attenuation that one more block adds (least squares line through the depths of a seed, mean
-    over seeds), with low and high of its interval. Depths at which no gradient arrives at the first block are left out, and so is an activation
+    """One row an activation: `rate`, the decades of attenuation that one more layer adds (least squares line through the depths of a seed, mean
+    over seeds), with low and high of its interval. Depths at which no gradient arrives at the first layer are left out, and so is an activation
     of which fewer than two depths are left."""
     rows = []
-    table = _with_attenuation(measured)
-    for name, of_activation in table[table["arrives"] & np.isfinite(table["attenuation"])].groupby("activation", sort=False):
+    for name, of_activation in measured[measured["arrives"] & np.isfinite(measured["attenuation"])].groupby("activation", sort=False):
         slopes = [_slope(one["depth"], one["attenuation"]) for _, one in of_activation.groupby("seed") if len(one) > 1]
         if not slopes:
             continue
         found = estimate(slopes)
         rows.append({"activation": name, "rate": found.value, "low": found.low, "high": found.high})
     return pd.DataFrame(rows, columns=["activation", "rate", "low", "high"])
-
-
-def _with_attenuation(measured: pd.DataFrame) -> pd.DataFrame:
-    """Rows of DEPTH_COLUMNS with `attenuation` from last to first block, and whether a gradient `arrives` at the first."""
-    first, last = measured["preact_grad_rms_first"], measured["preact_grad_rms_last"]
-    return measured.assign(attenuation=signal.attenuation(first, last), arrives=~first.le(signal.SMALLEST))
 
 
 def _slope(x: pd.Series, y: pd.Series) -> float:

@@ -16,6 +16,12 @@ def fold(decades: float) -> str:
     return f"{ratio:,.0f}-fold" if ratio >= 10 else f"{ratio:g}-fold"
 
 
+def network(model: Mapping[str, Any]) -> str:
+    """What a network is called, by the values of its conf/model; one of the user's own by the path of its builder."""
+    known = {"actgrad.networks.lenet5.build": "LeNet-5", "actgrad.networks.mlp.build": "Multilayer perceptron"}
+    return known.get(model["build"], model["build"])
+
+
 def run_count(row: Mapping[Any, Any]) -> str:
     """Of a row of tables.summary: how many runs an activation has, and how many of them failed or diverged."""
     lost = [f"{row[name]} {name}" for name in ("failed", "diverged") if row[name]]

@@ -16,6 +16,10 @@ COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
 """The errors that Hydra and OmegaConf raise while composing."""
 NEED_PACKAGES = ("ray", "submitit_local", "submitit_slurm")
 """Launchers that `make setup-scale` installs."""
+NEW_MODEL = (
+    ", with `build: my_pkg.nets.build`, where my_pkg is on PYTHONPATH and build is a function "
+    "(input_shape, classes, activation, initializer, **config) -> keras.Model, and `config: {}`, which holds its other arguments"
+)
 
 
 def composed(overrides: Sequence[str]) -> Config:
@@ -55,11 +59,12 @@ def refusal(error: Exception) -> str:
             return f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}"
         if group == "rates":
             return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave out `tuned`"
-        return f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
+        known = f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
+        return known + (NEW_MODEL if group == "model" else "")
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
-        more = f"; to pass another argument to the layer, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
+        more = f"; to pass another argument, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
         return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}"
     return " ".join(str(error).split())
 

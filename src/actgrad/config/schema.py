@@ -42,14 +42,10 @@ class Activation(Strict):
 
 
 class Model(Strict):
-    """LeNet-5's sizes."""
+    """A function that builds a network, by a dotted path, and its arguments; see networks.build."""
 
-    name: Literal["lenet5"]
-    filters: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    kernel_size: Positive
-    dense_units: Positive
-    pooling: Literal["max", "average"]
-    batch_normalization: bool
+    build: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
+    config: dict[str, Any] = {}
 
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -125,7 +121,7 @@ class Config(Strict):
 
     def deciding(self) -> dict[str, Any]:
         """The values that decide a result. Not among them: names, where things are written, and the dataset, which counts by its checksum."""
-        return self.model_dump(include={"seed", "test", "activation", "model", "recipe"})
+        return self.model_dump(include={"seed", "test", "activation", "model", "recipe"}, warnings=False)
 
 
 class Study(Strict):

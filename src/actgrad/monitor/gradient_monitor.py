@@ -18,14 +18,12 @@ from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from actgrad.diagnosis.signal import of_measurement
 from actgrad.monitor.hooks import around, say
 from actgrad.monitor.layers import CallOrder, table_of, weighted_layers
-from actgrad.monitor.probe import ActivationProbe
+from actgrad.monitor.probe import PROBED_STEPS, ActivationProbe
 from actgrad.monitor.recording import At, Recording
 from actgrad.monitor.steps import Rows
 
 CAPACITY = 256
 """Updates that are kept on the device before they are read."""
-PROBED_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""After these steps the probe is measured too, because most of what happens to units happens early."""
 
 
 class GradientMonitor(keras.callbacks.Callback):

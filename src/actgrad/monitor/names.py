@@ -2,7 +2,7 @@
 
 SATURATION = 0.05
 """A derivative below this share of the function's largest counts as saturated."""
-
-COUNTS = ("dead", "newly_dead", "revived")
-PROBE_COLUMNS = ("layer", "units", "preact_grad_rms", "slope_ms", "weight_gain", "pooling_gain", *COUNTS, "saturated")
-"""Columns of LayerProbe.measure: one row a layer."""
+NORMS = ("grad_norm", "update_norm", "weight_norm")
+"""What is recorded of each update of each layer."""
+COUNTS = ("units", "dead", "newly_dead", "revived")
+"""Columns of the probe that are whole numbers, missing for the output of the model."""

@@ -14,11 +14,14 @@ import pandas as pd
 from actgrad.monitor import units
 from actgrad.monitor.backends import Inject, Visit, backend
 from actgrad.monitor.hooks import say
+from actgrad.monitor.names import COUNTS
 from actgrad.monitor.sites import Site, Sites
 from actgrad.monitor.units import FOR_RULES
 
 DORMANT = (0.0, 0.025, 0.1)
 """tau of Sokar et al. (2023), section 3.1."""
+PROBED_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""After these steps of a training the probe is measured too, because most of what happens to units happens early."""
 BATCH = 512
 """Examples at once in the census."""
 GAIN_EXAMPLES = 64
@@ -59,12 +62,14 @@ class ActivationProbe:
         model: compiled with a loss, or with one given here.
         x, y, sample_weight: the batch, as `fit` takes it.
         loss: instead of that which the model is compiled with; for a model with several outputs, one for each.
+        known: layers of the model that are activation functions, whatever they compute. The others are found: those that act on each unit
+            by itself and are not affine.
 
     Raises:
         ValueError: if the model has no loss, or the batch does not fit it.
     """
 
-    def __init__(self, model: keras.Model, x: Any, y: Any, sample_weight: Any = None, loss: Any = None):
+    def __init__(self, model: keras.Model, x: Any, y: Any, sample_weight: Any = None, loss: Any = None, known: Sequence[keras.Layer] = ()):
         self._model = model
         self._x, self._y, self._weight = (keras.tree.map_structure(_tensor, part) for part in (x, y, sample_weight))
         sizes = {int(part.shape[0]) for part in keras.tree.flatten((self._x, self._y, self._weight)) if part is not None}
@@ -84,7 +89,7 @@ class ActivationProbe:
         layers = model._flatten_layers()
         if not all(layer.built for layer in layers):
             self._call(lambda: model(keras.tree.map_structure(_symbolic, self._x)))
-        self.found = Sites(model)
+        self.found = Sites(model, known)
         with _random_streams_kept():
             self._call(lambda: self.found.find(self._x, self._examples))
         if self.found.hidden_from_view:
@@ -153,7 +158,8 @@ class ActivationProbe:
                 dead = dead_now[site.name] = np.asarray(values["dead"])
                 before = first.get(site.name, dead)
                 score = np.asarray(values["magnitude"], np.float64)
-                score = score if score.mean() == 0 else score / score.mean()
+                with np.errstate(invalid="ignore"):  # infinite by infinite
+                    score = score if score.mean() == 0 else score / score.mean()
                 row |= {"units": len(dead), "dead": int(dead.sum())}
                 row |= {"newly_dead": int((dead & ~before).sum()), "revived": int((before & ~dead).sum())}
                 row |= {f"dormant_{tau:g}": float((score <= tau).mean()) for tau in DORMANT}
@@ -163,20 +169,22 @@ class ActivationProbe:
         table["gain"], table["predicted"] = self._gains(table["slope_ms"].to_numpy(float))
         table["loss"] = float(loss)
         table["loss_at_chance"] = float(at_chance)
-        return table.astype(dict.fromkeys(("units", "dead", "newly_dead", "revived"), "Int64"))
+        return table.astype(dict.fromkeys(COUNTS, "Int64"))
 
     def census(self, x: Any) -> pd.DataFrame:
         """layer, units, dead: units that are dead for every example of x, for example of the whole training split."""
         parts = keras.tree.flatten(x)
         alive: dict[str, np.ndarray] = {}
         for start in range(0, len(parts[0]), BATCH):
+            open_sites = [i for i, site in enumerate(self.sites) if site.hidden and not (site.name in alive and alive[site.name].all())]
+            if not open_sites:
+                break
             batch = _rows(x, start, start + BATCH)
             with keras.StatelessScope(), _random_streams_kept():
                 _, visits = self.found.forward(batch)
-            for site, visit in zip(self.sites, visits, strict=True):
-                if site.hidden:
-                    dead = np.asarray(keras.ops.convert_to_numpy(units.dead(site, units.slopes(visit, site.pieces)[1])))
-                    alive[site.name] = alive.get(site.name, np.zeros_like(dead)) | ~dead
+            for site, visit in ((self.sites[i], visits[i]) for i in open_sites):
+                dead = np.asarray(keras.ops.convert_to_numpy(units.dead(site, units.slopes(visit, site.pieces)[1])))
+                alive[site.name] = alive.get(site.name, np.zeros_like(dead)) | ~dead
         self.dead_in_census = {name: ~one for name, one in alive.items()}
         return pd.DataFrame([{"layer": name, "units": len(one), "dead": int(one.sum())} for name, one in self.dead_in_census.items()])
 

@@ -58,19 +58,21 @@ class Sites:
 
     Args:
         model: built.
+        known: layers that are activation functions, whatever they compute: `linear` is none that could be told by its values.
 
     Raises:
         ValueError: if two layers that apply one cannot be told apart by name and path.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, known: Sequence[keras.Layer] = ()):
         self._model = model
+        self._known = {*map(id, known)}
         placed = list(all_layers(model))
         layers = [layer for layer, _ in placed]
         self._loops = [layer for layer in layers if isinstance(layer, LOOPS)]
         looped = {id(inner) for loop in self._loops for inner in loop._flatten_layers()}
         inner = {id(activation) for layer in layers if isinstance(activation := _activation(layer), keras.Layer)}
-        owners = [(layer, within) for layer, within in placed if id(layer) not in looped | inner and _applies_one(layer)]
+        owners = [(layer, within) for layer, within in placed if id(layer) not in looped | inner and self._applies_one(layer)]
         self._owners = [layer for layer, _ in owners]
         self._names = dict(zip(map(id, self._owners), names_of(owners), strict=True))
         self._normalizations = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -98,7 +100,7 @@ class Sites:
         ends = [id(output) for output in flat]
         count: Counter[str] = Counter()
         for i, visit in enumerate(visits):
-            pointwise = _is_pointwise(visit, examples)
+            pointwise = id(visit.layer) in self._known or _is_pointwise(visit, examples)
             last = id(visit.a) in ends and (pointwise or visit.owner is not visit.layer or isinstance(visit.layer, ACTIVATION_LAYERS))
             if not (last or pointwise):
                 continue
@@ -193,6 +195,10 @@ class Sites:
             backend().traced(call)
         return outputs[0], visits, functions
 
+    def _applies_one(self, layer: keras.Layer) -> str | None:
+        """By which attribute a layer applies an activation function to its argument: `activation`, `call`, or none."""
+        return _applies_one(layer) or ("call" if id(layer) in self._known else None)
+
     def _quietly(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call something without noting the functions that are called inside."""
         self._quiet += 1
@@ -224,7 +230,7 @@ class Sites:
 
         with ExitStack() as stack:
             for owner in self._owners:
-                attribute = _applies_one(owner)
+                attribute = self._applies_one(owner)
                 stack.callback(around(owner, attribute, watching(owner, attribute)))
             yield
 
@@ -283,7 +289,6 @@ class Sites:
 
 
 def _applies_one(layer: keras.Layer) -> str | None:
-    """By which attribute a layer applies an activation function to its argument: `activation`, `call`, or none."""
     activation = _activation(layer)
     if callable(activation):
         return None if activation is keras.activations.linear else "activation"
@@ -302,6 +307,8 @@ def _kind(applying: Callable[..., Any]) -> str:
     """What an activation function or layer is called."""
     if getattr(applying, "negative_slope", 0):
         return "leakyrelu"
+    if isinstance(applying, keras.Layer) and callable(inner := _activation(applying)):
+        return _kind(inner)
     return (type(applying).__name__ if isinstance(applying, keras.Layer) else getattr(applying, "__name__", type(applying).__name__)).lower()
 
 

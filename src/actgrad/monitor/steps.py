@@ -10,8 +10,7 @@ import pandas as pd
 
 from actgrad.monitor.backends import NOT_GIVEN
 from actgrad.monitor.layers import CallOrder, WeightedLayer
-
-COLUMNS = ("grad_norm", "update_norm", "weight_norm")
+from actgrad.monitor.names import NORMS
 
 
 @dataclass
@@ -21,7 +20,7 @@ class Rows:
     Attributes:
         layers: those that were trained.
         may_skip: whether some updates change nothing, see Recording.
-        blocks: norms (updates, layers, 3), in the order of COLUMNS; NOT_GIVEN for a layer of which an update was given no weight.
+        blocks: norms (updates, layers, 3), in the order of NORMS; NOT_GIVEN for a layer of which an update was given no weight.
     """
 
     layers: list[WeightedLayer]
@@ -50,10 +49,10 @@ class Rows:
         return values | {f"update_ratio/{one.name}": _mean(ratio[~skipped & given[:, i], i]) for i, one in enumerate(self.layers)}
 
     def table(self, first: int, order: CallOrder) -> pd.DataFrame:
-        """step, from `first` on, layer, COLUMNS, grad_rms, update_ratio; a row for each layer that an update was given weights of."""
+        """step, from `first` on, layer, NORMS, grad_rms, update_ratio; a row for each layer that an update was given weights of."""
         layers = order.sort(self.layers)
-        norms = np.concatenate([np.zeros((0, len(layers), len(COLUMNS))), *self.blocks])[:, [self.layers.index(one) for one in layers]]
-        table = pd.DataFrame(norms.reshape(-1, len(COLUMNS)), columns=list(COLUMNS))
+        norms = np.concatenate([np.zeros((0, len(layers), len(NORMS))), *self.blocks])[:, [self.layers.index(one) for one in layers]]
+        table = pd.DataFrame(norms.reshape(-1, len(NORMS)), columns=list(NORMS))
         table.insert(0, "step", np.repeat(np.arange(first, first + len(norms)), len(layers)))
         table.insert(1, "layer", [one.name for one in layers] * len(norms))
         table["grad_rms"] = table["grad_norm"] / np.tile(np.sqrt([one.parameters for one in layers]), len(norms))

@@ -1,4 +1,4 @@
-"""Activation functions as Keras layers, built from their configuration, and their curves."""
+"""The activation under test: its layers, built from their configuration, and its curve."""
 
 import inspect
 import pydoc
@@ -7,15 +7,52 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from actgrad.errors import UserError
-from actgrad.monitor.derivatives import derivative, pieces
+from actgrad.monitor.backends import backend
 
 if TYPE_CHECKING:
     from actgrad.config.schema import Activation
 
 CURVE = np.linspace(-6, 6, 241, dtype=np.float32)
+
+
+class ActivationFactory:
+    """Makes the layers of the activation under test. Builders of networks are given one.
+
+    Attributes:
+        pieces: number of pre-activations that a unit takes: 1, but for maxout and its like.
+        made: the layers that were made.
+    """
+
+    def __init__(self, activation: "Activation"):
+        self._activation = activation
+        self.pieces = pieces(build(activation))
+        self.made: list[keras.Layer] = []
+
+    def __call__(self, name: str | None = None) -> keras.Layer:
+        """A new layer that applies the activation; it may have weights, so that each place in a network needs one of its own.
+
+        Raises:
+            TypeError: if it is given what a layer is applied to.
+        """
+        if name is not None and not isinstance(name, str):
+            raise TypeError("activation is no layer but makes one: write activation()(x), or layers.Dense(64, activation=activation())")
+        self.made.append(build(self._activation, name))
+        return self.made[-1]
+
+    def width(self, units: int) -> int:
+        """Number of pre-activations of a layer of about this many units: round(units / sqrt(pieces)) units of `pieces` each.
+
+        Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was but
+        for rounding and for the first and the last layer.
+        """
+        return max(1, round(units / self.pieces**0.5)) * self.pieces
+
+
+def pieces(layer: keras.Layer) -> int:
+    """Number of pre-activations that a unit of this activation layer takes."""
+    return getattr(layer, "pieces", 1)
 
 
 def build(activation: "Activation", name: str | None = None) -> keras.layers.Layer:
@@ -66,7 +103,7 @@ def curve(activation: "Activation") -> pd.DataFrame:
     z = np.zeros((len(CURVE), 2 * width), np.float32)
     z[:, 0] = CURVE
     try:
-        apart = layer(tf.constant(z))
+        apart = keras.ops.convert_to_numpy(layer(z))
     except Exception as error:  # whatever a layer of the user's own does
         reason = _first_line(getattr(error, "__cause__", None) or error)
         raise UserError(f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it") from None
@@ -75,4 +112,5 @@ def curve(activation: "Activation") -> pd.DataFrame:
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "
             "use a layer that acts on each unit by itself"
         )
-    return pd.DataFrame({"z": CURVE, "value": apart[:, 0], "derivative": derivative(layer, tf.constant(z))[:, 0]})
+    slope = keras.ops.convert_to_numpy(backend().derivative(layer, keras.ops.convert_to_tensor(z)))
+    return pd.DataFrame({"z": CURVE, "value": apart[:, 0], "derivative": slope[:, 0]})

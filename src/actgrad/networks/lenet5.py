@@ -1,73 +1,47 @@
 """LeNet-5 for images of any size, with the activation under test after conv1, conv2, conv3 and dense1."""
 
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
 import keras
-import numpy as np
+from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
-from actgrad.monitor.derivatives import pieces
-from actgrad.networks import activations
-from actgrad.networks.initial_weights import initializer
-from actgrad.networks.inputs import channel_statistics
-from actgrad.networks.names import ACTIVATED_LAYERS, LAYERS
-
-if TYPE_CHECKING:
-    from actgrad.config.schema import Config
+from actgrad.networks.activations import ActivationFactory
+from actgrad.networks.initial_weights import Initializer
 
 
-def build(config: "Config", train_images: np.ndarray, classes: int) -> keras.Model:
-    """The network, from raw pixels to class probabilities.
-
-    Args:
-        config: of the run; its seed and recipe decide the initial weights.
-        train_images: uint8 (n, height, width, channels); gives the input shape and, for standardized inputs, mean and standard deviation.
-        classes: units of the output layer.
+@validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+def build(
+    input_shape: tuple[int, ...],
+    classes: int,
+    activation: ActivationFactory,
+    initializer: Initializer,
+    *,
+    filters: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
+    kernel_size: PositiveInt,
+    dense_units: PositiveInt,
+    pooling: Literal["max", "average"],
+    batch_normalization: bool,
+) -> keras.Model:
+    """The network, from scaled pixels to logits.
 
     Returns:
-        A functional model: float pixels (batch, height, width, channels) -> probabilities (batch, classes). The output of
-        layer `output` is the logits. What the layer `activation_name(L)` takes is the pre-activations z of a layer L of
-        conv1 … dense1: its output, or that after batch normalisation (Ioffe and Szegedy 2015, section 3.2).
+        A functional model: (batch, *input_shape) -> (batch, classes). What the layer `<L>_activation` takes is the pre-activations z of
+        a layer L of conv1 … dense1: its output, or that after batch normalisation (Ioffe and Szegedy 2015, section 3.2).
     """
-    recipe, model = config.recipe, config.model
-    keras.config.set_dtype_policy(recipe.precision)
-    pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[model.pooling]
+    pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]
 
     def activated(layer_type, units, name, x, **kwargs):
-        activation = activations.build(config.activation, activation_name(name))
-        width = widened(units, pieces(activation))
-        kernel = initializer(recipe.kernel_initializer, config.seed, name)
-        z = layer_type(width, kernel_initializer=kernel, name=name, **kwargs)(x)
-        return activation(keras.layers.BatchNormalization(name=f"{name}_normalization")(z) if model.batch_normalization else z)
+        z = layer_type(activation.width(units), kernel_initializer=initializer(name), name=name, **kwargs)(x)
+        if batch_normalization:
+            z = keras.layers.BatchNormalization(name=f"{name}_normalization")(z)
+        return activation(f"{name}_activation")(z)
 
-    inputs = keras.Input(train_images.shape[1:], name="image")
-    x = inputs
-    if recipe.input_scaling == "standardized":
-        mean, deviation = channel_statistics(train_images)
-        x = keras.layers.Rescaling(list(1 / deviation), list(-mean / deviation), name="input_scaling")(x)
-    for i, filters in enumerate(model.filters):
-        x = activated(keras.layers.Conv2D, filters, ACTIVATED_LAYERS[i], x, kernel_size=model.kernel_size, padding="same")
-        if i < 2:
-            x = pooling(2, name=f"pool{i + 1}")(x)
+    inputs = x = keras.Input(input_shape, name="scaled_image")
+    for number, count in enumerate(filters, 1):
+        x = activated(keras.layers.Conv2D, count, f"conv{number}", x, kernel_size=kernel_size, padding="same")
+        if number < len(filters):
+            x = pool(2, name=f"pool{number}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    x = activated(keras.layers.Dense, model.dense_units, "dense1", x)
-    kernel = initializer(recipe.kernel_initializer, config.seed, LAYERS[-1])
+    x = activated(keras.layers.Dense, dense_units, "dense1", x)
     # float32, because a softmax over bfloat16 logits loses what it is to tell apart
-    logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name=LAYERS[-1])(x)
-    return keras.Model(inputs, keras.layers.Softmax(dtype="float32", name="probabilities")(logits), name=model.name)
-
-
-def activation_name(layer: str) -> str:
-    return f"{layer}_activation"
-
-
-ACTIVATION_LAYERS = {layer: activation_name(layer) for layer in ACTIVATED_LAYERS}
-"""Each layer with an activation, and the name of its activation layer, in the order of the network."""
-
-
-def widened(units: int, pieces: int) -> int:
-    """Number of pre-activations of a layer whose units take `pieces` each: round(units / sqrt(pieces)) units of them.
-
-    Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was but
-    for rounding and for the first and the last layer.
-    """
-    return max(1, round(units / pieces**0.5)) * pieces
+    return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=initializer("output"), dtype="float32", name="output")(x))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from actgrad.console import muted_stderr
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
-from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_layer_sha256
+from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_code_sha256
 
 
 @functools.cache
@@ -53,13 +53,14 @@ def load_core() -> None:
 
 
 @functools.cache
-def load_layer(path: str) -> None:
-    """Import the module of an own activation layer. One that cannot be imported is refused later, with the reason.
+def load_own_code(path: str) -> None:
+    """Import the module that a dotted path leads to, if it is one of the user's own. One that cannot be imported is refused later, with
+    the reason.
 
     Raises:
         UserError: if it is not the module whose sha256 this process took before.
     """
     with suppress(pydoc.ErrorDuringImport):
         pydoc.locate(path)
-    if own_layer_sha256.__wrapped__(path) != own_layer_sha256(path):
+    if own_code_sha256.__wrapped__(path) != own_code_sha256(path):
         raise UserError(f"the module of {path} was edited while this process started; start the same command again")

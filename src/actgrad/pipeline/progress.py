@@ -17,7 +17,7 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, config: Config, steps: int):
         super().__init__()
-        self._key, self._epochs, self._steps = config.key, config.recipe.epochs, 0
+        self._key, self._epochs = config.key, config.recipe.epochs
         self._bar = tqdm(desc=config.key, total=steps, unit="step") if _has_terminal() else None
 
     @property
@@ -25,20 +25,24 @@ class Progress(keras.callbacks.Callback):
         """Itself where there is a bar to move; reading the loss after every step is not free."""
         return [self] if self._bar is not None else []
 
+    def on_train_begin(self, logs=None):  # noqa: ARG002
+        self._before = self._bar.n  # an epoch may be trained in several parts
+
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.update(self._steps + batch + 1 - self._bar.n)
+        done = min(batch + 1, self.params["steps"])  # Keras counts the last execution of several steps as a whole one
+        self._bar.update(self._before + done - self._bar.n)
         self._bar.set_postfix(loss=f"{logs['loss']:.4f}", accuracy=f"{logs['accuracy']:.4f}", refresh=False)
 
     def resumed(self, epochs: Sequence[Epoch]) -> None:
-        self._steps = epochs[-1].step
+        if self._bar is not None:
+            self._bar.update(epochs[-1].step - self._bar.n)
         print(f"{self._key}  goes on after epoch {epochs[-1].number}/{self._epochs}", flush=True)
 
     def epoch_finished(self, epoch: Epoch) -> None:
         if epoch.number == 0:
             return
-        self._steps = epoch.step
         if epoch.history:
-            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in HISTORY)
+            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in HISTORY) + _gradient(epoch)
         else:
             text = f"diverged: loss or gradient is not finite after step {epoch.step}"
         line = f"{self._key}  epoch {epoch.number}/{self._epochs}  {text}"
@@ -48,6 +52,12 @@ class Progress(keras.callbacks.Callback):
         self._bar.write(line)
         if epoch.number == self._epochs or not epoch.history:
             self._bar.close()
+
+
+def _gradient(epoch: Epoch) -> str:
+    """dL/dz at the first and at the last activated layer."""
+    signal = epoch.probe.loc[epoch.probe["hidden"], "preact_grad_rms"]
+    return f", grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}" if len(signal) > 1 else ""
 
 
 def _has_terminal() -> bool:

@@ -14,9 +14,9 @@ from actgrad.files import new_folder
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.environment import environment
-from actgrad.pipeline.keras_process import load_core, load_keras, load_layer
+from actgrad.pipeline.keras_process import load_core, load_keras, load_own_code
 from actgrad.results import run as results
-from actgrad.results.fingerprint import CORE_SHA256, fingerprint
+from actgrad.results.fingerprint import CORE_SHA256, fingerprint, own_code_paths
 from actgrad.results.run import RunResult
 from actgrad.training.names import VAL_ACCURACY
 
@@ -66,7 +66,8 @@ def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
 
 def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     load_core()
-    load_layer(config.activation.layer)  # here, because a run that is refused or finished need not wait for it
+    for path in own_code_paths(config.deciding()):  # here, because a run that is refused or finished need not wait for it
+        load_own_code(path)
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
     from actgrad.training import loop
@@ -88,8 +89,8 @@ def result_of(config: Config, measured: "Measured", data_sha256: str, fingerprin
     return RunResult(
         config=yaml.safe_dump(config.deciding(), sort_keys=False),
         history=measured.history,
-        gradients=measured.gradients,
-        probe=measured.probe,
+        steps=measured.steps,
+        probes=measured.probes,
         activation=measured.activation,
         metrics={
             "key": config.key,

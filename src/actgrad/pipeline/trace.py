@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import yaml
 
 from actgrad import files, git
@@ -16,8 +15,7 @@ from actgrad.config import loading
 from actgrad.config.schema import Config, parse
 from actgrad.data import storage
 from actgrad.errors import UserError
-from actgrad.networks import lenet5
-from actgrad.networks.names import LAYERS
+from actgrad.networks.build import build
 from actgrad.pipeline import records
 from actgrad.pipeline.dvc import dvc
 from actgrad.results import paths
@@ -28,7 +26,7 @@ from actgrad.tracking import contents, reading, store
 from actgrad.tracking.reading import Recorded
 from actgrad.training.loop import weights_sha256
 
-WIDTH = len("gradients.parquet of the MLflow run")
+WIDTH = len("activation.csv of the MLflow run")
 ABSENT, SAME = "none", "as in the files"
 
 
@@ -247,9 +245,9 @@ def saved_weights_sha256(model: Path, config: Config) -> str:
     They alone are read from its file: a saved model can hold code, which is not run.
     """
     dataset = storage.load(config.data)
-    network = lenet5.build(config, dataset.images["train"], len(dataset.class_names))
+    network = build(config, dataset.images["train"], len(dataset.class_names)).with_probabilities()
     try:
         network.load_weights(model)
     except (*files.DAMAGED, IndexError) as error:
         return f"no weights that fit ({' '.join(str(error).split())[:80]})"
-    return weights_sha256(keras.Model(network.input, network.get_layer(LAYERS[-1]).output))
+    return weights_sha256(network)

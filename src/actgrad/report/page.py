@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from actgrad.analysis import learning_rates, tables
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
-from actgrad.analysis.words import run_count
+from actgrad.analysis.words import network, run_count
 from actgrad.report.figures import Drawing
 from actgrad.results.run import validation_label
 
@@ -37,6 +37,7 @@ def page(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: Se
     trials, tuned = evidence.trials, evidence.others.get(learning_rates.TUNED, {})
     return environment.get_template("report.html").render(
         facts=facts,
+        network=network(facts["model"]),
         activations=list(evidence.runs),
         seeds=[run.seed for run in next(iter(evidence.runs.values()))],
         configuration=yaml.safe_dump({name: facts[name] for name in ("recipe", "model")}, sort_keys=False),

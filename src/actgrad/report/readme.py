@@ -10,7 +10,7 @@ import pandas as pd
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, REFUTED
-from actgrad.analysis.words import fold, run_count
+from actgrad.analysis.words import fold, network, run_count
 from actgrad.errors import UserError
 
 SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results -->)", re.DOTALL)
@@ -140,7 +140,8 @@ def _made_by(facts: Mapping[str, Any]) -> str:
     rate = recipe["learning_rate"]
     at = "a learning rate for each activation" if isinstance(rate, Mapping) else f"{rate:g}"
     return (
-        f"LeNet-5 on {facts['dataset']}: {facts['source'] or 'no source stated'}. {recipe['epochs']} epochs in batches of {recipe['batch_size']}, "
+        f"{network(facts['model'])} on {facts['dataset']}: {facts['source'] or 'no source stated'}. "
+        f"{recipe['epochs']} epochs in batches of {recipe['batch_size']}, "
         f"{recipe['optimizer']} at {at}; trained with {recipe['threads']} thread{'s' * (recipe['threads'] > 1)} on {', and on '.join(machines)}."
     )
 

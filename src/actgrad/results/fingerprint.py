@@ -16,9 +16,9 @@ OTHER_BACKENDS = ("monitor/backends/jax.py", "monitor/backends/torch.py")
 
 
 def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str, environment: Mapping[str, str]) -> str:
-    """One sha256 over the configuration, the dataset, the core, the module of an own activation layer, and the environment."""
-    layer = own_layer_sha256(deciding["activation"]["layer"])
-    parts = {"configuration": deciding, "data": data_sha256, "core": core_sha256, "layer": layer, "environment": environment}
+    """One sha256 over the configuration, the dataset, the core, the modules of an own activation and an own model, and the environment."""
+    own_code = [own_code_sha256(path) for path in own_code_paths(deciding)]
+    parts = {"configuration": deciding, "data": data_sha256, "core": core_sha256, "own code": own_code, "environment": environment}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -70,20 +70,55 @@ CORE_SHA256 = core_sha256(Path(__file__).parents[1])
 """Of the core that this process runs: taken when the process starts, because its files may be edited while it trains."""
 
 
+def own_code_paths(deciding: Mapping[str, Any]) -> tuple[str, str]:
+    """The dotted paths that may lead to code of the user's own: of the activation layer and of the model's builder."""
+    return deciding["activation"]["layer"], deciding["model"]["build"]
+
+
 @functools.cache  # for the same reason: a process imports a module once
-def own_layer_sha256(path: str) -> str:
-    """sha256 over the Python files of the package, or of the module, that an activation layer's dotted path begins with; empty for
-    a layer of Keras or of this project, and for one that is not found in a file."""
+def own_code_sha256(path: str) -> str:
+    """sha256 over the Python files of the package that a dotted path begins with, or of the module and of those beside it that it imports;
+    empty for what belongs to Keras or to this project, and for what is not found in a file.
+    """
     top = path.partition(".")[0]
+    digest = hashlib.sha256()
+    files = sorted(_own_files(top, {})) if "." in path and top not in ("keras", "actgrad") else ()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest() if files else ""
+
+
+def _own_files(top: str, found: dict[Path, None], folder: Path | None = None) -> dict[Path, None]:
+    """The Python files of a top-level package or module, and of those in the same folder that they import.
+
+    Args:
+        folder: only if it lies there.
+    """
     try:
-        spec = importlib.util.find_spec(top) if "." in path and top not in ("keras", "actgrad") else None
+        spec = importlib.util.find_spec(top)
     except ValueError:  # a module without a specification: __main__
         spec = None
     if spec is None or not (spec.has_location or spec.submodule_search_locations):
-        return ""
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin)]
-    digest = hashlib.sha256()
+        return found
+    folders = [Path(one) for one in spec.submodule_search_locations or ()]
+    files = [file for one in folders for file in one.rglob("*.py")] or [Path(spec.origin)]
+    beside = (folders or files)[0].parent
+    if folder not in (None, beside):
+        return found
     for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+        if file not in found:
+            found[file] = None
+            for other in () if beside.name in ("site-packages", "dist-packages") else _imported(file):
+                _own_files(other, found, beside)
+    return found
+
+
+def _imported(file: Path) -> set[str]:
+    """The names of the top-level modules that a file imports."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # refused when it is imported
+        return set()
+    nodes = list(ast.walk(tree))
+    whole = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return whole | {node.module.partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module}

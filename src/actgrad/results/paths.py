@@ -25,11 +25,6 @@ def summary_path(dataset: str, activation: str) -> Path:
     return RUNS / dataset / f"{activation}.json"
 
 
-def depth_path(dataset: str) -> Path:
-    """dL/dz in stacks of several depths."""
-    return RUNS / dataset / "depth-stacks.csv"
-
-
 def trials_path(dataset: str) -> Path:
     """The search for learning rates: one row a trial."""
     return RUNS / dataset / "learning-rates.csv"

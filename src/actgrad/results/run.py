@@ -1,5 +1,6 @@
 """The files of a run."""
 
+import functools
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ from actgrad.files import write_bytes
 from actgrad.results.paths import RUNS
 from actgrad.training.names import HISTORY
 
-FILES = ("config.yaml", "history.csv", "gradients.parquet", "probe.csv", "activation.csv", "metrics.json")
+FILES = ("config.yaml", "history.csv", "steps.parquet", "probe.csv", "activation.csv", "metrics.json")
 """The files of a run, in the order in which they are written."""
 
 
@@ -25,16 +26,17 @@ class RunResult:
     Attributes:
         config: the configuration that decides the result (Config.deciding), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
-        gradients: one row per optimizer step: step (from 1) and the gradient norm of each layer, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what LayerProbe measures.
+        steps: one row per optimizer step and layer: step (from 1), layer, and the norms of its gradient, update and weights, float32.
+        probes: one row per measurement and site: epoch (0 is before any update; missing within an epoch), step, and what ActivationProbe
+            measures.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: key, status, epochs, last and best values, linearity, checksums, environment.
+        metrics: key, status, epochs, layers, last and best values, linearity, census, checksums, environment.
     """
 
     config: str
     history: pd.DataFrame
-    gradients: pd.DataFrame
-    probe: pd.DataFrame
+    steps: pd.DataFrame
+    probes: pd.DataFrame
     activation: pd.DataFrame
     metrics: dict[str, Any]
 
@@ -62,12 +64,24 @@ class RunResult:
     @property
     def layers(self) -> list[str]:
         """The layers whose gradient was recorded, in the order of the network."""
-        return [*self.gradients.columns.drop("step")]
+        return [one["layer"] for one in self.metrics["layers"]]
 
-    @property
+    @functools.cached_property
+    def gradients(self) -> pd.DataFrame:
+        """One row per optimizer step: step, and the gradient norm of each layer."""
+        norms = self.steps.pivot_table(index="step", columns="layer", values="grad_norm", aggfunc="first").reindex(columns=self.layers)
+        return norms.rename_axis(columns=None).reset_index()
+
+    @functools.cached_property
+    def probe(self) -> pd.DataFrame:
+        """The measurements of the probe before any update and at the end of each epoch."""
+        return self.probes.dropna(subset="epoch").astype({"epoch": int})
+
+    @functools.cached_property
     def activated(self) -> list[str]:
-        """The layers with an activation function, in the order of the network: all that were probed but the output."""
-        return list(dict.fromkeys(self.probe["layer"]))[:-1]
+        """The layers that apply an activation function, in the order of the network."""
+        hidden = self.probes["hidden"].astype(bool)
+        return list(dict.fromkeys(self.probes.loc[hidden, "layer"]))
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the files, each of them whole or not at all; metrics.json last, with the sha256 of the others.
@@ -76,8 +90,8 @@ class RunResult:
             The metrics as they were written.
         """
         parquet = io.BytesIO()
-        self.gradients.to_parquet(parquet, index=False)
-        contents = (self.config.encode(), csv_bytes(self.history), parquet.getvalue(), csv_bytes(self.probe), csv_bytes(self.activation))
+        self.steps.to_parquet(parquet, index=False)
+        contents = (self.config.encode(), csv_bytes(self.history), parquet.getvalue(), csv_bytes(self.probes), csv_bytes(self.activation))
         metrics = self.metrics | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in zip(FILES[:-1], contents, strict=True)}}
         for name, data in zip(FILES, (*contents, json_bytes(metrics)), strict=True):
             write_bytes(folder / name, data)
@@ -100,8 +114,8 @@ class RunResult:
             return cls(
                 config=contents["config.yaml"].decode(),
                 history=pd.read_csv(io.BytesIO(contents["history.csv"])).astype(dict.fromkeys(HISTORY, float)),
-                gradients=pd.read_parquet(io.BytesIO(contents["gradients.parquet"])),
-                probe=pd.read_csv(io.BytesIO(contents["probe.csv"])),
+                steps=pd.read_parquet(io.BytesIO(contents["steps.parquet"])),
+                probes=pd.read_csv(io.BytesIO(contents["probe.csv"])).astype({"epoch": "Int64"}),
                 activation=pd.read_csv(io.BytesIO(contents["activation.csv"])),
                 metrics=metrics,
             )

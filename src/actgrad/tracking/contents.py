@@ -1,6 +1,6 @@
 """What an MLflow run holds of a run: tags, params, metrics and files. It is the same for a live run and a published one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from actgrad.training.names import HISTORY, TEST
 if TYPE_CHECKING:
     from actgrad.training.epochs import Epoch
 
-GRADIENT_POINTS = 200
-"""Maximum number of steps whose gradient norms are logged."""
+STEP_POINTS = 200
+"""Maximum number of steps whose norms are logged."""
+STEP_METRICS = ("grad_norm", "update_ratio")
+"""What is logged of these steps: the norm of a layer's gradient, and that of its update by that of its weights."""
 PROBE_METRICS = ("preact_grad_rms", "dead", "newly_dead", "revived", "saturated")
 """Columns of probe.csv that are logged."""
 PATCH = "git_diff.patch"
@@ -114,16 +116,11 @@ def run_metrics(result: RunResult) -> dict[tuple[str, int], float]:
     """
     if result.history["epoch"].duplicated().any():
         raise UserError(f"history.csv of {result.key} is damaged: it has an epoch twice; remove the folder of the run, and train it again")
-    history, metrics = result.history.set_index("epoch"), result.metrics
+    history, metrics = result.history, result.metrics
     planned = metrics["steps"] if history.empty else int(history["step"].iloc[0]) * _configuration(result)["recipe"]["epochs"]
-    chosen, last, values = set(thinned(planned)), 0, {}
-    for number, probe in result.probe.groupby("epoch"):
-        step = int(probe["step"].iloc[0])
-        of_epoch = result.gradients[result.gradients["step"].between(last + 1, step)]
-        measured = history.loc[number, list(HISTORY)].to_dict() if number in history.index else {}
-        values |= _metrics(step, measured, of_epoch, probe, chosen)
-        last = step
-    values |= _metrics(last, {}, result.gradients[result.gradients["step"] > last], result.probe[:0], chosen)  # of an epoch that diverged
+    values = _metrics(result.steps, result.probes, set(thinned(planned)))
+    for row in history.to_dict("records"):
+        values |= {(name, row["step"]): row[name] for name in HISTORY}
     return values | {(name, metrics["steps"]): metrics["last"][name] for name in TEST if name in metrics["last"]}
 
 
@@ -136,18 +133,23 @@ def epoch_metrics(epoch: "Epoch", planned: int) -> dict[tuple[str, int], float]:
     """
     if epoch.number == 1 and not epoch.history:  # it diverged, and the files of the run will not say how many steps were planned
         planned = epoch.step
-    return _metrics(epoch.step, epoch.history, epoch.gradients, epoch.probe, set(thinned(planned)))
+    values = {(name, epoch.step): value for name, value in epoch.history.items()}
+    return values | _metrics(epoch.steps, epoch.probes, set(thinned(planned)))
 
 
-def _metrics(step: int, history: Mapping[str, float], gradients: pd.DataFrame, probe: pd.DataFrame, chosen: set[int]) -> dict[tuple[str, int], float]:
-    values = {(name, step): value for name, value in history.items()}
-    rows = gradients[gradients["step"].isin(chosen)]
-    for layer in gradients.columns.drop("step"):
-        values |= {(f"grad_norm/{layer}", int(at)): float(norm) for at, norm in zip(rows["step"], rows[layer], strict=True)}
-    measured = probe.melt("layer", PROBE_METRICS, var_name="name").dropna()
-    return values | {(f"{row.name}/{row.layer}", step): float(row.value) for row in measured.itertuples(index=False)}
+def _metrics(steps: pd.DataFrame, probes: pd.DataFrame, chosen: set[int]) -> dict[tuple[str, int], float]:
+    rows = steps[steps["step"].isin(chosen)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows = rows.assign(update_ratio=rows["update_norm"] / rows["weight_norm"])
+    measured = pd.concat([_by_name(rows, STEP_METRICS), _by_name(probes, PROBE_METRICS)])
+    return {(f"{row.name}/{row.layer}", int(row.step)): float(row.value) for row in measured.itertuples(index=False)}
+
+
+def _by_name(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """One row a value that is there: step, layer, name, value."""
+    return rows.melt(["step", "layer"], list(names), var_name="name").astype({"value": float}).dropna()
 
 
 def thinned(steps: int) -> list[int]:
-    """At most GRADIENT_POINTS of the steps 1 … steps, at even distances, both ends among them."""
-    return np.unique(np.linspace(1, steps, min(steps, GRADIENT_POINTS)).round().astype(int)).tolist()
+    """At most STEP_POINTS of the steps 1 … steps, at even distances, both ends among them."""
+    return np.unique(np.linspace(1, steps, min(steps, STEP_POINTS)).round().astype(int)).tolist()

@@ -143,7 +143,7 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
 
 def log_model(network: keras.Model, example: np.ndarray) -> None:
     """Log the network with its signature, and with the code of layers that are not Keras' own."""
-    own = {type(layer) for layer in network.layers if not type(layer).__module__.startswith("keras.")}
+    own = {type(layer) for layer in network._flatten_layers() if not type(layer).__module__.startswith("keras.")}
     mlflow.tensorflow.log_model(
         network,
         name="model",

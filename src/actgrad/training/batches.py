@@ -43,15 +43,25 @@ def steps_per_epoch(config: "Config", dataset: "Dataset") -> int:
     return -(-examples // batch)
 
 
-def batches(images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    """Batches of float32 images and their labels, in this order."""
+class Batches:
+    """Batches of float32 images and their labels. What makes them is traced once for all orders."""
 
-    def gather(chosen):
-        return tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int):
+        on_device = tf.constant(images), tf.constant(labels)
+        self._size, self._order = batch_size, tf.Variable(np.arange(len(images)), shape=[None])
 
-    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(2)
+        def gather(number):
+            chosen = self._order[number * batch_size : (number + 1) * batch_size]
+            return tf.cast(tf.gather(on_device[0], chosen), tf.float32), tf.gather(on_device[1], chosen)
+
+        self._made = tf.data.Dataset.range(-(-len(images) // batch_size)).map(gather)
+
+    def of(self, order: np.ndarray) -> tf.data.Dataset:
+        """Those of the examples with these numbers, in this order. Only the last dataset that was asked for can be used."""
+        self._order.assign(order)
+        return self._made.take(-(-len(order) // self._size)).prefetch(2)
 
 
 def in_order(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     """Batches of EVALUATION_BATCH images in the order of the split."""
-    return batches(tf.constant(images), tf.constant(labels), np.arange(len(images)), EVALUATION_BATCH)
+    return Batches(images, labels, EVALUATION_BATCH).of(np.arange(len(images)))

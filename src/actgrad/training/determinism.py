@@ -7,8 +7,9 @@ import threadpoolctl
 from actgrad.errors import UserError
 
 
-def start(seed: int, threads: int) -> None:
-    """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and fix the number of threads.
+def start(seed: int, threads: int | None) -> None:
+    """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and fix the number of threads, unless
+    it is None.
 
     Float type, epsilon and layout of images are set too, so that no keras.json of the user's decides them.
 
@@ -20,6 +21,13 @@ def start(seed: int, threads: int) -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
+    if threads is not None:
+        _set_threads(threads)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _set_threads(threads: int) -> None:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -27,5 +35,3 @@ def start(seed: int, threads: int) -> None:
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
             raise UserError(f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process") from None
     threadpoolctl.threadpool_limits(threads, user_api="blas")  # of NumPy's products of matrices
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()

@@ -1,5 +1,6 @@
 """What a training measures epoch by epoch, and the state from which it goes on."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +9,6 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import pandas as pd
-
-from actgrad.networks.names import LAYERS
-from actgrad.training import layer_probe as probing
 
 
 @dataclass(frozen=True)
@@ -21,15 +19,21 @@ class Epoch:
         number: 0 is before any update.
         step: optimizer steps taken until its end.
         history: the metrics of names.HISTORY; empty for epoch 0 and for an epoch that diverged.
-        gradients: step, and the gradient norm of each of LAYERS.
-        probe: a row per layer; empty for an epoch that diverged.
+        steps: one row a step and layer: step (from 1), layer, and the norms of monitor.names.NORMS, float32.
+        probes: one row a measurement of the probe and site: epoch, missing where it was measured within an epoch, step, and what
+            ActivationProbe measures. An epoch that diverged has no measurement at its end.
     """
 
     number: int
     step: int
     history: dict[str, float]
-    gradients: pd.DataFrame
-    probe: pd.DataFrame
+    steps: pd.DataFrame
+    probes: pd.DataFrame
+
+    @property
+    def probe(self) -> pd.DataFrame:
+        """The measurement at its end."""
+        return self.probes[self.probes["epoch"].notna()]
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,14 @@ class Measured:
 
     Attributes:
         history: one row per finished epoch: epoch, step, and the metrics of names.HISTORY.
-        gradients: one row per optimizer step: step (from 1) and the gradient norm of each of LAYERS, float32.
-        probe: one row per epoch (0 is before any update) and layer: epoch, step, and what LayerProbe measures.
+        steps, probes: those of all epochs.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, steps, last and best values, linearity, largest_class, weights_sha256.
+        metrics: status, epochs, steps, layers, last and best values, linearity, census, largest_class, weights_sha256.
     """
 
     history: pd.DataFrame
-    gradients: pd.DataFrame
-    probe: pd.DataFrame
+    steps: pd.DataFrame
+    probes: pd.DataFrame
     activation: pd.DataFrame
     metrics: dict[str, Any]
 
@@ -68,20 +71,13 @@ class StateStore(Protocol):
     def save(self, state: dict[str, np.ndarray]) -> None: ...
 
 
-def gradient_rows(norms: np.ndarray, first_step: int) -> pd.DataFrame:
-    """Norms (steps, layers) as rows numbered from first_step + 1."""
-    rows = pd.DataFrame(norms, columns=list(LAYERS))
-    rows.insert(0, "step", np.arange(first_step + 1, first_step + 1 + len(norms)))
-    return rows
-
-
 def state_of(model: keras.Model, epochs: Sequence[Epoch]) -> dict[str, np.ndarray]:
     """All that a training needs to go on after these epochs: weights, optimizer, and what was measured."""
     weights = {f"weight_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
     optimizer = {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
-    measured = [{"number": one.number, "step": one.step, "history": one.history, "probe": probing.records(one.probe)} for one in epochs]
-    norms = np.concatenate([one.gradients[list(LAYERS)].to_numpy() for one in epochs])
-    return weights | optimizer | {"norms": norms, "epochs": np.array(json.dumps(measured))}
+    numbers = [{"number": one.number, "step": one.step, "history": one.history} for one in epochs]
+    tables = {name: _packed(pd.concat([getattr(one, name) for one in epochs])) for name in ("steps", "probes")}
+    return weights | optimizer | tables | {"epochs": np.array(json.dumps(numbers))}
 
 
 def restore(state: dict[str, np.ndarray], model: keras.Model) -> list[Epoch]:
@@ -89,9 +85,17 @@ def restore(state: dict[str, np.ndarray], model: keras.Model) -> list[Epoch]:
     for kind, variables in (("weight", model.variables), ("optimizer", model.optimizer.variables)):
         for i, variable in enumerate(variables):
             variable.assign(state[f"{kind}_{i}"])
+    steps, probes = (pd.read_parquet(io.BytesIO(state[name].tobytes())) for name in ("steps", "probes"))
     epochs, first = [], 0
     for one in json.loads(str(state["epochs"])):
-        rows = gradient_rows(state["norms"][first : one["step"]], first)
-        epochs.append(Epoch(one["number"], one["step"], one["history"], rows, probing.probe_table(one["probe"])))
+        of_epoch = (table[table["step"].between(first + 1, one["step"])] for table in (steps, probes))
+        epochs.append(Epoch(one["number"], one["step"], one["history"], *of_epoch))
         first = one["step"]
     return epochs
+
+
+def _packed(table: pd.DataFrame) -> np.ndarray:
+    """A table as bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return np.frombuffer(buffer.getvalue(), np.uint8)

@@ -31,16 +31,22 @@ def errors(model: keras.Model, images: np.ndarray) -> dict[str, float]:
 
     `folding_error`: the largest difference between its logits and those of `fold`. `superposition_error`: the largest
     difference between the logits of the mean of two images and the mean of their logits. Both are 0 for an affine map, but for rounding.
+    Empty where a logit is not finite.
     """
     matrix, offset = fold(model)
+    if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):
+        return {}
     images = images[:IMAGES]
     half = -(-len(images) // 2)
     largest, folding, superposition = 0.0, 0.0, 0.0
     for start in range(0, half, BATCH):
         first, second = (part[start : start + BATCH].astype(np.float32) for part in (images[:half], images[-half:]))
         logits = [model(x, training=False).numpy().astype(np.float64) for x in (first, second, (first + second) / 2)]
+        if not np.isfinite(np.concatenate(logits)).all():
+            return {}
         for x, y in zip((first, second), logits, strict=False):
             folding = max(folding, np.abs(x.reshape(len(x), -1).astype(np.float64) @ matrix.T + offset - y).max())
             largest = max(largest, np.abs(y).max())
         superposition = max(superposition, np.abs((logits[0] + logits[1]) / 2 - logits[2]).max())
-    return {"folding_error": float(folding / largest), "superposition_error": float(superposition / largest)}
+    scale = largest or 1.0  # a network that returns 0 everywhere is affine
+    return {"folding_error": float(folding / scale), "superposition_error": float(superposition / scale)}

@@ -1,7 +1,8 @@
 """The training of one network, measured. Knows nothing of Hydra, DVC, MLflow or paths."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -9,14 +10,15 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from actgrad.networks import activations, lenet5
-from actgrad.networks.names import LAYERS
+from actgrad.monitor.hooks import around
+from actgrad.monitor.probe import PROBED_STEPS
+from actgrad.networks import activations
+from actgrad.networks.build import build
 from actgrad.training import determinism, linearity
-from actgrad.training.batches import batches, in_order, order, probe_batch, steps_per_epoch, validation_split
-from actgrad.training.epochs import Epoch, Measured, Observer, StateStore, gradient_rows, restore, state_of
-from actgrad.training.layer_probe import LayerProbe
+from actgrad.training.batches import Batches, in_order, order, steps_per_epoch, validation_split
+from actgrad.training.epochs import Epoch, Measured, Observer, StateStore, restore, state_of
 from actgrad.training.names import HISTORY, TEST, VAL_ACCURACY
-from actgrad.training.recorded_model import RecordedModel
+from actgrad.training.prepared import Prepared, prepare
 
 if TYPE_CHECKING:
     from actgrad.config.schema import Config
@@ -29,6 +31,7 @@ def train(
     observers: Sequence[Observer] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: StateStore | None = None,
+    builder: Callable[..., keras.Model] | None = None,
 ) -> tuple[Measured, keras.Model]:
     """Train one network and measure every step of it.
 
@@ -37,6 +40,9 @@ def train(
 
     A loss (training, validation or test) or gradient that is not finite ends it: its status is `diverged`, and what was
     measured until then is returned.
+
+    Args:
+        builder: of the network, instead of the one that config.model.build leads to.
 
     Returns:
         What was measured, and the trained network from raw pixels to probabilities.
@@ -52,10 +58,9 @@ def train(
 
     determinism.start(config.seed, recipe.threads)
     curve = activations.curve(config.activation)
-    network = lenet5.build(config, images, len(dataset.class_names))
-    model = compiled(network, config, steps)
-    probe = LayerProbe(network, lenet5.ACTIVATION_LAYERS, LAYERS[-1], *probe_batch(*validation, recipe.probe_size))
-    train_split = tf.constant(images), tf.constant(labels)
+    prepared = prepare(config, dataset, builder)
+    model, measurements = prepared.model, prepared.measurements
+    batches = Batches(images, labels, recipe.batch_size)
     validation_batches = in_order(*validation)
 
     def observed(epoch: Epoch) -> Epoch:
@@ -63,43 +68,48 @@ def train(
             observer.epoch_finished(epoch)
         return epoch
 
-    start = Epoch(0, 0, {}, gradient_rows(np.zeros((0, len(LAYERS)), np.float32), 0), probe.measure())
+    def trained(number: int) -> Epoch:
+        """One epoch. The probe is measured within the first one too, which is trained part by part for that."""
+        visited, first_step, probes = order(config.seed, number, len(images)), (number - 1) * steps, []
+        ends = [*(step for step in PROBED_STEPS if number == 1 and step < steps), steps]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            part = batches.of(visited[begin * recipe.batch_size : end * recipe.batch_size])
+            with metrics_kept(model) if begin else nullcontext():
+                fitted = model.fit(part, shuffle=False, verbose=0, callbacks=list(callbacks)).history
+            probes.append(measurements.probe(first_step + end, number if end == steps else None))
+        updates = measurements.updates(first_step)
+        history = dict(zip(HISTORY, (fitted["loss"][0], fitted["accuracy"][0], *_evaluate(model, validation_batches)), strict=True))
+        wrong = updates.loc[~np.isfinite(updates["grad_norm"]), "step"]
+        if wrong.empty and np.isfinite(list(history.values())).all():
+            return Epoch(number, number * steps, history, updates, pd.concat(probes))
+        last = number * steps if wrong.empty else int(wrong.iloc[0]) - 1
+        within = pd.concat(probes)
+        within = within[within["epoch"].isna() & (within["step"] <= last)]
+        return Epoch(number, last, {}, updates[updates["step"] <= last], within)
+
+    start = Epoch(0, 0, {}, measurements.updates(0), measurements.probe(0, 0))
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         epochs = [start, *restore(state, model)]
         for observer in observers:
             observer.resumed(epochs)
     else:
         epochs = [observed(start)]
-    for number in range(len(epochs), recipe.epochs + 1):
-        of_epoch = batches(*train_split, order(config.seed, number, len(images)), recipe.batch_size)
-        fitted = model.fit(of_epoch, shuffle=False, verbose=0, callbacks=list(callbacks)).history
-        norms = model.grad_norms.numpy()
-        first_step = (number - 1) * steps
-        history = dict(zip(HISTORY, (fitted["loss"][0], fitted["accuracy"][0], *_evaluate(model, validation_batches)), strict=True))
-        finite = np.isfinite(norms).all(axis=1)
-        if not (finite.all() and np.isfinite(list(history.values())).all()):
-            rows = norms if finite.all() else norms[: finite.argmin()]
-            epochs.append(observed(Epoch(number, first_step + len(rows), {}, gradient_rows(rows, first_step), epochs[0].probe[:0])))
-            break
-        epochs.append(Epoch(number, number * steps, history, gradient_rows(norms, first_step), probe.measure()))
-        if checkpoint is not None:
+    while len(epochs) <= recipe.epochs and (len(epochs) == 1 or epochs[-1].history):
+        epochs.append(trained(len(epochs)))
+        if checkpoint is not None and epochs[-1].history:
             checkpoint.save(state_of(model, epochs[1:]))
         observed(epochs[-1])
-    return _measured(config, dataset, curve, epochs, model), network
+    return _measured(config, dataset, curve, epochs, prepared), prepared.trained()
 
 
-def compiled(network: keras.Model, config: "Config", steps: int) -> RecordedModel:
-    """The network up to its logits, as it is trained: sharing its layers, compiled, and monitored at every step."""
-    model = RecordedModel(network.input, network.get_layer(LAYERS[-1]).output, monitored=LAYERS, steps_per_epoch=steps)
-    model.compile(
-        optimizer=getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        steps_per_execution=config.recipe.steps_per_execution,
-        jit_compile=False,
-    )
-    model.optimizer.build(model.trainable_variables)  # so that a kept state has somewhere to go before the first step
-    return model
+@contextmanager
+def metrics_kept(model: keras.Model) -> Iterator[None]:
+    """Let the next `fit` go on with the metrics of the last one, so that the parts of an epoch are measured as one."""
+    undo = around(model, "reset_metrics", lambda _: None)
+    try:
+        yield
+    finally:
+        undo()
 
 
 def _evaluate(model: keras.Model, data: tf.data.Dataset) -> tuple[float, float]:
@@ -108,7 +118,8 @@ def _evaluate(model: keras.Model, data: tf.data.Dataset) -> tuple[float, float]:
     return measured["loss"], measured["accuracy"]
 
 
-def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs: list[Epoch], model: RecordedModel) -> Measured:
+def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs: list[Epoch], prepared: Prepared) -> Measured:
+    model, measurements = prepared.model, prepared.measurements
     finished = [epoch for epoch in epochs if epoch.history]
     test_labels = dataset.labels["test"]
     metrics: dict[str, Any] = {
@@ -116,10 +127,12 @@ def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs:
         "validation_split": validation_split(dataset.images),
         "epochs": len(finished),
         "steps": epochs[-1].step,
+        "layers": measurements.layers,
         "largest_class": float(np.bincount(test_labels).max() / len(test_labels)),
         "last": {},
         "best": {},
         "linearity": {},
+        "census": {},
         "weights_sha256": weights_sha256(model),
     }
     if len(finished) < config.recipe.epochs:
@@ -129,29 +142,33 @@ def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs:
         measured = dict(zip(TEST, _evaluate(model, in_order(test_images, test_labels)), strict=True))
         if np.isfinite(list(measured.values())).all():
             metrics["last"] = finished[-1].history | measured
-            metrics["linearity"] = linearity.errors(model, test_images)
+            metrics["linearity"] = linearity.errors(_in_float32(model, config, dataset), test_images) if prepared.network.from_logits else {}
         else:
             metrics["status"] = "diverged"
     else:
         metrics["last"] = finished[-1].history
+    if metrics["status"] == "finished":
+        metrics["census"] = measurements.census(dataset.images["train"])
     if finished:
         best = max(finished, key=lambda epoch: epoch.history[VAL_ACCURACY])
         metrics["best"] = {"epoch": best.number} | best.history
     history = [{"epoch": epoch.number, "step": epoch.step, **epoch.history} for epoch in finished]
     return Measured(
         history=pd.DataFrame(history, columns=["epoch", "step", *HISTORY]),
-        gradients=pd.concat([epoch.gradients for epoch in epochs], ignore_index=True),
-        probe=pd.concat([_numbered(epoch) for epoch in epochs], ignore_index=True),
+        steps=pd.concat([epoch.steps for epoch in epochs], ignore_index=True),
+        probes=pd.concat([epoch.probes for epoch in epochs], ignore_index=True),
         activation=curve,
         metrics=metrics,
     )
 
 
-def _numbered(epoch: Epoch) -> pd.DataFrame:
-    rows = epoch.probe.copy()
-    rows.insert(0, "epoch", epoch.number)
-    rows.insert(1, "step", epoch.step)
-    return rows
+def _in_float32(model: keras.Model, config: "Config", dataset: "Dataset") -> keras.Model:
+    """The trained model, computing in float32: bfloat16 rounds by more than an affine network differs from its map."""
+    if config.recipe.precision == "float32":
+        return model
+    precise = build(config, dataset.images["train"], len(dataset.class_names), precision="float32").model
+    precise.set_weights(model.get_weights())
+    return precise
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -25,6 +25,9 @@ TRAINING = {
     "epochs": len(ARTICLE["train"]),
 }
 """What makes a recipe the article's."""
+BUILD = "actgrad.networks.lenet5.build"
+NETWORK = {"pooling": "max", "batch_normalization": False}
+"""What makes a network the article's."""
 
 
 def follows_article(evidence: Evidence) -> bool:
@@ -32,8 +35,8 @@ def follows_article(evidence: Evidence) -> bool:
     if "relu" not in evidence.runs or evidence.dataset not in ("cifar10", "cifar10_jpeg"):
         return False
     values = configuration(evidence.runs["relu"][0])
-    network = values["model"]["pooling"] == "max" and not values["model"]["batch_normalization"]
-    return network and TRAINING.items() <= values["recipe"].items()
+    model = values["model"]
+    return model["build"] == BUILD and NETWORK.items() <= model["config"].items() and TRAINING.items() <= values["recipe"].items()
 
 
 @claim(

@@ -22,7 +22,6 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, probed
 from actgrad.analysis.statistics import Estimate, estimate
 from actgrad.analysis.words import fold
-from actgrad.results.paths import depth_path
 from actgrad.results.run import RunResult
 
 
@@ -48,19 +47,19 @@ def vanishing_gradient(evidence: Evidence) -> Finding:
 
 @claim("depth-exacerbates", "More layers make it worse.", ["sigmoid"], "depth")
 def depth_exacerbates(evidence: Evidence) -> Finding:
-    """Dense blocks with the sigmoid, stacked 2 to 20 high, before any update: decades of attenuation that one more block adds between the last
-    block and the first, as the slope of a line fitted through the depths of a seed. Confirmed if its interval over seeds lies above 0.05 (a
-    factor of ten over 20 blocks), refuted if below 0.05."""
+    """Networks of the sigmoid that differ in their number of layers alone, before any update: decades of attenuation that one more layer adds
+    between the last activated layer and the first, as the slope of a line fitted through the depths of a seed. Confirmed if its interval over seeds
+    lies above 0.05 (a factor of ten over 20 layers), refuted if below 0.05."""
     if evidence.depth is None or "sigmoid" not in evidence.depth["activation"].values:
-        return Finding(NOT_MEASURED, f"Stacks of several depths were not measured: dvc repro depth@{evidence.dataset}.")
+        return Finding(NOT_MEASURED, "The study has no conditions that differ in model.config.depth alone and train the sigmoid.")
     rates = tables.depth_rates(evidence.depth).set_index("activation")
     if "sigmoid" not in rates.index:
-        return Finding(INCONCLUSIVE, "No gradient arrives through stacks of sigmoid blocks at any two depths.")
+        return Finding(INCONCLUSIVE, "No gradient arrives through the sigmoid's layers at any two depths.")
     effect = Estimate(*(None if pd.isna(value) else float(value) for value in rates.loc["sigmoid", ["rate", "low", "high"]]))
     others = ", ".join(f"{fold(rates.loc[name, 'rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates.index)
-    sentence = f"Each further block makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
+    sentence = f"Each further layer makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
     found = verdict(effect, lambda low, _: low > 0.05, lambda _, high: high < 0.05)
-    return measured(found, sentence, effect, "decades a block", (str(depth_path(evidence.dataset)),))
+    return measured(found, sentence, effect, "decades a layer", tuple(evidence.depth["key"]))
 
 
 @claim("tanh-vanishes-less", "tanh suffers less from vanishing gradients than the sigmoid.", ["sigmoid", "tanh"], "preact_grads")
@@ -90,21 +89,21 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     "share_of_next",
 )
 def weights_may_compensate(evidence: Evidence) -> Finding:
-    """A layer's weights multiply the size of an independent gradient by sqrt(weight_gain) of the probe; pooling and derivatives are left out. The
-    largest factor of any layer before any update, in the runs without an activation. Confirmed if its interval over seeds lies below 1 and, in
-    some run, a layer's factor exceeds 1 after training; refuted if it lies above 1."""
+    """What lies between two activated layers, weights and pooling, multiplies the size of an independent gradient by sqrt(gain) of the probe;
+    derivatives are left out. The largest factor of any layer before any update, in the runs without an activation. Confirmed if its interval over
+    seeds lies below 1 and, in some run, a layer's factor exceeds 1 after training; refuted if it lies above 1."""
     runs = evidence.runs["linear"]
-    starts = {layer: estimate([np.sqrt(probed(run, 0, layer, "weight_gain")) for run in runs]) for layer in runs[0].activated}
-    layer, effect = largest(starts)
-    if np.isnan(effect.value):
+    if attenuation.column(runs[0]) != "preact_grad_rms":
         return Finding(NOT_MEASURED, "With batch normalisation, the weights have no factor of their own.")
+    starts = {layer: estimate([np.sqrt(probed(run, 0, layer, "gain")) for run in runs]) for layer in runs[0].activated}
+    layer, effect = largest(starts)
     every = every_run(evidence.runs)
-    grown = [run for run in every if any(probed(run, last_epoch(run), name, "weight_gain") > 1 for name in run.activated)]
+    grown = [run for run in every if any(probed(run, last_epoch(run), name, "gain") > 1 for name in run.activated)]
     found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
     if found == CONFIRMED and not grown:
         found = INCONCLUSIVE
     sentence = (
-        f"Before the first update the weights multiply the gradient by {effect.value:.2f} on its way back to {layer}, where they are largest. "
+        f"Before the first update weights and pooling multiply the gradient by {effect.value:.2f} on its way back to {layer}, the largest factor. "
         f"After training their factor exceeds 1 at some layer in {len(grown)} of {len(every)} runs."
     )
     return measured(found, sentence, effect, f"times, back to {layer}", tuple(run.key for run in every))

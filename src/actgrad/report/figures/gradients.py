@@ -17,11 +17,12 @@ def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
     the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's kernel and bias, as the optimizer applied
     it: geometric mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it."""
     figure, drawn = panels(table, sharex=True, sharey=True)
-    colours = layer_colours(table.columns.drop(["activation", "step"]))
+    colours = layer_colours(table["layer"].unique())
     for axes, rows, _ in drawn:
         axes.set_yscale("log")
         for layer, colour in colours.items():
-            axes.plot(rows["step"], rows[layer], color=colour, linewidth=1.1)
+            of_layer = rows[rows["layer"] == layer]
+            axes.plot(of_layer["step"], of_layer["grad_norm"], color=colour, linewidth=1.1)
     layer_legend(figure, colours)
     figure.supxlabel("optimizer step")
     figure.supylabel("L2 norm of the layer's gradient", fontsize=10)
@@ -47,6 +48,7 @@ def preact_grads(table: pd.DataFrame, _: Evidence) -> Figure:
         axes.set_yscale("log")
         axes.set_title(title)
         axes.set_xlabel("layer, from the input to the output")
+        axes.tick_params(axis="x", labelrotation=30)
     decades.set_title("attenuation from last to first, decades")
     decades.axhline(0, color="#999999", linewidth=0.6)
     epochs(decades)
@@ -76,19 +78,19 @@ def share_of_next(table: pd.DataFrame, _: Evidence) -> Figure:
 
 @figure("More layers", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
 def depth(table: pd.DataFrame, _: Evidence) -> Figure:
-    """The network's dense block, stacked 2 to 20 high, before any update. Left: attenuation, the decades by which dL/dz shrinks from the last block
-    to the first (bands: lowest to highest seed); a depth at which no gradient arrives is not drawn. Right: the slope of the lines on the left, which
-    is what one more block costs, with its 95 % interval. 0 means that nothing is lost, however many blocks there are."""
+    """Networks that differ in their number of layers alone, before any update. Left: attenuation, the decades by which dL/dz shrinks from the last
+    activated layer to the first (bands: lowest to highest seed); a depth at which no gradient arrives is not drawn. Right: the slope of the lines on
+    the left, which is what one more layer costs, with its 95 % interval. 0 means that nothing is lost, however many layers there are."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for rows, style in by_activation(table[np.isfinite(table["mean"]) & (table["lost"] == 0)]):
-        band(left, rows, "depth", style)
-    left.set_xlabel("blocks")
+        band(left, rows, "depth", style | {"marker": "o", "markersize": 3.5})
+    left.set_xlabel("layers")
     left.set_ylabel("attenuation, decades")
     left.xaxis.get_major_locator().set_params(integer=True)
     rates = table.drop_duplicates("activation")[["activation", "rate", "rate_low", "rate_high"]]
     intervals(right, rates.rename(columns={"rate_low": "low", "rate_high": "high"}), "rate")
-    right.set_xlabel("decades per block")
+    right.set_xlabel("decades per layer")
     right.axvline(0, color="#999999", linewidth=0.6)
     activation_legend(figure, table)
     return figure

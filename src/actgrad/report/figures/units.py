@@ -1,5 +1,6 @@
 """Figures of saturated and dead units."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -8,13 +9,16 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.drawing import figure
 from actgrad.report.figures.styling import activation_legend, by_activation, epochs
 
+COLUMNS = 8
+"""Layers that are drawn, at most."""
+
 
 @figure("Saturated and dead units", lambda evidence: tables.unit_states(evidence.runs))
 def unit_states(table: pd.DataFrame, _: Evidence) -> Figure:
     """Above: share of activations whose derivative is below 5 % of the function's largest. Below: share of dead units (channels, in a convolution),
-    which pass no gradient for any image of the probe batch. Epoch 0 is before any update; means over seeds."""
+    which pass no gradient for any image of the probe batch. Epoch 0 is before any update; means over seeds. Of many layers, eight are drawn."""
     figure = Figure(figsize=(11, 5.2), layout="constrained")
-    layers = list(dict.fromkeys(table["layer"]))
+    layers = _some(list(dict.fromkeys(table["layer"])))
     grid = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
     shares = table.assign(dead_share=table["dead"] / table["units"])
     for row, column, label in zip(grid, ("saturated", "dead_share"), ("saturated", "dead"), strict=True):
@@ -29,3 +33,8 @@ def unit_states(table: pd.DataFrame, _: Evidence) -> Figure:
         epochs(axes)
     activation_legend(figure, table)
     return figure
+
+
+def _some(layers: list[str]) -> list[str]:
+    """At most COLUMNS of some layers, at even distances, both ends among them."""
+    return [layers[place] for place in sorted({round(one) for one in np.linspace(0, len(layers) - 1, min(len(layers), COLUMNS))})]

@@ -1,0 +1,228 @@
+"""Activations compared on a network and on data of one's own, without the pipeline: the same training, and the same analysis."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from actgrad.analysis import tables
+from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import Runs
+from actgrad.config.schema import Activation, Condition, Config, Data, Model, Recipe, Tracking, parse
+from actgrad.data.dataset import Dataset, with_all_splits
+from actgrad.data.splits import split
+from actgrad.errors import UserError
+from actgrad.files import write_bytes
+from actgrad.networks.activations import ActivationFactory
+from actgrad.pipeline.run import result_of
+from actgrad.report.content import content
+from actgrad.training import loop
+from actgrad.training.batches import steps_per_epoch
+from actgrad.training.epochs import Epoch
+from actgrad.training.names import VAL_ACCURACY
+
+NAME = "comparison"
+OWN = {
+    "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}),
+    "prelu": ("actgrad.networks.layers.ChannelPReLU", {}),
+    "maxout": ("actgrad.networks.layers.Maxout", {}),
+}
+"""Layers and arguments of activations that are none of keras.activations, or for which Keras has another default than their paper."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        runs: activation -> its runs, one a seed.
+        summary: one row an activation: seeds, runs that diverged or failed, accuracies and gradient norms (mean and standard deviation).
+        pairs: one row a pair of activations: difference of test accuracy, paired by seed, its interval, and whether it is significant after
+            Holm's correction.
+        gradients: one row an activation, epoch and activated layer: `preact_grad_rms`, and `attenuation` of the whole network in decades.
+        units: one row an activation: units, and those dead before training and after it.
+    """
+
+    runs: Runs
+    data: Data
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        return tables.summary(self.runs)
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        return tables.paired(self.runs)
+
+    @property
+    def gradients(self) -> pd.DataFrame:
+        return tables.preact_grads(self.runs)
+
+    @property
+    def units(self) -> pd.DataFrame:
+        return tables.unit_totals(tables.unit_states(self.runs))
+
+    @property
+    def overview(self) -> pd.DataFrame:
+        """One row an activation: test accuracy (mean over seeds), attenuation before training in decades, dead units after it."""
+        start = self.gradients.query("epoch == 0").groupby("activation", sort=False)["attenuation"].first()
+        rows = self.summary.set_index("activation")[["test_accuracy_last_mean", "diverged", "failed"]]
+        return rows.rename(columns={"test_accuracy_last_mean": "test_accuracy"}).join(start).join(self.units.set_index("activation")["dead"])
+
+    def __str__(self) -> str:
+        return self.overview.to_string(float_format=lambda value: f"{value:.3g}")
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return self.overview.to_html(float_format=lambda value: f"{value:.3g}")
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the page of a study, its tables and its figures into a folder, and return the path of the page."""
+        folder = Path(folder)
+        for name, content_of_file in content(Evidence(NAME, {NAME: self.runs}), self.data).items():
+            write_bytes(folder / name, content_of_file)
+        return folder / "index.html"
+
+
+def compare(
+    build: Callable[[ActivationFactory], keras.Model],
+    activations: Sequence[str],
+    data: tuple[Any, Any],
+    test: tuple[Any, Any] | None = None,
+    seeds: int | Sequence[int] = 3,
+    epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: str = "Adam",
+    learning_rate: float = 0.001,
+) -> Comparison:
+    """Train a network with each activation and seed, measure every step of it, and compare.
+
+    Nothing is written to disk. Keras' session is cleared before each run, its random generators are seeded, and TensorFlow stays deterministic
+    afterwards.
+
+    Args:
+        build: makes the network, not compiled, from an activation: `activation()` is a new layer that applies it, as in
+            `Dense(64, activation=activation())`. It returns logits or probabilities, one a class.
+        activations: names of keras.activations, `leaky_relu`, `prelu`, `maxout`, or dotted paths of Keras layers of your own.
+        data: (x, y): x (n, …) as the network takes it, y whole numbers (n,). A tenth is held out for validation.
+        test: (x, y); without it a fifth of the data is held out.
+        seeds: how many, or which.
+        epochs, batch_size, optimizer, learning_rate: how each run is trained; the optimizer is Adam, SGD or RMSprop.
+
+    Raises:
+        ValueError: if an argument cannot be used; it says which, and what to do.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"compare trains on TensorFlow, and Keras' backend is {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
+    precision = keras.config.dtype_policy()
+    try:
+        named = dict(map(_activation, activations))
+        if len(named) < len(activations) or not named:
+            raise UserError(f"activations={list(activations)} must be one or more, each once")
+        recipe = parse(
+            Recipe,
+            {
+                "input_scaling": "none",
+                "kernel_initializer": "glorot_uniform",
+                "optimizer": optimizer,
+                "learning_rate": learning_rate,
+                "batch_size": batch_size,
+                "epochs": epochs,
+                "precision": "float32",
+                "threads": 1,
+                "steps_per_execution": 1,
+                "probe_size": 512,
+            },
+        ).model_copy(update={"threads": None, "kernel_initializer": "the network's own"})  # the threads that this process has
+        described, dataset = _dataset(data, test)
+        return Comparison(_trained(build, named, dataset, [*range(seeds)] if isinstance(seeds, int) else [*seeds], recipe, described), described)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    finally:
+        keras.config.set_dtype_policy(precision)
+
+
+def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, seeds: Sequence[int], recipe: Recipe, data: Data) -> Runs:
+    if not seeds:
+        raise UserError("seeds must be 1 or more, or a list of whole numbers")
+    if not callable(build):
+        raise UserError(f"build={build!r} is not a function; give one that takes an activation and returns a network")
+
+    def builder(_shape: Any, _classes: int, activation: ActivationFactory, _initializer: Any) -> keras.Model:
+        return build(activation)
+
+    fixed = {"run_dir": "", "test": True, "condition": Condition(name=NAME), "data": data, "recipe": recipe}
+    fixed |= {"model": Model.model_construct(build=f"{build.__module__}.{build.__qualname__}", config={})}
+    fixed |= {"run": None, "tracking": Tracking(enabled=False, uri="", experiment="")}
+    runs: dict[str, list] = {name: [] for name in named}
+    with tqdm(total=len(named) * len(seeds) * recipe.epochs, unit="epoch", file=sys.stderr) as bar:
+        for seed in seeds:  # so that all activations have been seen early
+            for name, activation in named.items():
+                config = Config.model_construct(seed=seed, activation=activation, **fixed)
+                steps_per_epoch(config, dataset)
+                bar.set_description(f"{name}, seed {seed}")
+                measured, _ = loop.train(config, dataset, [_Progress(bar)], builder=builder)
+                bar.update(recipe.epochs - measured.metrics["epochs"])  # of a run that diverged
+                runs[name].append(result_of(config, measured, "", ""))
+    return runs
+
+
+class _Progress:
+    """Shows each epoch."""
+
+    def __init__(self, bar: tqdm):
+        self._bar = bar
+
+    def epoch_finished(self, epoch: Epoch) -> None:
+        if epoch.history:
+            signal = epoch.probe.loc[epoch.probe["hidden"], "preact_grad_rms"]
+            self._bar.update()
+            self._bar.set_postfix_str(f"accuracy {epoch.history[VAL_ACCURACY]:.3f}, grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}")
+
+
+def _activation(name: str) -> tuple[str, Activation]:
+    if not isinstance(name, str):
+        raise UserError(f"activations must be names or dotted paths, such as 'gelu' or 'my_pkg.acts.Snake'; {name!r} is neither")
+    if "." in name:
+        short = name.rpartition(".")[2].lower()
+        return short, parse(Activation, {"name": short, "layer": name})
+    if name in OWN:
+        layer, config = OWN[name]
+        return name, Activation(name=name, layer=layer, config=config)
+    try:
+        keras.activations.get(name)
+    except ValueError:
+        raise UserError(
+            f"activation {name!r} is not known; give a name of keras.activations, {', '.join(OWN)}, or the dotted path of a layer"
+        ) from None
+    return name, Activation(name=name, layer="Activation", config={"activation": name})
+
+
+def _dataset(data: tuple[Any, Any], test: tuple[Any, Any] | None) -> tuple[Data, Dataset]:
+    """The splits, and what is said of them."""
+    parts = {"train": _arrays(data, "data")} | ({} if test is None else {"test": _arrays(test, "test")})
+    classes = 1 + max(int(y.max()) for _, y in parts.values())
+    examples = len(parts["train"][1])
+    sizes = {"test_size": 0 if test is not None else max(classes, examples // 5), "val_size": max(classes, examples // 10)}
+    described = Data(name=NAME, format="npz", source="data of your own", **sizes)
+    whole = with_all_splits({name: x for name, (x, _) in parts.items()}, {name: y for name, (_, y) in parts.items()}, [*map(str, range(classes))])
+    return described, split(described, whole)
+
+
+def _arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise UserError(f"{name} must be (x, y)")
+    x, y = (np.asarray(part) for part in pair)
+    if x.ndim < 2 or x.dtype.kind not in "fiub" or y.ndim != 1 or y.dtype.kind not in "iu" or len(x) != len(y) or not len(y) or y.min() < 0:
+        raise UserError(
+            f"{name}=(x, y) must be numbers (n, …) and labels (n,), whole numbers from 0 on; they are {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+        )
+    if not np.isfinite(x).all():
+        raise UserError(f"x of {name} has NaN or infinity; mend it")
+    return x, y

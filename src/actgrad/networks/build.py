@@ -1,0 +1,141 @@
+"""The network of a run, by the builder that its configuration names."""
+
+import inspect
+import pydoc
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from pydantic import ValidationError
+
+from actgrad.errors import UserError
+from actgrad.networks.activations import ActivationFactory
+from actgrad.networks.initial_weights import initializers
+from actgrad.networks.inputs import channel_statistics
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Config
+
+GIVEN = ("input_shape", "classes", "activation", "initializer")
+"""What every builder is given, before the values of model.config."""
+EXAMPLES = 16
+"""Images on which a new network is tried."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network before it is trained.
+
+    Attributes:
+        model: raw pixels (batch, height, width, channels) -> logits, or probabilities, (batch, classes).
+        activations: its layers of the activation under test.
+        from_logits: whether the model returns logits.
+    """
+
+    model: keras.Model
+    activations: list[keras.Layer]
+    from_logits: bool
+
+    def with_probabilities(self) -> keras.Model:
+        """Raw pixels -> probabilities, with the same weights."""
+        if not self.from_logits:
+            return self.model
+        probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(self.model.output)
+        return keras.Model(self.model.input, probabilities, name=self.model.name)
+
+
+def build(
+    config: "Config", train_images: np.ndarray, classes: int, precision: str | None = None, builder: Callable[..., keras.Model] | None = None
+) -> Network:
+    """The network of a run, from raw pixels.
+
+    Args:
+        config: of the run; its seed and recipe decide the initial weights.
+        train_images: uint8 (n, height, width, channels); gives the input shape and, for standardized inputs, mean and standard deviation.
+        classes: that the network tells apart.
+        precision: other than that of the recipe.
+        builder: instead of the one that model.build leads to.
+
+    Raises:
+        UserError: if the builder cannot be imported or refuses what it is given, or what it returns is no such network.
+    """
+    keras.config.set_dtype_policy(precision or config.recipe.precision)
+    shape, path = train_images.shape[1:], config.model.build
+    activation, initializer = ActivationFactory(config.activation), initializers(config.recipe.kernel_initializer, config.seed)
+    built = _call(path, builder or _located(path), config.model.config, shape, classes, activation, initializer)
+    if not isinstance(built, keras.Model):
+        raise UserError(f"model.build={path} returns {type(built).__name__}, not a keras.Model; return the network")
+    if not activation.made:
+        raise UserError(f"model.build={path} makes no layer of its activation; write Dense(64, activation=activation()), or activation()(x)")
+    inputs = x = keras.Input(shape, name="image")
+    if config.recipe.input_scaling == "standardized":
+        mean, deviation = channel_statistics(train_images)
+        x = keras.layers.Rescaling(list(1 / deviation), list(-mean / deviation), name="input_scaling")(x)
+    try:
+        model = keras.Model(inputs, built(x), name="network")
+        outputs = keras.ops.convert_to_numpy(model(train_images[:EXAMPLES].astype(np.float32)))
+    except Exception as error:  # whatever a network of the user's own does
+        raise UserError(f"the network of model.build={path} fails on images of shape {shape}: {_reason(error)}; {_remedy(activation)}") from None
+    if outputs.shape[1:] != (classes,):
+        raise UserError(f"the network of model.build={path} returns {outputs.shape[1:]} an image; let it return one number a class, {classes}")
+    return Network(model, activation.made, from_logits=not _are_probabilities(outputs.astype(float)))
+
+
+def _located(path: str) -> Callable[..., Any]:
+    try:
+        builder = pydoc.locate(path)
+    except pydoc.ErrorDuringImport as error:
+        raise UserError(f"model.build={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
+    if not callable(builder):
+        raise UserError(f"model.build={path} is not a function; is its module on PYTHONPATH, and a function of that name in it?")
+    return builder
+
+
+def _call(path: str, builder: Callable[..., Any], values: Mapping[str, Any], *given: Any) -> Any:
+    _check_arguments(path, builder, values)
+    try:
+        return builder(*given, **values)
+    except ValidationError as error:
+        wrong = [f"model.config.{'.'.join(map(str, one['loc']))}={one['input']!r} cannot be used: {_lower(one['msg'])}" for one in error.errors()]
+        raise UserError("; ".join(wrong)) from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever a builder of the user's own does
+        raise UserError(f"model.build={path} fails: {_reason(error)}; mend it, or change a value of model.config") from None
+
+
+def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Raise UserError unless a builder takes GIVEN, and these values by name."""
+    parameters = inspect.signature(builder).parameters.values()
+    by_place = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if len(by_place) < len(GIVEN) and not any(one.kind == one.VAR_POSITIONAL for one in parameters):
+        raise UserError(f"model.build={path} must take ({', '.join(GIVEN)}, **config); it takes {inspect.signature(builder)}")
+    own = {one.name: one for one in parameters if one.kind == one.KEYWORD_ONLY or one in by_place[len(GIVEN) :]}
+    takes_all = any(one.kind == one.VAR_KEYWORD for one in parameters)
+    if unknown := [name for name in values if name not in own and not takes_all]:
+        raise UserError(f"model.config.{unknown[0]} is not taken by {path}, which takes {', '.join(own) or 'none'}")
+    if missing := [name for name, one in own.items() if one.default is one.empty and name not in values]:
+        raise UserError(f"model.config.{missing[0]} is missing; {path} needs {', '.join(own)}")
+
+
+def _are_probabilities(outputs: np.ndarray) -> bool:
+    """Whether each row of outputs is a distribution over classes, as far as bfloat16 tells; else they are logits."""
+    return bool(((outputs >= 0) & (outputs <= 1)).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-2))
+
+
+def _remedy(activation: ActivationFactory) -> str:
+    if activation.pieces == 1:
+        return "mend it"
+    return "a layer before this activation needs activation.width(units) units, and the activation a layer of its own: activation()(x)"
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    return next((line for line in lines if "Exception encountered when calling" not in line), type(error).__name__)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

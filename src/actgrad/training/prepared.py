@@ -1,0 +1,103 @@
+"""A network that is ready to be trained: compiled, and measured at every step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import keras
+
+from actgrad.networks.build import Network, build
+from actgrad.training.batches import probe_batch, steps_per_epoch, validation_split
+from actgrad.training.measurements import Measurements
+
+if TYPE_CHECKING:
+    from actgrad.config.schema import Config
+    from actgrad.data.storage import Dataset
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network before its first step.
+
+    Attributes:
+        network: whose model is trained.
+        measurements: of this model.
+        result: gets the trained weights in the end.
+    """
+
+    network: Network
+    measurements: Measurements
+    result: Network
+
+    @property
+    def model(self) -> keras.Model:
+        return self.network.model
+
+    def trained(self) -> keras.Model:
+        """The network with the weights that it has now, from raw pixels to probabilities."""
+        if self.result is not self.network:
+            self.result.model.set_weights(self.model.get_weights())
+        return self.result.with_probabilities()
+
+
+_kept: dict[str, tuple[Network, Measurements]] = {}
+"""The last network of this process that can be trained again: to trace it took half the time of a short training."""
+
+
+def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.Model] | None = None) -> Prepared:
+    """The network of a run, compiled.
+
+    Runs that differ only in what `_shared` leaves out are trained one after the other with one network, whose variables are set to
+    their first values for each. A network, or an activation, of the user's own is built anew, for it may draw random numbers as it is traced.
+
+    Raises:
+        UserError: if it cannot be built as configured.
+    """
+    images, classes = dataset.images["train"], len(dataset.class_names)
+    fresh = build(config, images, classes, builder=builder)
+    paths = config.model.build, config.activation.layer
+    if builder is not None or any("." in path and not path.startswith("actgrad.") for path in paths):
+        return Prepared(fresh, _measured(fresh, config, dataset), fresh)
+    key = str(_shared(config, dataset))
+    if key not in _kept:
+        _kept.clear()
+        network = build(config, images, classes)
+        _kept[key] = network, _measured(network, config, dataset)
+    network, measurements = _kept[key]
+    _set(network.model.variables, fresh.model.variables)
+    optimizer = _optimizer(config)
+    optimizer.build(fresh.model.trainable_variables)
+    _set(network.model.optimizer.variables, optimizer.variables)
+    measurements.restart()
+    return Prepared(network, measurements, fresh)
+
+
+def _shared(config: "Config", dataset: "Dataset") -> dict[str, object]:
+    """What runs that are trained with one network have in common: all but the first values of variables."""
+    values = config.deciding() | {"data": dataset.sha256, "classes": dataset.class_names}
+    recipe = {name: value for name, value in values["recipe"].items() if name not in ("learning_rate", "kernel_initializer", "epochs")}
+    return values | {"seed": None, "recipe": recipe}
+
+
+def _set(variables: list[keras.Variable], values: list[keras.Variable]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _optimizer(config: "Config") -> keras.optimizers.Optimizer:
+    return getattr(keras.optimizers, config.recipe.optimizer)(config.recipe.learning_rate)
+
+
+def _measured(network: Network, config: "Config", dataset: "Dataset") -> Measurements:
+    """Compile the model of a network, and measure it from now on."""
+    recipe, model, split = config.recipe, network.model, validation_split(dataset.images)
+    model.compile(
+        optimizer=_optimizer(config),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=network.from_logits),
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        steps_per_execution=recipe.steps_per_execution,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)  # so that a kept state has somewhere to go before the first step
+    probe = probe_batch(dataset.images[split], dataset.labels[split], recipe.probe_size)
+    return Measurements(model, network.activations, *probe, steps_per_epoch(config, dataset))

@@ -1,0 +1,150 @@
+"""Activations compared on a network and on data of one's own."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+from sklearn.datasets import load_digits
+
+import actgrad
+import actgrad.comparison
+from actgrad.analysis import statistics
+from conftest import ROOT
+
+DIGITS = load_digits()
+X, Y = DIGITS.images[:400, ..., None] / 16, DIGITS.target[:400]
+
+
+def build(activation) -> keras.Model:
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Dense(24, activation=activation(), name="first")(layers.Flatten()(inputs))
+    x = layers.Dense(24, activation=activation(), name="second")(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="output")(x))
+
+
+@pytest.fixture(scope="module")
+def found() -> actgrad.comparison.Comparison:
+    return actgrad.compare(build, ["sigmoid", "relu", "leaky_relu", "prelu"], (X, Y), seeds=2, epochs=2)
+
+
+def test_each_activation_is_trained_with_each_seed(found):
+    assert {name: [run.seed for run in runs] for name, runs in found.runs.items()} == {
+        name: [0, 1] for name in ("sigmoid", "relu", "leaky_relu", "prelu")
+    }
+    run = found.runs["relu"][1]
+    assert run.layers == ["first", "second", "output"]
+    assert run.activated == ["first", "second"]
+    assert run.history["epoch"].tolist() == [1, 2]
+    assert len(run.steps) == 2 * 9 * 3  # epochs, steps of 32 of 280 examples, layers
+    assert run.metrics["status"] == "finished"
+
+
+def test_its_tables_are_those_of_a_study(found):
+    accuracy = {name: {run.seed: run.metrics["last"]["test/accuracy"] for run in runs} for name, runs in found.runs.items()}
+    pd.testing.assert_frame_equal(found.pairs, statistics.paired(accuracy))
+    assert found.overview["test_accuracy"].to_dict() == pytest.approx({name: np.mean([*by_seed.values()]) for name, by_seed in accuracy.items()})
+    assert found.overview.loc["sigmoid", "attenuation"] > found.overview.loc["relu", "attenuation"]
+    assert "sigmoid" in str(found)
+    assert "<table" in found._repr_html_()
+
+
+def test_the_same_call_gives_the_same_numbers(found):
+    again = actgrad.compare(build, ["relu"], (X, Y), seeds=[1], epochs=2).runs["relu"][0]
+    assert again.metrics["weights_sha256"] == found.runs["relu"][1].metrics["weights_sha256"]
+    pd.testing.assert_frame_equal(again.steps, found.runs["relu"][1].steps)
+
+
+def test_a_run_is_that_of_plain_keras(found):
+    """From the same seed, on the same examples in the same order."""
+    from actgrad.comparison import _dataset
+    from actgrad.training.batches import order
+
+    _, dataset = _dataset((X, Y), None)
+    keras.utils.set_random_seed(0)
+    model = build(lambda: layers.Activation("relu"))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    for epoch in (1, 2):
+        visited = order(0, epoch, len(dataset.labels["train"]))
+        model.fit(dataset.images["train"][visited], dataset.labels["train"][visited], batch_size=32, shuffle=False, verbose=0)
+    probabilities = model.predict(dataset.images["test"], verbose=0)
+    accuracy = np.mean(probabilities.argmax(axis=1) == dataset.labels["test"])
+    assert found.runs["relu"][0].metrics["last"]["test/accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    loss = -np.log(probabilities[np.arange(len(probabilities)), dataset.labels["test"]]).mean()
+    assert found.runs["relu"][0].metrics["last"]["test/loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_the_page_of_a_study_is_written_and_nothing_else_is_touched(found, tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    path = found.report(tmp_path)
+    assert path == tmp_path / "index.html"
+    page = path.read_text()
+    assert "What the activation function changes" in page
+    assert "dying-relu" in (tmp_path / "claims.json").read_text()
+    assert (tmp_path / "figures" / "preact_grads.svg").is_file()
+    assert (tmp_path / "mine.txt").read_text() == "kept"
+
+
+def test_the_test_split_may_be_given():
+    own = actgrad.compare(build, ["relu"], (X[:300], Y[:300]), test=(X[300:], Y[300:]), seeds=1, epochs=1)
+    assert own.runs["relu"][0].steps["step"].max() == 9  # 270 of 300 examples are trained on
+
+
+def test_it_needs_no_pipeline(tmp_path):
+    code = f"""
+import sys
+for name in ("dvc", "hydra", "mlflow"):
+    sys.modules[name] = None
+sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT / "tests")!r}]
+import keras
+import actgrad
+import actgrad.comparison
+from keras import layers
+def build(activation):
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, layers.Dense(2)(layers.Dense(4, activation=activation())(layers.Dense(4, activation=activation())(inputs))))
+import numpy as np
+x = np.random.default_rng(0).normal(size=(100, 8))
+print(actgrad.compare(build, ["tanh"], (x, (x[:, 0] > 0).astype(int)), seeds=1, epochs=1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tanh" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"activations": ["relu", "relu"]}, r"activations=\['relu', 'relu'\] must be one or more, each once"),
+        ({"activations": []}, "must be one or more"),
+        ({"activations": ["rellu"]}, "activation 'rellu' is not known; give a name of keras.activations, leaky_relu, prelu, maxout"),
+        ({"activations": [keras.layers.ReLU]}, "must be names or dotted paths"),
+        ({"activations": ["no_pkg.Snake"]}, "no_pkg.Snake is not a Keras layer"),
+        ({"seeds": 0}, "seeds must be 1 or more"),
+        ({"epochs": 0}, "epochs=0 cannot be used"),
+        ({"optimizer": "Lion"}, "optimizer='Lion' cannot be used"),
+        ({"batch_size": 1000}, "batch_size=1000 is more than the 280 training images"),
+        ({"data": X}, r"data must be \(x, y\)"),
+        ({"data": (X, Y[:10])}, r"data=\(x, y\) must be numbers \(n, …\) and labels \(n,\)"),
+        ({"data": (X, Y + 0.5)}, "whole numbers from 0 on"),
+        ({"data": (X * np.nan, Y)}, "x of data has NaN or infinity"),
+        ({"build": lambda _: layers.Dense(10)}, "returns Dense, not a keras.Model"),
+        ({"build": lambda _: build(lambda: "relu")}, "makes no layer of its activation"),
+        ({"build": lambda activation: build(lambda: activation)}, r"write Dense\(64, activation=activation\(\)\)"),
+        ({"build": lambda activation: activation(keras.Input((8,)))}, r"activation is no layer but makes one: write activation\(\)\(x\)"),
+        ({"build": "relu"}, "build='relu' is not a function"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence(arguments, said):
+    given = {"build": build, "activations": ["relu"], "data": (X, Y), "epochs": 1} | arguments
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with pytest.raises(ValueError, match=said):
+            actgrad.compare(**given)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
