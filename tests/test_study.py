@@ -460,12 +460,13 @@ def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
 import sys
 from pathlib import Path
 from actgrad.files import PROJECT
-from actgrad.pipeline.keras_process import OTHER_BACKENDS, load_core
-from actgrad.results.fingerprint import CORE
+from actgrad.pipeline.keras_process import load_core
+from actgrad.results.fingerprint import CORE, OTHER_BACKENDS
 load_core()
 package = PROJECT / "src" / "actgrad"
-files = [path.relative_to(package.parent) for room in CORE for path in (package / room).rglob("*.py") if path.stem != "__init__"]
-print([name for name in (".".join(path.with_suffix("").parts) for path in files) if name not in (*sys.modules, *OTHER_BACKENDS)])
+files = [path.relative_to(package) for room in CORE for path in (package / room).rglob("*.py") if path.stem != "__init__"]
+files = [path for path in files if path.as_posix() not in OTHER_BACKENDS]
+print([name for name in (".".join(("actgrad", *path.with_suffix("").parts)) for path in files) if name not in sys.modules])
 """
     (tmp_path / "program.py").write_text(program)
     assert script(tmp_path / "program.py", PYTHONPATH=str(Path(__file__).parents[1] / "src")).stdout == "[]\n"
