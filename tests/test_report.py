@@ -188,6 +188,20 @@ def test_every_claim_names_a_figure_that_there_is():
     assert {claim.figure for claim in claims.CLAIMS} <= {*drawn(study_runs(), **more), "article_curve"}
 
 
+def test_weights_that_not_all_networks_have_are_in_the_data_alone():
+    """PReLU's slopes lie between the layers of the network, and the output stays the lightest of these."""
+    runs = study_runs()
+    for run in runs["snake"]:
+        run.metrics["layers"].insert(1, {"layer": SITES[0], "kind": "ChannelPReLU", "parameters": 6})
+        object.__setattr__(run, "steps", pd.concat([run.steps, run.steps[run.steps["layer"] == "conv1"].assign(layer=SITES[0])]))
+    table = drawn(runs)["gradient_norms"].data
+    assert table.groupby("activation")["layer"].nunique().to_dict() == {"relu": 5, "snake": 6}
+    places = table[table["activation"] == "snake"].drop_duplicates("layer").set_index("layer")["place"]
+    assert places.to_dict() == {"conv1": 1, SITES[0]: 2, "conv2": 3, "conv3": 4, "dense1": 5, "output": 6}
+    legend = figures.gradients.gradient_norms(table, evidence(runs)).legends[0]
+    assert [line.get_label() for line in legend.get_lines()] == [*LAYERS]
+
+
 def test_coordinates_of_a_figure_are_rounded_and_its_words_are_not():
     figure = Figure(figsize=(4, 3))
     figure.subplots().text(0.5, 0.5, "processor of 2.2567 GHz")

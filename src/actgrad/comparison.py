@@ -20,10 +20,10 @@ from actgrad.data.splits import split
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
 from actgrad.networks.activations import ActivationFactory
+from actgrad.pipeline.progress import gradient
 from actgrad.pipeline.run import result_of
 from actgrad.report.content import content
 from actgrad.training import loop
-from actgrad.training.batches import steps_per_epoch
 from actgrad.training.epochs import Epoch
 from actgrad.training.names import VAL_ACCURACY
 
@@ -165,7 +165,6 @@ def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, se
         for seed in seeds:  # so that all activations have been seen early
             for name, activation in named.items():
                 config = Config.model_construct(seed=seed, activation=activation, **fixed)
-                steps_per_epoch(config, dataset)
                 bar.set_description(f"{name}, seed {seed}")
                 measured, _ = loop.train(config, dataset, [_Progress(bar)], builder=builder)
                 bar.update(recipe.epochs - measured.metrics["epochs"])  # of a run that diverged
@@ -181,9 +180,8 @@ class _Progress:
 
     def epoch_finished(self, epoch: Epoch) -> None:
         if epoch.history:
-            signal = epoch.probe.loc[epoch.probe["hidden"], "preact_grad_rms"]
             self._bar.update()
-            self._bar.set_postfix_str(f"accuracy {epoch.history[VAL_ACCURACY]:.3f}, grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}")
+            self._bar.set_postfix_str(", ".join([f"accuracy {epoch.history[VAL_ACCURACY]:.3f}", *gradient(epoch)]))
 
 
 def _activation(name: str) -> tuple[str, Activation]:

@@ -42,7 +42,7 @@ class Progress(keras.callbacks.Callback):
         if epoch.number == 0:
             return
         if epoch.history:
-            text = ", ".join(f"{name} {epoch.history[name]:.4f}" for name in HISTORY) + _gradient(epoch)
+            text = ", ".join([*(f"{name} {epoch.history[name]:.4f}" for name in HISTORY), *gradient(epoch)])
         else:
             text = f"diverged: loss or gradient is not finite after step {epoch.step}"
         line = f"{self._key}  epoch {epoch.number}/{self._epochs}  {text}"
@@ -54,10 +54,10 @@ class Progress(keras.callbacks.Callback):
             self._bar.close()
 
 
-def _gradient(epoch: Epoch) -> str:
-    """dL/dz at the first and at the last activated layer."""
+def gradient(epoch: Epoch) -> list[str]:
+    """dL/dz at the first and at the last activated layer, in words; empty where there are not two."""
     signal = epoch.probe.loc[epoch.probe["hidden"], "preact_grad_rms"]
-    return f", grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}" if len(signal) > 1 else ""
+    return [f"grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}"] if len(signal) > 1 else []
 
 
 def _has_terminal() -> bool:

@@ -77,7 +77,7 @@ def own_code_paths(deciding: Mapping[str, Any]) -> tuple[str, str]:
 
 @functools.cache  # for the same reason: a process imports a module once
 def own_code_sha256(path: str) -> str:
-    """sha256 over the Python files of the package that a dotted path begins with, or of the module and of those beside it that it imports;
+    """sha256 over the Python files of the package or module that a dotted path begins with, and of those beside it that it imports;
     empty for what belongs to Keras or to this project, and for what is not found in a file.
     """
     top = path.partition(".")[0]

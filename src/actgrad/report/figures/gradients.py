@@ -8,16 +8,18 @@ from matplotlib.lines import Line2D
 from actgrad.analysis import tables
 from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import activation_legend, band, by_activation, epochs, intervals, layer_colours, layer_legend, panels
+from actgrad.report.figures.styling import activation_legend, band, by_activation, epochs, intervals, layer_colours, layer_label, layer_legend, panels
 
 
 @figure("Gradient of each layer's weights, step by step", lambda evidence: tables.gradient_norms(evidence.runs))
 def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
     """One panel an activation; dark is the layer nearest to the input, light the output. Lines far apart, with the dark ones below, mean that
-    the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's kernel and bias, as the optimizer applied
-    it: geometric mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it."""
+    the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's weights, as the optimizer is given it: geometric
+    mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it. Weights that not all of these networks
+    have, such as PReLU's slopes, are in the data alone."""
     figure, drawn = panels(table, sharex=True, sharey=True)
-    colours = layer_colours(table["layer"].unique())
+    in_all = table.groupby("layer", sort=False)["activation"].nunique() == table["activation"].nunique()
+    colours = layer_colours(in_all.index[in_all])
     for axes, rows, _ in drawn:
         axes.set_yscale("log")
         for layer, colour in colours.items():
@@ -41,7 +43,7 @@ def preact_grads(table: pd.DataFrame, _: Evidence) -> Figure:
     for rows, style in by_activation(table):
         for axes, epoch in ((start, 0), (end, rows["epoch"].max())):
             values = rows[rows["epoch"] == epoch]
-            axes.plot(values["layer"], values["preact_grad_rms"], marker="o", markersize=3.5, **style)
+            axes.plot(values["layer"].map(layer_label), values["preact_grad_rms"], marker="o", markersize=3.5, **style)
         once = rows.drop_duplicates("epoch")
         decades.plot(once["epoch"], once["attenuation"], **style)
     for axes, title in ((start, "before any update"), (end, "after the last finished epoch")):
@@ -67,7 +69,7 @@ def share_of_next(table: pd.DataFrame, _: Evidence) -> Figure:
     for axes, rows, colour in drawn:
         for column, line, label in lines:
             marker = "o" if column == "share_of_next" else ""
-            axes.plot(rows["layer"], rows[column], color=colour, linestyle=line, marker=marker, markersize=3.5, label=label)
+            axes.plot(rows["layer"].map(layer_label), rows[column], color=colour, linestyle=line, marker=marker, markersize=3.5, label=label)
         axes.set_yscale("log")
         axes.axhline(1, color="#999999", linewidth=0.6)
         axes.tick_params(axis="x", labelrotation=45)

@@ -60,6 +60,11 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def layer_label(name: str) -> str:
+    """The name of an activation layer as a label: `conv1_activation` acts on conv1."""
+    return name.removesuffix("_activation")
+
+
 def panels(table: pd.DataFrame, **shared: bool) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, str]]]:
     """One panel an activation of the table, with its name as title: its axes, its rows and its colour."""
     colours = styles(list(dict.fromkeys(table["activation"])))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from actgrad.analysis import tables
 from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import activation_legend, by_activation, epochs
+from actgrad.report.figures.styling import activation_legend, by_activation, epochs, layer_label
 
 COLUMNS = 8
 """Layers that are drawn, at most."""
@@ -28,7 +28,7 @@ def unit_states(table: pd.DataFrame, _: Evidence) -> Figure:
         row[0].set_ylabel(f"{label}, %")
         row[0].set_ylim(bottom=0)
     for axes, layer in zip(grid[0], layers, strict=True):
-        axes.set_title(layer)
+        axes.set_title(layer_label(layer))
     for axes in grid[1]:
         epochs(axes)
     activation_legend(figure, table)
