@@ -24,13 +24,15 @@ $(READY): requirements.lock
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
-	dvc repro report@digits
+	@python src/check.py
+	python -m dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
 	@echo "The runs:      make ui, then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
-	dvc repro --keep-going
+	@python src/check.py
+	python -m dvc repro --keep-going
 
 release: $(READY)  ## check that the committed results are of the committed code and configuration
 	python src/release.py
@@ -45,7 +47,7 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/pipeline_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
-	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
+	MLFLOW_DISABLE_TELEMETRY=true python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
 MONITOR := tests/test_monitor_values.py tests/test_monitor_bits.py tests/test_examples.py::test_a_loop_of_ones_own
 

@@ -4,16 +4,14 @@ Use it if the store was deleted, if it was down while runs were trained, or if D
 without training them.
 """
 
-import argparse
-
 from actgrad.config.loading import listed, require_dataset, study
-from actgrad.console import dataset_name, run_script
+from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.results.paths import RUNS, run_folder
 from actgrad.results.run import RunResult, missing
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python src/publish.py data=digits")
+    parser = script_parser(__doc__, "  python src/publish.py data=digits\n")
     parser.add_argument("dataset", metavar="data=NAME", nargs="?", help="a dataset of params.yaml; default: all of them")
     argument = parser.parse_args().dataset
     params = study()

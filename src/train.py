@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from actgrad.config import composing, loading
+from actgrad.config import composing, loading, overrides
 from actgrad.console import refused, run_script
 from actgrad.errors import UserError
 from actgrad.pipeline import composed, run
@@ -16,17 +16,20 @@ from actgrad.pipeline import composed, run
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(loading.CONF), config_name="config")
 def one_run(values: DictConfig) -> float:
     """Train, track and write one run; returns its last validation accuracy, for sweepers."""
     try:
-        config = loading.run_config(values)
+        config, hydra_config = loading.run_config(values), HydraConfig.get()
+        given = hydra_config.overrides.task
         if config.run:
-            composed.check_no_other_values(HydraConfig.get().overrides.task)
+            composed.check_no_other_values(given)
             of_study = composed.run(config.run)
             values.merge_with(of_study.names)
             config = of_study.config(loading.run_config(values).tracking)
-        return run.complete(config)
+        else:
+            composing.check_names(config, hydra_config.runtime.choices, given)
+        return run.complete(config, may_replace=not any(one.startswith("run_dir=") for one in given))
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs, and raises this one again when they are done
@@ -34,7 +37,7 @@ def one_run(values: DictConfig) -> float:
 
 
 def main() -> None:
-    composing.check_overrides(sys.argv[1:])
+    sys.argv[1:] = overrides.meant(sys.argv[1:])
     try:
         one_run()
     except composing.COMPOSING as error:

@@ -33,7 +33,7 @@ SITES = tuple(f"{layer}_activation" for layer in LAYERS[:-1])
 """Those that apply the activation function."""
 
 
-PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitignore")
+PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitattributes", ".gitignore")
 STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["sigmoid", "relu"], "seeds": [0]}
 
 
@@ -220,13 +220,26 @@ def layer_named(model, name: str):
     return next(layer for layer in model._flatten_layers() if layer.name == name)
 
 
+def as_project(folder: Path, **environment: str) -> dict[str, str]:
+    """Make a folder the root of a project with this code and configuration, by links, and return what its scripts need in the environment.
+
+    Without PYTHONSAFEPATH, Python would look for modules where the link of a script leads.
+    """
+    for name in ("src", "conf"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    modules = os.pathsep.join(filter(None, [str(folder / "src"), environment.get("PYTHONPATH")]))
+    return {"PYTHONSAFEPATH": "1", **environment, "PYTHONPATH": modules}
+
+
 @pytest.fixture
 def script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run an entry script in an empty folder, with caches and store of its own."""
+    """Run an entry script of an empty project, with caches and store of its own."""
 
     def run(name: str, *arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess:
-        own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": "", **environment}
-        return subprocess.run([sys.executable, ROOT / "src" / name, *arguments], cwd=cwd, env=os.environ | own, capture_output=True, text=True)
+        own = as_project(tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"), PYTHONWARNINGS="", **environment)
+        command = [sys.executable, tmp_path / "src" / name, *arguments]
+        return subprocess.run(command, cwd=cwd, env=os.environ | own, capture_output=True, text=True)
 
     return run
 

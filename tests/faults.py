@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from actgrad.results import run as results
-from conftest import ROOT, STUDY, Project
+from conftest import STUDY, Project, as_project
 
 KILLS = int(os.environ.get("KILLS", "4"))
 PER_TRY = 4
@@ -43,8 +43,8 @@ ONE_RUN = STUDY | {"activations": ["relu"], "conditions": ["baseline"]}
 
 def start(folder: Path, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST"))}
-    env |= {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONDONTWRITEBYTECODE": "1"} | environment
-    command = [sys.executable, ROOT / script, *arguments]
+    env |= as_project(folder, XDG_CACHE_HOME=str(folder / "cache"), PYTHONDONTWRITEBYTECODE="1", **environment)
+    command = [sys.executable, folder / script, *arguments]
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 

@@ -18,7 +18,7 @@ from actgrad.pipeline import environment as surroundings
 from actgrad.pipeline.environment import environment
 from actgrad.results import fingerprint as fingerprints
 from actgrad.results.run import FILES
-from conftest import ROOT
+from conftest import as_project
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,19 @@ def test_a_flag_that_may_change_numbers_is_another_fingerprint(deciding, monkeyp
 
 
 @pytest.mark.parametrize(
-    "name", ["TF_CPP_MIN_LOG_LEVEL", "TF_CLI_CONFIG_FILE", "TF_VAR_x", "KERAS_BACKEND", "KERAS_HOME", "OPENBLAS_NUM_THREADS", "PATH", "HOME", "CI"]
+    "name",
+    [
+        "TF_CPP_MIN_LOG_LEVEL",
+        "TF_USE_LEGACY_KERAS",
+        "TF_CLI_CONFIG_FILE",
+        "TF_VAR_x",
+        "KERAS_BACKEND",
+        "KERAS_HOME",
+        "OPENBLAS_NUM_THREADS",
+        "PATH",
+        "HOME",
+        "CI",
+    ],
 )
 def test_a_harmless_variable_leaves_the_environment(monkeypatch, name):
     monkeypatch.delenv(name, raising=False)
@@ -132,6 +144,6 @@ def test_a_users_keras_json_does_not_change_a_byte_of_a_run(tmp_path):
 
 def start(folder: Path, run_dir: str, **more: str) -> subprocess.Popen:
     small = ["data=digits", "recipe.epochs=1", "recipe.batch_size=256", "recipe.probe_size=16", "tracking.enabled=false", f"run_dir={run_dir}"]
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), **more}
-    command = [sys.executable, ROOT / "src" / "train.py", *small]
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), **as_project(folder), **more}
+    command = [sys.executable, folder / "src" / "train.py", *small]
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

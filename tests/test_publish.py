@@ -16,7 +16,7 @@ from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.locks import one_mlflow_run
 from actgrad.results.run import RunResult, copy
 from actgrad.tracking import contents, live, publish, store
-from conftest import ROOT, sentence
+from conftest import ROOT, as_project, sentence
 from tracked_runs import Published, everything, runs_of, runs_of_experiment, track, track_all, tracking_lines
 
 
@@ -229,10 +229,9 @@ def test_the_commit_that_records_the_very_files_of_a_run_is_logged_with_it(publi
 def test_two_that_publish_at_once_make_no_doubles(published):
     params = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["tanh", "relu"], "seeds": [0, 1]}
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | as_project(Path.cwd())
     both = [
-        subprocess.Popen([sys.executable, ROOT / "src" / "publish.py"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen([sys.executable, "src/publish.py"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     said = [one.communicate() for one in both]
     assert [one.returncode for one in both] == [0, 0], said

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from actgrad.report.page import page as report_page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import HISTORY, TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
-from conftest import LAYERS, ROOT, SITES, sentence
+from conftest import LAYERS, SITES, as_project, sentence
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -376,10 +377,11 @@ def test_report_imports_no_tensorflow(tmp_path, trained):
     (tmp_path / "params.yaml").write_text(PARAMS)
     trained[1].write(tmp_path / "runs" / "digits" / "tanh" / "baseline-0")
     code = (
-        f"import json, runpy, sys; sys.argv = ['report.py', 'data=digits']; sys.path.insert(0, {str(ROOT / 'src')!r});"
-        f"runpy.run_path({str(ROOT / 'src' / 'report.py')!r}, run_name='__main__'); print(json.dumps(sorted(sys.modules)))"
+        "import json, runpy, sys; sys.argv = ['report.py', 'data=digits'];"
+        "runpy.run_path('src/report.py', run_name='__main__'); print(json.dumps(sorted(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    env = os.environ | as_project(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout.splitlines()[-1])
     assert "matplotlib" in loaded
     assert not {"tensorflow", "keras", "mlflow", "hydra"} & set(loaded)

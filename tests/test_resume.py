@@ -15,7 +15,7 @@ import pytest
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.results.run import FILES
-from conftest import ROOT, train
+from conftest import as_project, train
 
 
 class Killed(BaseException):
@@ -107,7 +107,8 @@ def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):
 def project(tmp_path_factory) -> Path:
     """A folder with digits in it, and a run of six epochs that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("resume")
-    subprocess.run([sys.executable, ROOT / "src" / "download.py", "data=digits"], cwd=folder, check=True, capture_output=True)
+    command = [sys.executable, folder / "src" / "download.py", "data=digits"]
+    subprocess.run(command, cwd=folder, env=os.environ | as_project(folder), check=True, capture_output=True)
     whole = start(folder, "whole")
     whole.communicate()
     assert whole.returncode == 0
@@ -116,8 +117,8 @@ def project(tmp_path_factory) -> Path:
 
 def start(folder: Path, run_dir: str) -> subprocess.Popen:
     arguments = ["data=digits", "activation=relu", "recipe.epochs=6", f"run_dir={run_dir}", f"tracking.uri=sqlite:///{run_dir}.db"]
-    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [sys.executable, ROOT / "src" / "train.py", *arguments]
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | as_project(folder)
+    command = [sys.executable, folder / "src" / "train.py", *arguments]
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 

@@ -5,13 +5,21 @@ import atexit
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-from actgrad.errors import UserError
+from actgrad.errors import UserError, did_you_mean
+from actgrad.files import PROJECT
+
+PATHS = ("data.archive", "run_dir")
+"""Keys whose value is a path."""
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+"""What a word processor makes of a dash."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -19,13 +27,16 @@ class Terminated(KeyboardInterrupt):
 
 
 def run_script(main: Callable[[], None], afterwards: str = "start it again") -> None:
-    """Run an entry script; a UserError, or a file that cannot be used, ends it with a sentence on stderr and exit code 1.
+    """Run an entry script in the project's root; a UserError, or a file that cannot be used, ends it with a sentence on stderr and exit code 1.
 
+    Relative paths on the command line and in the environment are those of the folder in which the user stands.
     Ctrl-C ends it with 130, SIGTERM with 143; `afterwards` says what to do after an interruption.
     """
     signal.signal(signal.SIGTERM, _terminate)
     atexit.register(gc.freeze)  # else Python, as it ends, looks for garbage among all that TensorFlow has made: two seconds
     try:
+        check_typing(sys.argv[1:])
+        _work_in_root()
         main()
     except BrokenPipeError:  # what reads the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,11 +66,65 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def check_typing(arguments: Sequence[str]) -> None:
+    """Raise UserError for what a shell passes on of KEY = VALUE with spaces, and of a dash that is no minus sign."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if argument[:1] in tuple(DASHES):
+            raise UserError(f"{argument!r} begins with a dash of another kind; type a plain minus sign: -{argument.lstrip(DASHES)}")
+        if argument.startswith("=") or following == "=" or (argument.endswith("=") and following and not re.match(r"[-+~]|[^=]*=", following)):
+            raise UserError(f"there is a space beside the = of {f'{argument} {following}'.strip()!r}; write KEY=VALUE without spaces")
+
+
+def _work_in_root() -> None:
+    """Make the project's root the working folder, and let relative paths that the user gave mean what they meant where he stands."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the folder in which you stand has been removed; cd to another and start the same command again") from None
+    for i, argument in enumerate(sys.argv[1:], start=1):
+        key, _, value = argument.partition("=")
+        if key.lstrip("+") in PATHS and value not in ("", "null"):
+            sys.argv[i] = f"{key}={_quoted(_from_root(value, here))}"
+        elif key.lstrip("+") == "tracking.uri":
+            sys.argv[i] = f"{key}={_address(value, here)}"
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = _address(uri, here)
+    if modules := os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(str(here / folder) for folder in modules.split(os.pathsep))
+    os.chdir(PROJECT)
+
+
+def _from_root(given: str, here: Path) -> str:
+    """A path that was given in the folder `here`: relative to the project's root if it lies there, else absolute."""
+    quoted = re.fullmatch(r"""(['"])(.*)\1""", given)
+    path = here / os.path.expanduser(quoted[2] if quoted else given)  # noqa: PTH111 - Path's own raises for a user that is not known
+    return str(path.relative_to(PROJECT.resolve()) if path.is_relative_to(PROJECT.resolve()) else path)
+
+
+def _quoted(path: str) -> str:
+    """A path as Hydra and OmegaConf take it, whatever characters it has."""
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", path):
+        return path
+    return f"'{path}'" if "'" not in path else f'"{path}"'
+
+
+def _address(uri: str, here: Path) -> str:
+    """The address of a local MLflow store, whose path may be relative, as it is from the project's root; any other as it is."""
+    held = re.fullmatch(r"sqlite:///(?!/)([^?]+)(.*)", uri)
+    return f"sqlite:///{_from_root(held[1], here)}{held[2]}" if held else uri
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; python src/{self.prog} --help shows what it takes")
+
+
 def script_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
-    """The parser of an entry script that takes data=NAME: its docstring, and examples of its use."""
-    return argparse.ArgumentParser(
-        description=description, epilog=f"examples\n{examples}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """The parser of an entry script that takes data=NAME: its docstring, and examples of its use.
+
+    It raises UserError for arguments that it does not know.
+    """
+    return _Parser(description=description, epilog=f"examples\n{examples}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
@@ -72,7 +137,8 @@ def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not (equals and value and key in keys):
-            raise UserError(f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits")
+            meant = did_you_mean(key, keys) if equals else ""
+            raise UserError(f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits{meant}")
         if key in found:
             raise UserError(f"{key}= is given twice; give it once")
         found[key] = value
@@ -82,6 +148,26 @@ def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
 def dataset_name(argument: str) -> str:
     """NAME of the argument data=NAME."""
     return named([argument], "data")["data"]
+
+
+_warnings: list[dict[str, str]] = []
+
+
+def warn(sentence: str, of_runs: str) -> None:
+    """Say on stderr what does not stop a run, and keep it for `warned`.
+
+    Args:
+        of_runs: what it comes to, as said of several runs that are counted: "were not logged to MLflow".
+    """
+    sys.stderr.write(f"{sentence}\n")
+    _warnings.append({"sentence": sentence, "of_runs": of_runs})
+
+
+def warned() -> list[dict[str, str]]:
+    """What this process has warned of since the last call: `sentence` and `of_runs`."""
+    said = list(_warnings)
+    _warnings.clear()
+    return said
 
 
 @contextmanager

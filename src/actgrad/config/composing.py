@@ -1,16 +1,18 @@
 """Compose the configuration of runs with Hydra, and say in one sentence what it refuses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad.config.loading import CONF, run_config
+from actgrad.config.loading import CONF, NAMES, require_name_of_file, run_config, unknown
 from actgrad.config.schema import Config
-from actgrad.errors import UserError
+from actgrad.errors import UserError, nearest
 
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
 """The errors that Hydra and OmegaConf raise while composing."""
@@ -49,6 +51,20 @@ def launcher_choice() -> str:
         raise UserError(refusal(error)) from None
 
 
+def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+    """Raise UserError if a file of conf/ names itself otherwise than its file.
+
+    Args:
+        config: of a run.
+        choices: group -> file that it was composed of.
+        overrides: that it was composed with. A name may be given there.
+    """
+    given = {one.lstrip("+").partition("=")[0] for one in overrides}
+    for group in NAMES:
+        if f"{group}.name" not in given:
+            require_name_of_file(group, choices[group], getattr(config, group).name)
+
+
 def refusal(error: Exception) -> str:
     """The sentence for an error that Hydra or OmegaConf raised while composing."""
     if getattr(error, "missing_cfg_file", None) and getattr(error, "options", None):
@@ -59,19 +75,26 @@ def refusal(error: Exception) -> str:
             return f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}"
         if group == "rates":
             return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave out `tuned`"
-        known = f"{group}={choice} is not known; known: {', '.join(error.options)}; a new one is a file conf/{group}/{choice}.yaml"
-        return known + (NEW_MODEL if group == "model" else "")
+        return unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else "")
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         more = f"; to pass another argument, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
-        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}"
+        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{_meant(str(cause.full_key), cause, str(error))}"
     return " ".join(str(error).split())
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Raise UserError for GROUP=CHOICE where CHOICE is no name; Hydra would merge a list of them into a single run."""
-    for argument in arguments:
-        group, equals, choice = argument.partition("=")
-        if equals and (CONF / group).is_dir() and not re.match(r"[A-Za-z_*]", choice):
-            raise UserError(f"{argument} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")
+def _meant(typed: str, cause: OmegaConfBaseException, said: str) -> str:
+    """`; did you mean KEY=VALUE?` for the key that is most like a typed one, which may lack what stands before the last dot."""
+    known = list(_dotted(OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)))
+    last = {key.rpartition(".")[2]: key for key in known}
+    key = nearest(typed, known, 0.85) if "." in typed else last.get(nearest(typed, last) or "")
+    value = re.search(r"use \+[^=]*(=.*)$", said)
+    return f"; did you mean {key}{value[1] if value else ''}?" if key else ""
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if key != "hydra":
+            yield f"{prefix}{key}"
+            yield from _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else ()

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad.config.schema import Activation, Condition, Config, Data, Study, parse
-from actgrad.errors import UserError
+from actgrad.errors import UserError, did_you_mean
 from actgrad.files import PROJECT
 
 CONF = PROJECT / "conf"
@@ -33,6 +33,16 @@ def run_config(composed: DictConfig) -> Config:
     return parse(Config, values)
 
 
+NAMES = {"data": "data.name", "activation": "name", "condition": "condition.name"}
+"""The groups of conf/ whose files say their own name, and where."""
+
+
+def require_name_of_file(group: str, file: str, name: str) -> None:
+    """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
+    if name != file:
+        raise UserError(f"conf/{group}/{file}.yaml has {NAMES[group]}={name}; give it the name of its file, {file}")
+
+
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
     values = _file("data", name, conf)
@@ -44,16 +54,14 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     except (YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None
-    if data.name != name:
-        raise UserError(f"conf/data/{name}.yaml has data.name={data.name}; give it the name of its file, {name}")
+    require_name_of_file("data", name, data.name)
     return data
 
 
 def activation_config(name: str, conf: Path = CONF) -> Activation:
     """The checked conf/activation/<name>.yaml."""
     activation = parse(Activation, _file("activation", name, conf), f"conf/activation/{name}.yaml: ")
-    if activation.name != name:
-        raise UserError(f"conf/activation/{name}.yaml has name={activation.name}; give it the name of its file, {name}")
+    require_name_of_file("activation", name, activation.name)
     return activation
 
 
@@ -61,8 +69,7 @@ def condition_config(name: str, conf: Path = CONF) -> Condition:
     """The activations and seeds that conf/condition/<name>.yaml lists, if it lists any."""
     values = _file("condition", name, conf).get("condition", {})
     condition = parse(Condition, values, f"conf/condition/{name}.yaml: condition.")
-    if condition.name != name:
-        raise UserError(f"conf/condition/{name}.yaml has condition.name={condition.name}; give it the name of its file, {name}")
+    require_name_of_file("condition", name, condition.name)
     return condition
 
 
@@ -113,14 +120,20 @@ def require_dataset(name: str, study: Study) -> None:
 def require(key: str, name: str, listed: list[str], plural: str) -> None:
     """Raise UserError unless a name is among those that params.yaml lists."""
     if name not in listed:
-        raise UserError(f"{key}={name} is not in params.yaml, whose {plural} are {', '.join(listed)}; add it there")
+        known = f"{key}={name} is not in params.yaml, whose {plural} are {', '.join(listed)}; add it there"
+        raise UserError(known + did_you_mean(name, listed, f"{key}="))
+
+
+def unknown(group: str, name: str, known: list[str]) -> str:
+    """The sentence for a choice of conf/ that has no file."""
+    sentence = f"{group}={name} is not known; known: {', '.join(known)}; a new one is a file conf/{group}/{name}.yaml"
+    return sentence + did_you_mean(name, known, f"{group}=")
 
 
 def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
-        raise UserError(f"{group}={name} is not known; known: {known}; a new one is a file conf/{group}/{name}.yaml")
+        raise UserError(unknown(group, name, sorted(path.stem for path in (conf / group).glob("*.yaml"))))
     values = _yaml(path, f"conf/{group}/{name}.yaml")
     if not isinstance(values, dict):
         raise UserError(f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")

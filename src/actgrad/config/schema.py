@@ -1,10 +1,11 @@
 """The typed schema of conf/ and params.yaml: refuses unknown keys, wrong types and values out of range, each with a sentence."""
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from actgrad.errors import UserError
+from actgrad.errors import UserError, did_you_mean
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -56,7 +57,7 @@ class Recipe(Strict):
 
     input_scaling: Literal["none", "standardized"]
     kernel_initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"]
-    optimizer: Literal["Adam", "SGD", "RMSprop"]
+    optimizer: Literal["Adam", "AdamW", "SGD", "RMSprop"]
     learning_rate: Rate
     batch_size: Positive
     epochs: Positive
@@ -106,7 +107,7 @@ class Config(Strict):
 
     run: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    run_dir: str
+    run_dir: Annotated[str, Field(min_length=1)]
     test: bool
     condition: Condition
     data: Data
@@ -139,6 +140,8 @@ def parse(schema: type[S], values: Any, where: str = "") -> S:
     Raises:
         UserError: naming each offending key, what it may be and what it was.
     """
+    if not isinstance(values, dict) or not values:
+        raise UserError(f"{where.rstrip(': .')} holds no KEY: VALUE; it needs {', '.join(schema.model_fields)}")
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -150,8 +153,16 @@ def _sentence(schema: type[Strict], error: Any, where: str) -> str:
     if error["type"] == "extra_forbidden":
         for part in error["loc"][:-1]:
             schema = schema.model_fields[part].annotation
-        return f"{key} is not a key of this configuration; known there: {', '.join(schema.model_fields)}"
+        known = f"{key} is not a key of this configuration; known there: {', '.join(schema.model_fields)}"
+        return known + did_you_mean(str(error["loc"][-1]), schema.model_fields)
     if error["type"] == "missing":
         return f"{key} is missing; give it a value"
     reason = error["msg"].removeprefix("Value error, ")
-    return f"{key}={error['input']!r} cannot be used: {reason[0].lower()}{reason[1:]}"
+    sentence = f"{key}={error['input']!r} cannot be used: {reason[0].lower()}{reason[1:]}"
+    if error["type"] == "literal_error":
+        return sentence + did_you_mean(str(error["input"]), re.findall("'([^']+)'", error["ctx"]["expected"]))
+    if error["type"] == "string_type" and isinstance(error["input"], bool):
+        return f"{sentence}; YAML reads no, yes, on and off as true or false: write it in quotes"
+    if error["type"] == "list_type" and isinstance(error["input"], str | int):
+        return f"{sentence}; write it as a list, [{error['input']}]"
+    return sentence

@@ -1,0 +1,115 @@
+"""What is typed after train.py, so that Hydra takes it as it is meant, or a sentence."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
+from hydra.errors import HydraException
+
+from actgrad.config.loading import CONF
+from actgrad.errors import UserError
+
+LEFT_OUT = ("local", "rates")
+"""Groups of conf/ that a run can do without."""
+
+
+def meant(arguments: Sequence[str]) -> list[str]:
+    """The arguments of train.py for Hydra: flags first, and KEY={…} for what replaces a dictionary, where Hydra would merge the two.
+
+    Raises:
+        UserError: for what Hydra would take in another sense than it is meant, or not at all.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse
+    given = parser.parse_intermixed_args([one for one in arguments if one != "--"])
+    overrides = [_parsed(text) for text in given.overrides]
+    _check_each_once(overrides)
+    for override in overrides:
+        _check_choice(override)
+        _check_values(override, given.multirun)
+    if given.multirun:
+        _check_together({override.key_or_group: override for override in overrides})
+    flags = [one for one in arguments if one != "--"]
+    for text in given.overrides:
+        flags.remove(text)
+    return flags + [text for override in overrides for text in _replacing(override)]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; python src/train.py --help shows what it takes")
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(
+            f"{text!r} is not understood; write KEY=VALUE, such as data=digits, or -m KEY=VALUE,VALUE for several runs; "
+            "other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\""
+        ) from None
+
+
+def _check_each_once(overrides: Sequence[Override]) -> None:
+    seen = set()
+    for override in overrides:
+        if (key := override.get_key_element().lstrip("+")) in seen:
+            raise UserError(f"{key}= is given twice; give it once")
+        seen.add(key)
+
+
+def _check_choice(override: Override) -> None:
+    """Raise UserError for a group of conf/ without a choice, and for a value that every run needs but is left out."""
+    group = override.key_or_group
+    if override.is_delete():
+        if "." not in group and "/" not in group and group not in LEFT_OUT:
+            raise UserError(f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
+        return
+    allowed = (str, type(None)) if group in LEFT_OUT else str
+    if (CONF / group).is_dir() and not all(isinstance(one, allowed) and one != "" for one in _values(override)):
+        raise UserError(f"{override.input_line} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")
+
+
+def _check_values(override: Override, multirun: bool) -> None:
+    """Raise UserError for several values without -m, and for a value that is listed twice."""
+    if not override.is_sweep_override():
+        return
+    if not multirun:
+        raise UserError(f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
+    values = [str(one) for one in _values(override)]
+    if twice := [one for one in values if values.count(one) > 1]:
+        raise UserError(f"{override.input_line} lists {twice[0]} twice; remove one")
+
+
+def _check_together(overrides: dict[str, Override]) -> None:
+    """Raise UserError for several runs that would share a folder, or are not those that their conditions list."""
+    sweeps = [one for one in overrides.values() if one.is_sweep_override()]
+    run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
+    if sweeps and run_dir and "${" not in run_dir.input_line:
+        raise UserError(f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'")
+    if condition in sweeps:
+        if "tuning" in _values(condition):
+            raise UserError(f"{condition.input_line} cannot be trained together: tuning lists trials of its own; write -m condition=tuning")
+        if "activation" not in overrides:
+            raise UserError(
+                f"{condition.input_line} would train one run of each, whatever activations and seeds these conditions list; name those you mean, "
+                "such as activation=relu,tanh seed=0,1, or train all that a condition lists: python src/study.py data=NAME condition=NAME"
+            )
+
+
+def _replacing(override: Override) -> Iterator[str]:
+    """An override as Hydra takes it. A dictionary is removed before another is added in its place."""
+    if override.type is OverrideType.CHANGE and any(isinstance(one, dict) for one in _values(override)):
+        yield f"~{override.key_or_group}"
+        yield f"+{override.input_line}"
+    else:
+        yield override.input_line
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of an override, of which a sweep has several; none of those that are told by a pattern or a range."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [Override._convert_value(one) for one in value.list]
+    return [] if override.is_sweep_override() else [value]

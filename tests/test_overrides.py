@@ -1,0 +1,267 @@
+"""What is typed after a script's name ends in what was meant, or in one sentence."""
+
+import sys
+
+import pytest
+import yaml
+
+import check
+from actgrad.config import composing, overrides
+from actgrad.config.schema import Config
+from actgrad.console import check_typing
+from actgrad.errors import UserError, nearest
+from conftest import NAMES, ROOT, sentence
+
+
+def understood(*arguments: str) -> Config:
+    """The configuration of the run that these arguments of train.py name."""
+    check_typing(arguments)
+    return composing.composed([one for one in ["run_dir=unused", *overrides.meant(arguments)] if not one.startswith("-")])
+
+
+QUOTES = "; other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\""
+NOT_UNDERSTOOD = "is not understood; write KEY=VALUE, such as data=digits, or -m KEY=VALUE,VALUE for several runs" + QUOTES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        # near misses
+        (["epochs=3"], "; did you mean recipe.epochs=3?"),
+        (["recipe.epoch=3"], "; did you mean recipe.epochs=3?"),
+        (["seeds=4"], "; did you mean seed=4?"),
+        (["dataset=digits"], "; did you mean data=digits?"),
+        (["optimizer=Adam"], "; did you mean recipe.optimizer=Adam?"),
+        (["activation=ReLU"], "; did you mean activation=relu?"),
+        (["activation=LeakyReLU"], "; did you mean activation=leaky_relu?"),
+        (["activation=leaky-relu"], "; did you mean activation=leaky_relu?"),
+        (["data=Digits"], "; did you mean data=digits?"),
+        (["condition=batchnorm"], "; did you mean condition=batch_norm?"),
+        (["recipe.optimizer=adamw"], "input should be 'Adam', 'AdamW', 'SGD' or 'RMSprop'; did you mean AdamW?"),
+        (["activation=leaky_relu", "activation.config.negativ_slope=0.1"], "; did you mean activation.config.negative_slope=0.1?"),
+        (["activation=leaky_relu", "model.config.kernelsize=3"], "; did you mean model.config.kernel_size=3?"),
+        (["+recipe.epoch=1"], "recipe.epoch is not a key of this configuration; known there: input_scaling"),
+        # choices that are none
+        (["activation=null"], "activation=null is not understood; write activation=NAME, or -m activation=NAME,NAME,… for several runs"),
+        (["condition=null"], "condition=null is not understood; write condition=NAME"),
+        (["data="], "data= is not understood; write data=NAME"),
+        (["recipe=true"], "recipe=true is not understood; write recipe=NAME"),
+        (["model=3"], "model=3 is not understood; write model=NAME"),
+        (["activation=[relu,tanh]"], "activation=[relu,tanh] is not understood; write activation=NAME"),
+        (["recipe={epochs: 3}"], "recipe={epochs: 3} is not understood; write recipe=NAME"),
+        (["-m", "activation=relu,null"], "activation=relu,null is not understood; write activation=NAME"),
+        (["~recipe"], "~recipe leaves out what every run needs; give it another value: recipe=VALUE"),
+        (["~seed"], "~seed leaves out what every run needs; give it another value: seed=VALUE"),
+        (["~recipe.epochs"], "recipe.epochs is missing; give it a value"),
+        # several values
+        (["seed=1,2"], "seed=1,2 names several values; write -m seed=1,2 to train a run for each"),
+        (["recipe.learning_rate=1e-3,1e-4"], "recipe.learning_rate=1e-3,1e-4 names several values; write -m"),
+        (["seed=range(3)"], "seed=range(3) names several values; write -m"),
+        (["activation=glob(*)"], "activation=glob(*) names several values; write -m"),
+        (["-m", "seed=0,0"], "seed=0,0 lists 0 twice; remove one"),
+        (["-m", "recipe.learning_rate=0.001,1e-3"], "recipe.learning_rate=0.001,1e-3 lists 0.001 twice; remove one"),
+        (
+            ["-m", "condition=he,batch_norm"],
+            "condition=he,batch_norm would train one run of each, whatever activations",
+        ),
+        (["-m", "condition=he,tuning", "activation=relu"], "condition=he,tuning cannot be trained together: tuning lists trials of its own"),
+        (["-m", "seed=0,1", "run_dir=here"], "run_dir=here would be the folder of several runs; leave it out, or name what differs"),
+        (["seed=1", "seed=2"], "seed= is given twice; give it once"),
+        (["data=digits", "data=digits"], "data= is given twice; give it once"),
+        (["seed=1", "++seed=2"], "seed= is given twice; give it once"),
+        # numbers that are none
+        (["seed=1.0"], "seed=1.0 cannot be used: input should be a valid integer"),
+        (["seed=01"], "seed='01' cannot be used: input should be a valid integer"),
+        (["seed="], "seed='' cannot be used: input should be a valid integer"),
+        (["seed=null"], "seed=None cannot be used: input should be a valid integer"),
+        (["seed=true"], "seed=True cannot be used: input should be a valid integer"),
+        (["recipe.epochs=3.5"], "recipe.epochs=3.5 cannot be used: input should be a valid integer"),
+        (["run_dir="], "run_dir='' cannot be used"),
+        # what a shell or a word processor makes of it
+        (["data", "=", "digits"], "there is a space beside the = of 'data ='; write KEY=VALUE without spaces"),
+        (["data=", "digits"], "there is a space beside the = of 'data= digits'; write KEY=VALUE without spaces"),
+        (["data", "=digits"], "there is a space beside the = of '=digits'; write KEY=VALUE without spaces"),
+        (["–m", "seed=0,1"], "'–m' begins with a dash of another kind; type a plain minus sign: -m"),
+        (["——cfg", "job"], "'——cfg' begins with a dash of another kind"),
+        (["data=digits,"], f"'data=digits,' {NOT_UNDERSTOOD}"),
+        (["digits"], f"'digits' {NOT_UNDERSTOOD}"),
+        (["data=“digits”"], f"'data=“digits”' {NOT_UNDERSTOOD}"),
+        (["--epochs", "3"], "unrecognized arguments: --epochs; python src/train.py --help shows what it takes"),
+        (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_meant_is_refused_with_one_sentence(arguments, expected):
+    with pytest.raises(UserError) as refused:
+        understood(*arguments)
+    assert expected in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("typed", ["mnist", "resnet", "a/b", "7"])
+def test_nothing_is_suggested_for_what_is_like_nothing(typed):
+    assert nearest(typed, NAMES["data"] + NAMES["model"]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["activation=leaky_relu", "activation.config={negative_slope: 0.1}"], {"negative_slope": 0.1}),
+        (["activation=elu", "activation.config={}"], {}),  # where Hydra would keep alpha
+        (["activation=elu", "activation.config={}", "+activation.config.negative_slope=0.2"], {"negative_slope": 0.2}),
+        (["activation=elu", "~activation.config.alpha"], {}),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_dictionary_is_what_is_typed(arguments, expected):
+    assert understood(*arguments).activation.config == expected
+
+
+def test_a_model_of_ones_own_can_be_named_on_the_command_line_alone():
+    assert understood("model.build=my_pkg.nets.build", "model.config={}").model.config == {}
+    assert understood("condition=batch_norm", "model.config={width: 3}").model.config == {"width": 3}
+
+
+def test_a_dictionary_that_is_swept_over_is_what_is_typed():
+    assert overrides.meant(["-m", "model.config={},{a: 1}"]) == ["-m", "~model.config", "+model.config={},{a: 1}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data=digits", "-m", "seed=0,1"], ["-m", "data=digits", "seed=0,1"]),
+        (["--", "data=digits"], ["data=digits"]),
+        (["seed=0,1", "--multirun", "--cfg", "job"], ["--multirun", "--cfg", "job", "seed=0,1"]),
+        (["-m", "seed=range(3)", "activation=glob(*)"], ["-m", "seed=range(3)", "activation=glob(*)"]),
+        (["-m", "seed=0,1", "run_dir='x/${seed}'"], ["-m", "seed=0,1", "run_dir='x/${seed}'"]),
+        (["-m", "condition=he,batch_norm", "activation=relu,tanh"], ["-m", "condition=he,batch_norm", "activation=relu,tanh"]),
+        (["rates=null", "~local"], ["rates=null", "~local"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_what_is_meant_reaches_hydra(arguments, expected):
+    assert overrides.meant(arguments) == expected
+
+
+@pytest.mark.parametrize(("typed", "value"), [("++seed=1", 1), ("+seed=1", None), ("seed=1_000", 1000)])
+def test_a_number_in_other_forms(typed, value):
+    if value is None:
+        with pytest.raises(UserError, match="An item is already at 'seed'"):
+            understood(typed)
+    else:
+        assert understood(typed).seed == value
+
+
+@pytest.mark.slow
+def test_hydra_trains_with_the_dictionary_that_was_typed(script):
+    shown = script("train.py", "data=digits", "activation=elu", "activation.config={}", "model.config={width: 3}", "--cfg", "job")
+    values = yaml.safe_load(shown.stdout)
+    assert (values["activation"]["config"], values["model"]["config"]) == ({}, {"width": 3})
+
+
+# --- names that stand in a file and in its name
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "expected"),
+    [
+        ("activation", "name: leaky_relu\nlayer: LeakyReLU\n", "conf/activation/mine.yaml has name=leaky_relu; give it the name of its file, mine"),
+        (
+            "condition",
+            "# @package _global_\ncondition: {name: he}\n",
+            "conf/condition/mine.yaml has condition.name=he; give it the name of its file, mine",
+        ),
+        (
+            "data",
+            (ROOT / "conf/data/digits.yaml").read_text(),
+            "conf/data/mine.yaml has data.name=digits; give it the name of its file, mine",
+        ),
+    ],
+)
+def test_train_compares_the_name_in_a_file_with_that_of_the_file(script, tmp_path, group, text, expected):
+    for name in ("activation", "condition", "data", "model", "rates", "recipe", "tracking"):
+        (tmp_path / "conf" / name).mkdir(parents=True)
+        for file in (ROOT / "conf" / name).glob("*.yaml"):
+            (tmp_path / "conf" / name / file.name).symlink_to(file)
+    (tmp_path / "conf" / "config.yaml").symlink_to(ROOT / "conf" / "config.yaml")
+    (tmp_path / "conf" / group / "mine.yaml").write_text(text)
+    assert sentence(script("train.py", f"{group}=mine")) == f"error: {expected}"
+
+
+def test_a_name_on_the_command_line_is_another_run(run_config):
+    config, choices = run_config("activation.name=snake"), {"data": "digits", "activation": "relu", "condition": "baseline"}
+    composing.check_names(config, choices, ["activation.name=snake"])
+    with pytest.raises(UserError, match=r"conf/activation/relu.yaml has name=snake; give it the name of its file, relu"):
+        composing.check_names(config, choices)
+
+
+# --- the other scripts
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["study.py", "data", "=", "digits"], "there is a space beside the = of 'data ='; write KEY=VALUE without spaces"),
+        (["study.py", "data=Digits"], "add it there; did you mean data=digits?"),
+        (["study.py", "data=digits,"], "add it there; did you mean data=digits?"),
+        (["study.py", "data=digits", "activation=ReLU"], "add it there; did you mean activation=relu?"),
+        (
+            ["study.py", "data=digits", "dataset=digits"],
+            "'dataset=digits' is not understood; write data=NAME activation=NAME",
+        ),
+        (["study.py", "data=digits", "--trains"], "unrecognized arguments: --trains; python src/study.py --help shows what it takes"),
+        (["report.py", "Data=digits"], "'Data=digits' is not understood; write data=NAME, such as data=digits; did you mean data?"),
+        (["report.py"], "the following arguments are required: data=NAME; python src/report.py --help shows what it takes"),
+        (["publish.py", "—data=digits"], "begins with a dash of another kind"),
+        (["verify.py", "data=digits", "--threads", "two"], "argument --threads: invalid int value: 'two'"),
+        (["tune.py", "data=Digits"], "data=Digits is not known; known: cifar10"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_every_script_refuses_with_one_sentence(script, tmp_path, command, expected):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
+    assert expected in sentence(script(*command))
+
+
+PARAMS = {"datasets": "[digits]", "conditions": "[baseline]", "activations": "[relu]", "seeds": "[0]"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"seeds": "5"}, "params.yaml: seeds=5 cannot be used: input should be a valid list; write it as a list, [5]"),
+        ({"activations": "relu"}, "params.yaml: activations='relu' cannot be used: input should be a valid list; write it as a list, [relu]"),
+        ({"datasets": "digits"}, "params.yaml: datasets='digits' cannot be used: input should be a valid list; write it as a list, [digits]"),
+        ({"seeds": "[0, 0]"}, "params.yaml: seeds=[0, 0] cannot be used: 0 is listed twice; remove one"),
+        ({"seeds": '["0"]'}, "params.yaml: seeds.0='0' cannot be used: input should be a valid integer"),
+        ({"activations": "[ReLU]"}, "activation=ReLU is not known; known: elu"),
+        ({"activations": "[ReLU]"}, "; did you mean activation=relu?"),
+        (
+            {"activations": "[no]"},
+            "params.yaml: activations.0=False cannot be used: input should be a valid string; YAML reads no, yes,",
+        ),
+        (
+            {"seed": "[0]"},
+            "known there: datasets, conditions, activations, seeds; did you mean seeds?",
+        ),
+        ({"datasets": "[digitz]"}, "data=digitz is not known; known: cifar10"),
+        ({"conditions": "[he, hee]"}, "condition=hee is not known"),
+        (None, "params.yaml holds no KEY: VALUE; it needs datasets, conditions, activations, seeds"),
+    ],
+    ids=str,
+)
+def test_params_that_dvc_would_refuse_in_its_own_words_are_refused_before(tmp_path, monkeypatch, change, expected):
+    text = "" if change is None else "".join(f"{key}: {value}\n" for key, value in (PARAMS | change).items())
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["check.py"])
+    with pytest.raises(UserError) as refused:
+        check.main()
+    assert expected in str(refused.value)
+
+
+def test_every_pipeline_of_the_makefile_checks_first():
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    repros = [i for i, line in enumerate(lines) if "dvc repro" in line and line.startswith("\t")]
+    assert len(repros) == 2
+    assert all(lines[i - 1] == "\t@python src/check.py" for i in repros)
