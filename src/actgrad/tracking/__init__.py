@@ -9,4 +9,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+for name in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME"):  # of whoever started this: a run here has an MLflow run of its own, where conf/ says
+    os.environ.pop(f"MLFLOW_{name}", None)
 logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it would print the traceback of errors that we report in one sentence

@@ -14,19 +14,22 @@ import numpy as np
 import tensorflow as tf
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run
 from mlflow.models import infer_signature
 
 from actgrad import git
 from actgrad.config.schema import Config
+from actgrad.console import warn
 from actgrad.data.dataset import Dataset
 from actgrad.results.run import RunResult
-from actgrad.tracking import publish
+from actgrad.tracking import publish, store
 from actgrad.tracking.contents import PATCH, SUPERSEDED, epoch_metrics, live_params, mlflow_status, of_pipeline, run_name, starting_tags
 from actgrad.tracking.reading import find, logged_steps, model_of
 from actgrad.tracking.store import exclusive, reason, use
 from actgrad.training.batches import validation_split
 from actgrad.training.epochs import Epoch
 
+NOT_LOGGED = "are not in MLflow, or not whole, which python src/publish.py mends"
 INTERVAL = 2.0
 """Seconds between two writes to the store while a run trains."""
 
@@ -75,10 +78,9 @@ class LiveRun:
             self._alive = False
             with suppress(Exception):  # so that the next run of this process starts an MLflow run of its own
                 mlflow.end_run("FAILED")
-            sys.stderr.write(
-                f"tracking: {self._config.key} is no longer logged to MLflow ({reason(error)}); its training goes on, "
-                "and what is missing can be added with python src/publish.py\n"
-            )
+            listed = of_pipeline(self._config.run_dir)
+            later = "what is missing can be added with python src/publish.py" if listed else "its files will have all that it measures"
+            warn(f"tracking: {self._config.key} is no longer logged to MLflow ({reason(error)}); its training goes on, and {later}", NOT_LOGGED)
 
     def _start(self) -> None:
         config = self._config
@@ -86,8 +88,9 @@ class LiveRun:
         tags |= {"device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU"}
         if of_pipeline(config.run_dir):
             tags |= {SUPERSEDED: "false"}
-        with exclusive(use(config.tracking)):
-            experiment = mlflow.set_experiment(config.tracking.experiment).experiment_id
+        uri = use(config.tracking)
+        with exclusive(uri):
+            experiment = store.experiment(uri, config.tracking.experiment)
             if before := find(experiment, config.key, self._fingerprint):
                 run = mlflow.start_run(run_id=before)
                 mlflow.set_tags(tags)
@@ -110,11 +113,19 @@ class LiveRun:
         self._log()
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         publish.complete(run, result, folder, self._logged)
-        if not model_of(run):
-            log_model(network, self._dataset.images["test"][:2].astype(np.float32))
+        self._log_model(run, network)
         mlflow.end_run(mlflow_status(result))
         if of_pipeline(self._config.run_dir):
             publish.supersede_others(run.info.experiment_id, result.key, self._fingerprint)
+
+    def _log_model(self, run: Run, network: keras.Model) -> None:
+        """Log the network unless it is there; a store that cannot keep it costs one sentence on stderr, and no more."""
+        try:
+            if not model_of(run):
+                log_model(network, self._dataset.images["test"][:2].astype(np.float32))
+        except Exception as error:  # whatever the store, or a network of the user's own, does
+            said = f"tracking: the trained model of {self._config.key} is not in MLflow ({reason(error)}); all else of its run is there"
+            warn(said, "have no model in MLflow, which alone could keep it")
 
 
 @contextmanager
@@ -138,7 +149,7 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
     try:
         publish.publish_run(config.tracking, result, folder)
     except Exception as error:  # whatever the store or the way to it does
-        sys.stderr.write(f"tracking: {config.key} is not logged to MLflow ({reason(error)}); python src/publish.py can add it\n")
+        warn(f"tracking: {config.key} is not logged to MLflow ({reason(error)}); python src/publish.py can add it", NOT_LOGGED)
 
 
 def log_model(network: keras.Model, example: np.ndarray) -> None:

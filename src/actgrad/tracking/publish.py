@@ -15,6 +15,7 @@ from actgrad.results import fingerprint as fingerprints
 from actgrad.results.locks import one_mlflow_run
 from actgrad.results.paths import record_path
 from actgrad.results.run import FILES, RunResult
+from actgrad.tracking import store
 from actgrad.tracking.contents import (
     COMPLETE,
     SUPERSEDED,
@@ -50,7 +51,7 @@ def publish(tracking: Tracking, runs: Sequence[tuple[RunResult, Path]], not_here
     changed, commits = 0, _Commits()
     with using(tracking) as uri:
         with exclusive(uri):
-            experiment = mlflow.set_experiment(tracking.experiment).experiment_id
+            experiment = store.experiment(uri, tracking.experiment)
         recorded: dict[str, list[Run]] = {}
         for run in mlflow.search_runs([experiment], output_format="list"):
             recorded.setdefault(run.data.tags.get("key", ""), []).append(run)
@@ -66,8 +67,9 @@ def publish(tracking: Tracking, runs: Sequence[tuple[RunResult, Path]], not_here
 
 def publish_run(tracking: Tracking, result: RunResult, folder: Path) -> None:
     """Log one finished run from its files. The caller holds one_mlflow_run(fingerprint), and handles whatever error the store raises."""
-    with exclusive(use(tracking)):
-        _bring_in_line(mlflow.set_experiment(tracking.experiment).experiment_id, result, folder, _Commits())
+    uri = use(tracking)
+    with exclusive(uri):
+        _bring_in_line(store.experiment(uri, tracking.experiment), result, folder, _Commits())
 
 
 def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, int]]) -> bool:

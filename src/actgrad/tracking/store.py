@@ -3,9 +3,10 @@
 import hashlib
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +22,8 @@ from actgrad.files import UNFINISHED, exclusive_lock
 
 LONGEST_WAIT = 60.0
 """Seconds to wait for another process that uses the same store."""
+LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+"""The tables and columns in which MLflow keeps where files lie."""
 
 
 def configured(dataset: str) -> Tracking:
@@ -78,6 +81,30 @@ def exclusive(uri: str) -> Iterator[None]:
         if absent(uri):
             _make(store)
         yield
+
+
+def experiment(uri: str, name: str) -> str:
+    """The id of an MLflow experiment, which is made if it does not exist. The caller holds `exclusive(uri)`.
+
+    The files of a store that is named by a relative path are then found from the project's root, wherever that lies: MLflow itself
+    writes down where it lay when the experiment was made.
+    """
+    found = mlflow.set_experiment(name).experiment_id
+    if (store := local(uri)) and not store.is_absolute():
+        _relative_files(store)
+    return found
+
+
+def _relative_files(store: Path) -> None:
+    """Let a store name its files from the working folder, those of a project that was moved or copied among them."""
+    with closing(sqlite3.connect(store, timeout=LONGEST_WAIT)) as db, db:
+        places = dict(db.execute("SELECT experiment_id, artifact_location FROM experiments"))
+        made_in = (places.get(0) or "").removesuffix("mlruns/0")  # where the store lay when it was made; empty if that is relative already
+        for root in {f"{Path.cwd()}/", made_in}:
+            if root.startswith("/") and any(place.startswith(root) for place in places.values()):
+                for table, column in LOCATIONS:
+                    begins = f"substr({column}, 1, ?) = ?"  # not LIKE, for which some characters stand for others
+                    db.execute(f"UPDATE {table} SET {column} = substr({column}, ?) WHERE {begins}", (len(root) + 1, len(root), root))
 
 
 def _make(store: Path) -> None:
