@@ -56,7 +56,6 @@ def server(request) -> Iterator[str]:
 def tracking_line(result: subprocess.CompletedProcess) -> str:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("tracking: ")]
     assert "digits/relu/baseline-0 is no longer logged to MLflow" in line
-    assert "what is missing can be added with python src/publish.py" in line
     return line
 
 
@@ -69,7 +68,7 @@ def test_a_server_that_does_not_serve(server, folder, whole, seen, request):
     assert time.monotonic() - began < 60
     same_bytes(folder / "here", whole)
     tracking_line(done)
-    seen("exit 0, same bytes, one sentence that names publish.py", f"an MLflow server that {request.node.callspec.params['server']}")
+    seen("exit 0, same bytes, one sentence", f"an MLflow server that {request.node.callspec.params['server']}")
 
 
 def serve(folder: Path, port: int) -> subprocess.Popen:
@@ -149,7 +148,7 @@ def test_a_read_only_store(folder, whole, disk, seen):
     read_only(there)
     done = train(folder, f"tracking.uri=sqlite:///{there}/mlflow.db")
     assert done.returncode == 0
-    tracking_line(done)
+    assert "and its files will have all that it measures" in tracking_line(done)  # publish.py adds runs of the study alone
     same_bytes(folder / "here", whole)
     (folder / "params.yaml").write_text(yaml.safe_dump(ONE_RUN))
     shutil.copytree(folder / "here", folder / LISTED)
@@ -180,6 +179,7 @@ def test_a_store_of_a_newer_mlflow(folder, whole, seen):
     assert done.returncode == 0, done.stderr
     same_bytes(folder / LISTED, whole)
     assert "found version ffffffffffff" in tracking_line(done)
+    assert "what is missing can be added with python src/publish.py" in tracking_line(done)
     (folder / "params.yaml").write_text(yaml.safe_dump(ONE_RUN))
     assert "found version ffffffffffff" in sentence(run(folder, "src/publish.py"))
     assert version(folder, mine) == "ffffffffffff"

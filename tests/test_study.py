@@ -213,7 +213,7 @@ ALL = ["baseline-0", "he-0", "tuned-0"]
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """Three runs of six epochs, two of them with the same values; trained and committed."""
-    project = Project(tmp_path_factory.mktemp("stüdy (1), a=b"))
+    project = Project(tmp_path_factory.mktemp("stüdy (1), a=b #2 100%"))
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "he", "tuned"]}))
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
     project.edit("conf/condition/tuned.yaml", "  seeds: [0, 1, 2]\n", "")
@@ -301,7 +301,7 @@ def test_what_is_trained_is_not_trained_again_and_a_part_of_it_can_be_named(proj
     before = written_at(project)
     assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
     assert study_of(project, "activation=relu", "condition=he", "seed=0").endswith("digits: 1 runs, 0 of them trained now\n")
-    unfinished = Checkpoint(project.folder / checkpoints.path(run_folder(project, "he-0")), "of other values, which were given up")
+    unfinished = Checkpoint(project.folder / checkpoints.path(Path("runs/digits/relu/he-0")), "of other values, which were given up")
     unfinished.save({"epoch": np.array(1)})
     assert study_of(project).endswith("digits: 3 runs, 0 of them trained now\n")
     assert written_at(project) == before
@@ -421,7 +421,7 @@ def lines_of(process: subprocess.Popen, until: str) -> str:
 
 def wait_for_a_checkpoint(project: Project, process: subprocess.Popen) -> None:
     """Wait until the run he-0 has kept an epoch."""
-    checkpoint = project.folder / checkpoints.path(run_folder(project, "he-0"))
+    checkpoint = project.folder / checkpoints.path(Path("runs/digits/relu/he-0"))
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.02)
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -22,7 +23,7 @@ class Board:
 
     def __init__(self, runs: Sequence[ComposedRun], folder: Path):
         self._runs, self._folder, self._began = runs, folder, time.monotonic()
-        self._status: dict[str, dict[str, str]] = {}
+        self._status: dict[str, dict[str, Any]] = {}
         console = Console()
         self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
 
@@ -40,6 +41,14 @@ class Board:
 
     def reason(self, run: ComposedRun) -> str:
         return self._status.get(run.key, {}).get("reason", "it was not trained")
+
+    def warnings(self) -> dict[str, list[str]]:
+        """What runs warned of, in words -> their keys."""
+        found: dict[str, list[str]] = {}
+        for run in self._runs:
+            for of_runs in dict.fromkeys(one["of_runs"] for one in self._status.get(run.key, {}).get("warnings", ())):
+                found.setdefault(of_runs, []).append(run.key)
+        return found
 
     def fail(self, runs: Iterable[ComposedRun], reason: str) -> None:
         self._status |= {run.key: {"state": FAILED, "reason": reason} for run in runs}

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from actgrad.console import warn
 from actgrad.files import DAMAGED, exclusive_lock, write_bytes
 from actgrad.results.locks import FOLDER, one_mlflow_run
 
 
 def path(run_dir: Path) -> Path:
-    """Where the checkpoint of the run that is written to run_dir is kept: outside it, because everything in it belongs to the result."""
-    return FOLDER / f"{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]}.npz"
+    """Where the checkpoint of the run that is written to run_dir is kept: outside it, because everything in it belongs to the result.
+
+    A project that has been moved finds those of its own folders.
+    """
+    place, root = run_dir.resolve(), Path.cwd()
+    named = place.relative_to(root) if place.is_relative_to(root) else place
+    return FOLDER / f"{hashlib.sha256(str(named).encode()).hexdigest()[:16]}.npz"
 
 
 def lock_path(run_dir: Path) -> Path:
@@ -66,7 +71,7 @@ class Checkpoint:
             return {}
 
     def _unused(self, reason: str) -> None:
-        sys.stderr.write(f"checkpoint: {self.path} is not used, {reason}; the run starts from its beginning\n")
+        warn(f"checkpoint: {self.path} is not used, {reason}; the run starts from its beginning", "had a checkpoint that could not be used")
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
         """Keep a state instead of the one before, in one step. One that cannot be written costs no training, and is said on stderr."""
@@ -75,7 +80,8 @@ class Checkpoint:
         try:
             write_bytes(self.path, buffer.getvalue())
         except OSError as error:
-            sys.stderr.write(f"checkpoint: {self.path} cannot be written ({error.strerror}); the training goes on, but this epoch is not kept\n")
+            said = f"checkpoint: {self.path} cannot be written ({error.strerror}); the training goes on, but this epoch is not kept"
+            warn(said, "were trained without all of their checkpoints")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

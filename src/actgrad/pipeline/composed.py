@@ -76,36 +76,33 @@ def text(dataset: str, activation: str, study: Study) -> str:
             continue
         chosen = [f"data={dataset}", f"activation={activation}", f"condition={name}", f"seed={listed.seeds[0]}", "run_dir=unused"]
         config = composing.composed([*chosen, *composing.without_local()])
-        _check_names(config, dataset, activation, name)
+        composing.check_names(config, {"data": dataset, "activation": activation, "condition": name})
         values = config.deciding()
         del values["seed"]
         conditions[name] = {"seeds": listed.seeds, **values}
+    content = {"core_sha256": fingerprint.CORE_SHA256, "conditions": conditions}
+    return _head(dataset, activation) + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+
+
+def _head(dataset: str, activation: str) -> str:
+    """The first line of the file: whose runs it holds."""
     command = f"python src/study.py data={dataset} activation={activation} --compose"
-    head = f"# The runs of {activation} on {dataset}, and what decides their results: {command}\n"
-    return head + yaml.safe_dump({"core_sha256": fingerprint.CORE_SHA256, "conditions": conditions}, sort_keys=False, default_flow_style=None)
-
-
-def _check_names(config: Config, dataset: str, activation: str, condition: str) -> None:
-    """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
-    for group, name, found in (
-        ("data", dataset, config.data.name),
-        ("activation", activation, config.activation.name),
-        ("condition", condition, config.condition.name),
-    ):
-        if found != name:
-            raise UserError(f"conf/{group}/{name}.yaml has the name {found}; give it the name of its file, {name}")
+    return f"# The runs of {activation} on {dataset}, and what decides their results: {command}\n"
 
 
 def read(dataset: str, activation: str) -> Composed:
     """The runs of an activation, as `write` wrote them.
 
     Raises:
-        UserError: if the file is missing or damaged.
+        UserError: if the file is missing, damaged, or that of another activation or dataset.
     """
     path = paths.composed_path(dataset, activation)
     again = f"write it with python src/study.py data={dataset} activation={activation} --compose"
     try:
-        content = yaml.load(path.read_text(), yaml.CSafeLoader)
+        written = path.read_text()
+        if written.startswith("# The runs of ") and not written.startswith(_head(dataset, activation)):
+            raise UserError(f"{path} does not hold the runs of {activation} on {dataset}, but those of another; {again}")
+        content = yaml.load(written, yaml.CSafeLoader)
         runs = [
             ComposedRun(dataset, activation, condition, seed, {key: value for key, value in values.items() if key != "seeds"})
             for condition, values in content["conditions"].items()

@@ -1,20 +1,38 @@
 """Run DVC's commands from other scripts."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from actgrad.errors import UserError
+
+COMMAND = (sys.executable, "-m", "dvc")
+"""DVC of this very Python: the first line of a script in .venv/bin may name the folder in which the environment was made."""
+LINES = 10
+"""Maximum number of lines of a failure that are shown."""
 
 
 def dvc(*arguments: str) -> str:
     """What a DVC command prints.
 
     Raises:
-        UserError: with DVC's own last lines, if it fails.
+        UserError: with DVC's own reason, if it fails.
     """
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
+    done = subprocess.run([*COMMAND, *arguments], env=environment(), capture_output=True, text=True)
     if done.returncode:
-        said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-        errors = [line for line in said if line.lower().startswith("error")]
-        raise UserError(f"dvc {arguments[0]} failed: {' '.join(errors or said[-3:]).removeprefix('error: ').removeprefix('ERROR: ')}")
+        raise UserError(f"dvc {arguments[0]} failed: {_reason([*done.stdout.splitlines(), *done.stderr.splitlines()])}")
     return done.stdout
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Environment variables for DVC, whose stages run `python`: this very Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return os.environ | {"PATH": path} | more
+
+
+def _reason(lines: list[str]) -> str:
+    """What DVC said from its first error on, or the last lines if it called nothing an error; in one line."""
+    said = [line.strip() for line in lines if line.strip()]
+    first = next((i for i, line in enumerate(said) if line.lower().startswith("error")), -LINES)
+    return " ".join(said[first:][:LINES]).removeprefix("error: ").removeprefix("ERROR: ")

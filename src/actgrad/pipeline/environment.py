@@ -25,8 +25,8 @@ TERRAFORM = (
     "TF_VAR_",
     "TF_WORKSPACE",
 )
-HARMLESS = ("KERAS_BACKEND", "KERAS_HOME", "TF_CPP_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", *TERRAFORM)
-"""Of those, what changes no number: the backend is always TensorFlow, training itself sets what keras.json holds, logs are logs, the
+HARMLESS = ("KERAS_BACKEND", "KERAS_HOME", "TF_USE_LEGACY_KERAS", "TF_CPP_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", *TERRAFORM)
+"""Of those, what changes no number: it is always Keras 3 on TensorFlow, training itself sets what keras.json holds, logs are logs, the
 recipe says how many threads TensorFlow has (joblib sets those of other libraries in its processes), and Terraform is another tool."""
 
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")

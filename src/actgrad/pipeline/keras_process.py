@@ -23,6 +23,7 @@ def load_keras() -> None:
     It is imported as if scikit-learn, for which it has wrappers, were not installed, and with few garbage collections: that saves two seconds.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)  # asks for Keras 2, which is not there, in place of the one that is imported here
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
     absent = sys.modules.setdefault("sklearn", None) is None  # Python's way to say that a module is not installed

@@ -13,16 +13,16 @@ from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
 from actgrad.pipeline import composed
 from actgrad.results import paths
-from actgrad.results.run import FILES, csv_bytes, fingerprint_of, json_bytes
+from actgrad.results.run import FILES, csv_bytes, identity_of, json_bytes
 from actgrad.training.names import HISTORY, TEST, TEST_ACCURACY
 
 COLUMNS = ("run", "status", "fingerprint", "files_sha256", "weights_sha256", "data_sha256", "core_sha256", *HISTORY, *TEST, "environment")
 
 
 def write(dataset: str, activation: str) -> None:
-    """Write the table and the figures of the runs that an activation has."""
+    """Write the table and the figures of the runs that an activation has. A folder that holds another run than its own counts as empty."""
     runs = composed.read(dataset, activation).runs
-    there = [(run, json.loads((run.folder / "metrics.json").read_text())) for run in runs if fingerprint_of(run.folder)]
+    there = [(run, json.loads((run.folder / "metrics.json").read_text())) for run in runs if (identity_of(run.folder) or ("",))[0] == run.key]
     rows = [row(run.folder) for run, _ in there]
     write_bytes(paths.record_path(dataset, activation), csv_bytes(pd.DataFrame(rows, columns=list(COLUMNS))))
     accuracies: dict[str, list[float]] = {run.condition: [] for run, _ in there}

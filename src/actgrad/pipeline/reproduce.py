@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from actgrad import git
 from actgrad.config import loading
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
-from actgrad.pipeline import records
+from actgrad.pipeline import dvc, records
 
 WORDS = IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 TOLERANCE = 0.05
@@ -53,7 +51,9 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
         raise UserError("there is no commit to verify: verify.py trains the last commit of a git repository again; git init, and commit your results")
     cloned = subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(copy)], capture_output=True, text=True)
     if cloned.returncode:
-        raise UserError(f"the last commit cannot be cloned ({cloned.stderr.strip()}); verify.py needs the project at the root of its repository")
+        raise UserError(
+            f"the last commit cannot be cloned ({' '.join(cloned.stderr.split())}); verify.py needs the project at the root of its repository"
+        )
     study = loading.study(copy / "params.yaml")
     loading.require_dataset(dataset, study)
     before = _recorded(copy, dataset, study.activations)
@@ -62,8 +62,8 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     if threads:
         for path in (copy / "conf" / "recipe").glob("*.yaml"):
             path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"threads": threads}, sort_keys=False))
-    command = [sys.executable, "-m", "dvc", "repro", f"report@{dataset}"]
-    done = subprocess.run(command, cwd=copy, env=os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, check=False)
+    own = dvc.environment(MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    done = subprocess.run([*dvc.COMMAND, "repro", f"report@{dataset}"], cwd=copy, env=own, check=False)
     if done.returncode:
         raise UserError(f"dvc repro report@{dataset} failed in a copy of the last commit, see above")
     after = _recorded(copy, dataset, study.activations)

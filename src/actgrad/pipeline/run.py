@@ -1,6 +1,7 @@
 """One run from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import yaml
 from actgrad.config.schema import Config
 from actgrad.data import storage
 from actgrad.data.storage import Dataset
+from actgrad.errors import UserError
 from actgrad.files import new_folder
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
@@ -24,18 +26,22 @@ if TYPE_CHECKING:
     from actgrad.training.epochs import Measured
 
 
-def complete(config: Config) -> float:
+def complete(config: Config, may_replace: bool = True) -> float:
     """Train, track and write one run, unless that has been done; returns its last validation accuracy, NaN if it diverged.
 
     A run of the study that has the values of another of the same activation and seed shares its training: the files are copied.
 
+    Args:
+        may_replace: whether the folder may hold a run of the same key that was trained with other values, data or code.
+
     Raises:
-        UserError: if its dataset, its folder or a value of its configuration cannot be used.
+        UserError: if its dataset, its folder or a value of its configuration cannot be used, or if the folder holds another run.
     """
     dataset = storage.load(config.data)
     folder = new_folder(config.run_dir, "run_dir")
     checkpoint = Checkpoint(checkpoints.path(folder), fingerprint(config.deciding(), dataset.sha256, CORE_SHA256, environment()))
     with checkpoint.exclusive():
+        _check_whose(folder, config, checkpoint.fingerprint, may_replace)
         metrics = results.finished(folder, checkpoint.fingerprint)
         if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # it is removed last, when all else is done
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
@@ -47,6 +53,18 @@ def complete(config: Config) -> float:
             metrics = _trained(config, dataset, folder, checkpoint)
             print(f"{config.key}: {metrics['status']}, results in {folder}")
     return metrics["last"].get(VAL_ACCURACY, math.nan)
+
+
+def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bool) -> None:
+    """Raise UserError if a folder holds a run that must not be replaced: runs of the study alone are replaced whatever they are."""
+    held = results.identity_of(folder)
+    if config.run or held in (None, (config.key, fingerprint)):
+        return
+    if held[0] != config.key:
+        raise UserError(f"{folder} holds the run {held[0]}; name another folder for {config.key} with run_dir=PATH, or remove this one")
+    if not may_replace:
+        raise UserError(f"{folder} holds {config.key} with other values, data or code; name another folder with run_dir=PATH, or remove this one")
+    sys.stderr.write(f"{config.key}: replaces the run in {folder}, which had other values, data or code\n")
 
 
 def _twin(folder: Path, fingerprint: str) -> Path | None:

@@ -13,11 +13,14 @@ from actgrad.config.composing import without_local
 from actgrad.config.loading import CONF, data_config
 from actgrad.data import storage
 from actgrad.errors import UserError
-from actgrad.files import PROJECT, new_folder, write_bytes
+from actgrad.files import PROJECT, exclusive_lock, new_folder, write_bytes
 from actgrad.pipeline import status
 from actgrad.pipeline.study import OUTPUTS, TRAIN
 from actgrad.results.paths import trials_path
 from actgrad.results.run import csv_bytes
+
+OWN = ("data", "condition", "run_dir")
+"""What the search itself sets of a trial."""
 
 
 def run(dataset: str, overrides: Sequence[str]) -> None:
@@ -28,6 +31,8 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     """
     if not len(storage.load(data_config(dataset, [])).images["val"]):
         raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+    if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in OWN]:
+        raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(OWN)}; leave it out")
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
         command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *without_local(), *status.overrides(Path(folder)), *overrides]
@@ -38,11 +43,12 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
             raise UserError("no trial was trained; name trials with recipe.learning_rate=NUMBER,NUMBER, and leave out run_dir=")
         table = learning_rates.read(trials)
     kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
-    if kept.is_file():
-        table = learning_rates.merged(pd.read_csv(kept), table)
-    before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
-    text = learning_rates.rates_text(dataset, table, before)
-    write_bytes(kept, csv_bytes(table))
-    write_bytes(target, text.encode())
+    with exclusive_lock(OUTPUTS / f"rates-{dataset}.lock", f"writes the learning rates of {dataset}"):
+        if kept.is_file():
+            table = learning_rates.merged(pd.read_csv(kept), table)
+        before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
+        text = learning_rates.rates_text(dataset, table, before)
+        write_bytes(kept, csv_bytes(table))
+        write_bytes(target, text.encode())
     print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
     print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition=tuned")

@@ -8,6 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from actgrad.console import warned
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
 from actgrad.results.run import json_bytes
@@ -25,17 +26,18 @@ class StatusWriter(Callback):
         self._folder = Path(folder)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        warned()  # of an earlier run of this process
         self._write(config, {"state": RUNNING})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if job_return.status is JobStatus.COMPLETED:
-            self._write(config, {"state": DONE})
+            self._write(config, {"state": DONE, "warnings": warned()})
         else:
             error = job_return._return_value
             kind = "" if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: "
-            self._write(config, {"state": FAILED, "reason": f"{kind}{error}"})
+            self._write(config, {"state": FAILED, "reason": " ".join(f"{kind}{error}".split()), "warnings": warned()})
 
-    def _write(self, config: DictConfig, content: dict[str, str]) -> None:
+    def _write(self, config: DictConfig, content: dict[str, Any]) -> None:
         write_bytes(path(self._folder, config.run or config.run_dir), json_bytes(content))
 
 
@@ -49,8 +51,8 @@ def path(folder: Path, run: str) -> Path:
     return folder / run / "status.json"
 
 
-def read(folder: Path, run: str) -> dict[str, str]:
-    """The status of a run: `state`, and the `reason` of a failure."""
+def read(folder: Path, run: str) -> dict[str, Any]:
+    """The status of a run: `state`, the `reason` of a failure, and the `warnings` of one that has ended, as console.warned returns them."""
     file = path(folder, run)
     return json.loads(file.read_text()) if file.is_file() else {"state": QUEUED}
 

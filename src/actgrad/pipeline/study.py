@@ -18,7 +18,7 @@ from typing import BinaryIO
 from actgrad.config.schema import Study
 from actgrad.data import storage
 from actgrad.errors import UserError
-from actgrad.files import PROJECT, locked, new_folder, sha256, write_bytes, writing
+from actgrad.files import PROJECT, exclusive_lock, locked, new_folder, sha256, write_bytes, writing
 from actgrad.pipeline import checkpoints, composed, launchers, records, status
 from actgrad.pipeline.board import Board
 from actgrad.pipeline.checkpoints import Checkpoint
@@ -32,6 +32,8 @@ TRAIN = (sys.executable, str(PROJECT / "src" / "train.py"))
 OUTPUTS = Path("outputs")
 ATTEMPTS = 3
 """How often a run whose process died is begun, in all."""
+NAMED = 5
+"""Maximum number of runs that a warning names."""
 LOOK = 0.5
 """Seconds between two looks at the status files."""
 GRACE = 10
@@ -81,9 +83,17 @@ class Selection:
 def train_missing(selection: Selection, study: Study) -> None:
     """Train what is missing or stale, remove what is not listed any more, and record what there is.
 
+    Another process that trains the same selection is waited for: both would write one log.
+
     Raises:
         UserError: if a run fails; the others are trained nevertheless.
     """
+    new_folder(str(OUTPUTS), "outputs")
+    with exclusive_lock(selection.log.with_suffix(".lock"), f"trains runs of {selection.dataset}"):
+        _train_missing(selection, study)
+
+
+def _train_missing(selection: Selection, study: Study) -> None:
     activations = selection.activations(study)
     runs = [run for activation in activations for run in selection.runs(activation)]
     if not runs:
@@ -120,7 +130,8 @@ def _discard_edited(dataset: str, activation: str) -> None:
         return
     for row in records.read(dataset, activation).to_dict("records"):
         metrics = paths.RUNS / dataset / activation / row["run"] / "metrics.json"
-        if results.fingerprint_of(metrics.parent) == row["fingerprint"] and sha256(metrics) != row["files_sha256"]:
+        held = results.identity_of(metrics.parent)
+        if held and held[1] == row["fingerprint"] and sha256(metrics) != row["files_sha256"]:
             print(f"{metrics} is not the file that was written; the run is trained again")
             metrics.unlink()
 
@@ -189,7 +200,6 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedR
         The runs that failed, and why.
     """
     died = Counter()
-    new_folder(str(OUTPUTS), "outputs")
     log = selection.log
     print(f"{len(todo)} runs of {selection.dataset} to train; their output goes to {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:
@@ -208,9 +218,12 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedR
                         free_since.pop(run, None)
                     elif time.monotonic() - free_since.setdefault(run, time.monotonic()) >= GRACE:
                         died[run] += 1
-                        _died(board, run, died[run])
+                        _died(board, run, died[run], f"the last line in {log}: {_last_line(log, before)}")
                 time.sleep(LOOK)  # others of the launcher's may live on without it
                 board.look()
+        for of_runs, keys in board.warnings().items():
+            more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+            print(f"warning: {len(keys)} runs {of_runs}: {', '.join(keys[:NAMED])}{more}; {log} has the reasons", flush=True)
         return {run: board.reason(run) for run in todo if board.state(run) != status.DONE}
 
 
@@ -221,10 +234,10 @@ def _require_room(folder: Path) -> None:
         (folder / "room").unlink()
 
 
-def _died(board: Board, run: ComposedRun, times: int) -> None:
+def _died(board: Board, run: ComposedRun, times: int, said: str) -> None:
     board.requeue(run)
     if times == ATTEMPTS:
-        board.fail([run], f"its process died {ATTEMPTS} times")
+        board.fail([run], f"its process died {ATTEMPTS} times; {said}")
     board.say(f"{run.key}  its process died; {'given up' if times == ATTEMPTS else 'it goes on where it was'}")
 
 

@@ -144,10 +144,11 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def fingerprint_of(folder: Path) -> str | None:
-    """The fingerprint of the run in a folder; None if it has no metrics.json that can be read."""
+def identity_of(folder: Path) -> tuple[str, str] | None:
+    """Key and fingerprint of the run in a folder; None if it has no metrics.json that can be read."""
     try:
-        return json.loads((folder / "metrics.json").read_text())["fingerprint"]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        return metrics["key"], metrics["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
