@@ -10,7 +10,7 @@ from actgrad.config import composing, overrides
 from actgrad.config.schema import Config
 from actgrad.console import check_typing
 from actgrad.errors import UserError, nearest
-from conftest import NAMES, ROOT, sentence
+from conftest import NAMES, ROOT, sentence, train
 
 
 def understood(*arguments: str) -> Config:
@@ -87,6 +87,7 @@ NOT_UNDERSTOOD = "is not understood; write KEY=VALUE, such as data=digits, or -m
         (["digits"], f"'digits' {NOT_UNDERSTOOD}"),
         (["data=“digits”"], f"'data=“digits”' {NOT_UNDERSTOOD}"),
         (["--epochs", "3"], "unrecognized arguments: --epochs; python src/train.py --help shows what it takes"),
+        (["-m", "--cfg", "job"], "--multirun and --cfg cannot be asked for at once; leave one out"),
         (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -131,7 +132,8 @@ def test_a_dictionary_that_is_swept_over_is_what_is_typed():
     [
         (["data=digits", "-m", "seed=0,1"], ["-m", "data=digits", "seed=0,1"]),
         (["--", "data=digits"], ["data=digits"]),
-        (["seed=0,1", "--multirun", "--cfg", "job"], ["--multirun", "--cfg", "job", "seed=0,1"]),
+        (["seed=0,1", "--multirun"], ["--multirun", "seed=0,1"]),
+        (["seed=1", "--cfg", "job"], ["--cfg", "job", "seed=1"]),
         (["-m", "seed=range(3)", "activation=glob(*)"], ["-m", "seed=range(3)", "activation=glob(*)"]),
         (["-m", "seed=0,1", "run_dir='x/${seed}'"], ["-m", "seed=0,1", "run_dir='x/${seed}'"]),
         (["-m", "condition=he,batch_norm", "activation=relu,tanh"], ["-m", "condition=he,batch_norm", "activation=relu,tanh"]),
@@ -150,6 +152,15 @@ def test_a_number_in_other_forms(typed, value):
             understood(typed)
     else:
         assert understood(typed).seed == value
+
+
+def test_adamw_trains_and_decays_the_weights(run_config, few_digits):
+    """Beside Adam's step it takes off rate * 0.004 * weight, as Keras does by default."""
+    both = [train(run_config(f"recipe.optimizer={name}", "recipe.epochs=1"), few_digits)[0].steps for name in ("Adam", "AdamW")]
+    first = [steps[steps["step"] == 1].set_index("layer") for steps in both]
+    assert first[0]["grad_norm"].equals(first[1]["grad_norm"])
+    assert ((first[0]["update_norm"] - first[1]["update_norm"]).abs() <= 0.001 * 0.004 * first[0]["weight_norm"] * 1.001).all()
+    assert not both[0]["update_norm"].equals(both[1]["update_norm"])
 
 
 @pytest.mark.slow

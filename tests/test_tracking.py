@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 
 from actgrad.config.schema import Tracking
 from actgrad.errors import UserError
@@ -211,6 +212,22 @@ def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_
     assert result.metrics["weights_sha256"] == trained[1].metrics["weights_sha256"]
     assert capsys.readouterr().err.count("digits/tanh/baseline-0 is no longer logged to MLflow") == 1
     assert mlflow.active_run() is None
+
+
+def test_a_server_that_knows_no_logged_models_has_a_finished_run_without_one(run_config, few_digits, tmp_path, monkeypatch, capsys):
+    """As one of MLflow 2 answers."""
+
+    def unknown(*_, **__):
+        raise MlflowException("API request to endpoint /api/2.0/mlflow/logged-models failed with error code 404 != 200")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(mlflow.MlflowClient, "_create_logged_model", unknown)
+    result = track(run_config("activation=tanh", "recipe.epochs=1"), few_digits, tmp_path / "run")
+    (said,) = tracking_lines(capsys)
+    assert said.startswith("tracking: the trained model of digits/tanh/baseline-0 is not in MLflow (API request to endpoint")
+    (run,) = runs_of(mlflow.MlflowClient(), "digits/tanh/baseline-0")
+    assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", sha256(tmp_path / "run" / "metrics.json"))
+    assert run.data.metrics["test/accuracy"] == result.metrics["last"]["test/accuracy"]
 
 
 def test_a_password_in_the_address_is_not_among_the_params(run_config):

@@ -15,6 +15,10 @@ LEFT_OUT = ("local", "rates")
 """Groups of conf/ that a run can do without."""
 
 
+ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags of Hydra's that exclude each other."""
+
+
 def meant(arguments: Sequence[str]) -> list[str]:
     """The arguments of train.py for Hydra: flags first, and KEY={…} for what replaces a dictionary, where Hydra would merge the two.
 
@@ -24,6 +28,8 @@ def meant(arguments: Sequence[str]) -> list[str]:
     parser = get_args_parser()
     parser.error = _refuse
     given = parser.parse_intermixed_args([one for one in arguments if one != "--"])
+    if len(asked := [flag for flag in ALONE if getattr(given, flag)]) > 1:
+        raise UserError(f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
     overrides = [_parsed(text) for text in given.overrides]
     _check_each_once(overrides)
     for override in overrides:

@@ -29,7 +29,7 @@ from actgrad.tracking.store import exclusive, reason, use
 from actgrad.training.batches import validation_split
 from actgrad.training.epochs import Epoch
 
-NOT_LOGGED = "are not in MLflow, or not whole, which python src/publish.py mends"
+NOT_LOGGED = "were not logged to MLflow, or not wholly (python src/publish.py adds what is missing)"
 INTERVAL = 2.0
 """Seconds between two writes to the store while a run trains."""
 
@@ -125,7 +125,7 @@ class LiveRun:
                 log_model(network, self._dataset.images["test"][:2].astype(np.float32))
         except Exception as error:  # whatever the store, or a network of the user's own, does
             said = f"tracking: the trained model of {self._config.key} is not in MLflow ({reason(error)}); all else of its run is there"
-            warn(said, "have no model in MLflow, which alone could keep it")
+            warn(said, "were logged to MLflow without their model")
 
 
 @contextmanager
