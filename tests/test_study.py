@@ -394,6 +394,19 @@ def test_a_run_that_fails_is_named_and_costs_no_other(project):
 
 
 @pytest.mark.slow
+def test_runs_that_could_not_be_logged_are_counted_at_the_end(project):
+    for name in ("he-0", "baseline-0"):
+        shutil.rmtree(run_folder(project, name))
+    printed = project.run("env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", "python", "src/study.py", "data=digits")
+    warning, end = printed.splitlines()[-2:]
+    assert end == "digits: 3 runs, 2 of them trained now"
+    assert warning == (
+        "warning: 2 runs were not logged to MLflow, or not wholly (python src/publish.py adds what is missing): "
+        "digits/relu/baseline-0, digits/relu/he-0; outputs/study-digits.log has the reasons"
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "text"), [("activation/mine", "name: relu\nlayer: ReLU\n"), ("condition/mine", "condition: {name: he}\n")])
 def test_a_file_with_the_name_of_another_is_refused_by_name(project, name, text):
     group = name.partition("/")[0]

@@ -1,6 +1,7 @@
 """What is typed after train.py, so that Hydra takes it as it is meant, or a sentence."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -28,6 +29,8 @@ def meant(arguments: Sequence[str]) -> list[str]:
     parser = get_args_parser()
     parser.error = _refuse
     given = parser.parse_intermixed_args([one for one in arguments if one != "--"])
+    if given.experimental_rerun:
+        raise UserError("--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
     if len(asked := [flag for flag in ALONE if getattr(given, flag)]) > 1:
         raise UserError(f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
     overrides = [_parsed(text) for text in given.overrides]
@@ -72,9 +75,14 @@ def _check_choice(override: Override) -> None:
         if "." not in group and "/" not in group and group not in LEFT_OUT:
             raise UserError(f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
         return
+    if not (CONF / group).is_dir():
+        return
     allowed = (str, type(None)) if group in LEFT_OUT else str
-    if (CONF / group).is_dir() and not all(isinstance(one, allowed) and one != "" for one in _values(override)):
+    values = _values(override)
+    if not all(isinstance(one, allowed) and one != "" for one in values):
         raise UserError(f"{override.input_line} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")
+    if files := [one for one in values if one and ("/" in one or one.endswith(".yaml"))]:
+        raise UserError(f"{override.input_line} names a file; write the name alone: {group}={PurePosixPath(files[0]).name.removesuffix('.yaml')}")
 
 
 def _check_values(override: Override, multirun: bool) -> None:

@@ -29,10 +29,10 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     Raises:
         UserError: if the dataset has no validation split, a trial fails, or all of an activation diverged.
     """
-    if not len(storage.load(data_config(dataset, [])).images["val"]):
-        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in OWN]:
         raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(OWN)}; leave it out")
+    if not len(storage.load(data_config(dataset, [])).images["val"]):
+        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
         command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *without_local(), *status.overrides(Path(folder)), *overrides]
