@@ -37,9 +37,11 @@ from conftest import ROOT, as_project, sentence
         ("data.archive=null", "data.archive=null"),
         ("+data.archive=x.zip", "+data.archive={here}/x.zip"),
         ("tracking.uri=sqlite:///mine.db", "tracking.uri=sqlite:///{here}/mine.db"),
-        ("tracking.uri=sqlite:///mine.db?timeout=1", "tracking.uri=sqlite:///{here}/mine.db?timeout=1"),
+        ("tracking.uri=sqlite:///mine.db?timeout=1", "tracking.uri='sqlite:///{here}/mine.db?timeout=1'"),
         ("tracking.uri=sqlite:////tmp/mine.db", "tracking.uri=sqlite:////tmp/mine.db"),
         ("tracking.uri=http://host:5000", "tracking.uri=http://host:5000"),
+        ("tracking.uri='https://alice:hush@host:5000'", "tracking.uri='https://alice:hush@host:5000'"),
+        ("tracking.uri=", "tracking.uri="),
         ("activation=relu", "activation=relu"),
     ],
 )
@@ -128,6 +130,25 @@ def test_dvc_s_own_reason_is_shown(tmp_path, monkeypatch, lock, expected):
     assert str(refused.value).startswith("dvc status failed: ")
     assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nstages: {}\n", "stages: [1, 2]\n", "schema: '2.0'\n", ""])
+def test_a_damaged_lock_is_not_taken_for_one_without_results(tmp_path, text):
+    (tmp_path / "dvc.lock").write_text(text)
+    with pytest.raises(UserError, match=r"dvc.lock is damaged, perhaps by a merge conflict \(.+\); resolve that, or git restore dvc.lock"):
+        dvc.locked_stages(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", [lambda text: f"<<<<<<< HEAD\n{text}=======\n", lambda text: f"{text}<<<<<<< HEAD\n", lambda _: ""])
+def test_a_damaged_record_is_refused(tmp_path, spoil):
+    text = (ROOT / paths.record_path("digits", "relu")).read_text()
+    path = tmp_path / paths.record_path("digits", "relu")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert len(records.read("digits", "relu", tmp_path)) == len(text.splitlines()) - 1
+    path.write_text(spoil(text))
+    with pytest.raises(UserError, match=r"relu.csv is damaged, perhaps by a merge conflict; resolve that, or remove it: dvc repro train@"):
+        records.read("digits", "relu", tmp_path)
 
 
 def test_a_clone_has_the_committed_bytes_whatever_git_is_told_of_line_ends(tmp_path):

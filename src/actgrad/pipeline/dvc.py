@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from actgrad.errors import UserError
 
@@ -23,6 +26,23 @@ def dvc(*arguments: str) -> str:
     if done.returncode:
         raise UserError(f"dvc {arguments[0]} failed: {_reason([*done.stdout.splitlines(), *done.stderr.splitlines()])}")
     return done.stdout
+
+
+def locked_stages(root: Path = Path()) -> dict[str, Any]:
+    """The stages that dvc.lock lists, in a folder.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    path = root / "dvc.lock"
+    try:
+        stages = yaml.safe_load(path.read_text())["stages"]
+        if not isinstance(stages, dict):
+            raise TypeError("its stages are no KEY: VALUE")
+    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged, perhaps by a merge conflict ({reason}); resolve that, or git restore dvc.lock") from None
+    return stages
 
 
 def environment(**more: str) -> dict[str, str]:

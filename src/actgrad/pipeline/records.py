@@ -57,9 +57,16 @@ def read(dataset: str, activation: str, root: Path = Path()) -> pd.DataFrame:
     """The table that `write` wrote, in the repository `root`: COLUMNS.
 
     Raises:
-        UserError: if it is missing.
+        UserError: if it is missing or damaged.
     """
     path = root / paths.record_path(dataset, activation)
     if not path.is_file():
         raise UserError(f"{path} is missing; train its runs with dvc repro report@{dataset}")
-    return pd.read_csv(io.BytesIO(path.read_bytes()))
+    try:
+        table = pd.read_csv(io.BytesIO(path.read_bytes()))
+        whole = set(table.columns) == set(COLUMNS) and table["run"].astype(str).str.fullmatch(r"\w+-\d+").all()
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is damaged, perhaps by a merge conflict; resolve that, or remove it: dvc repro train@{dataset}-{activation}")
+    return table

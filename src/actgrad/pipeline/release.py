@@ -1,15 +1,12 @@
 """Whether the results in git are those of the code and configuration in git."""
 
 import json
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from actgrad import git
 from actgrad.config import loading
 from actgrad.pipeline import composed, records
-from actgrad.pipeline.dvc import dvc
+from actgrad.pipeline.dvc import dvc, locked_stages
 from actgrad.results import paths
 from actgrad.results.fingerprint import CORE_SHA256
 
@@ -21,7 +18,7 @@ def problems() -> list[str]:
     study, wrong = loading.study(), [f"{path} is not committed" for path in git.uncommitted(*RESULTS)]
     if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
         wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")
-    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    lock = locked_stages()
     for dataset in study.datasets:
         if f"report@{dataset}" not in lock:
             continue  # never trained: the official CIFAR-10 needs a download

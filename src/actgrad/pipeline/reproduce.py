@@ -120,8 +120,7 @@ def _environment_differences(before: str, after: str) -> dict[str, tuple[str, st
 
 def _stages(root: Path, dataset: str) -> dict[str, Any]:
     """The entries of a dataset in dvc.lock."""
-    stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
-    return {name: stage for name, stage in stages.items() if name.partition("@")[2].split("-")[0] == dataset}
+    return {name: stage for name, stage in dvc.locked_stages(root).items() if name.partition("@")[2].split("-")[0] == dataset}
 
 
 def _md5s(folder: Path) -> dict[str, str]:
