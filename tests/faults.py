@@ -56,7 +56,9 @@ def run(folder: Path, script: str, *arguments: str, **environment: str) -> subpr
 
 
 def train(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
-    return run(folder, "src/train.py", *VALUES, "run_dir=here", *overrides, **environment)
+    """Train the run of VALUES into `here`, or with these values instead."""
+    given = {one.partition("=")[0]: one for one in (*VALUES, "run_dir=here", *overrides)}
+    return run(folder, "src/train.py", *given.values(), **environment)
 
 
 def wait_for(process: subprocess.Popen, text: str) -> None:
