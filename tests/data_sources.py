@@ -1,13 +1,16 @@
 """Small datasets in every format, made for a test, and the sentence with which a dataset is refused."""
 
 import io
+import json
 import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet as pq
 
 from actgrad.config.schema import Data, parse
 from actgrad.data import storage
@@ -66,6 +69,55 @@ def cifar10_files() -> tuple[dict[str, bytes], np.ndarray, np.ndarray]:
     files = {f"{folder}/data_batch_{i + 1}.bin": records[10 * i : 10 * i + 10].tobytes() for i in range(5)}
     files |= {f"{folder}/test_batch.bin": records[50:].tobytes(), f"{folder}/batches.meta.txt": "\n".join("abcdefghij").encode() + b"\n"}
     return files, images, labels
+
+
+def cifar100_files() -> tuple[dict[str, bytes], np.ndarray, np.ndarray]:
+    """Files of a small archive in the binary format of CIFAR-100: 100 classes of two images, and the images and fine labels in them."""
+    images, labels = image_set(200, size=32), np.tile(np.arange(100), 2).astype(np.uint8)
+    records = np.concatenate([labels[:, None] // 5, labels[:, None], images.transpose(0, 3, 1, 2).reshape(200, -1)], axis=1).astype(np.uint8)
+    names = "".join(f"class_{i}\n" for i in range(100)).encode()
+    files = {
+        "train.bin": records[:100].tobytes(),
+        "test.bin": records[100:].tobytes(),
+        "fine_label_names.txt": names,
+        "coarse_label_names.txt": b"a\n",
+    }
+    return {f"cifar-100-binary/{name}": content for name, content in files.items()}, images, labels
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes."""
+    return bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.astype(np.uint8).tobytes()
+
+
+def idx_files(classes: int = 3, first: int = 0, train: int = 6, test: int = 2) -> dict[str, bytes]:
+    """The four files of IDX, with `train` and `test` images of 8x8 a class; labels begin at `first`."""
+    files = {}
+    for seed, (name, n) in enumerate((("train", train * classes), ("t10k", test * classes))):
+        files[f"{name}-images-idx3-ubyte"] = idx(image_set(n, channels=1, seed=seed)[..., 0])
+        files[f"{name}-labels-idx1-ubyte"] = idx(np.arange(n) % classes + first)
+    return files
+
+
+def parquet(n: int, seed: int = 0, names: tuple[str, ...] | None = ("cat", "dog"), **columns) -> bytes:
+    """A Parquet file of n images in two classes, as Hugging Face's library writes it; `columns` replace or add columns."""
+    images = [{"bytes": png(image), "path": None} for image in image_set(n, seed=seed)]
+    table = pa.table({"image": images, "label": np.arange(n) % 2} | columns)
+    if names:
+        features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def parquet_files() -> dict[str, bytes]:
+    """Twelve images for training in two shards, four for the test."""
+    return {
+        "data/train-00000-of-00002.parquet": parquet(6, seed=0),
+        "data/train-00001-of-00002.parquet": parquet(6, seed=1),
+        "data/test-00000-of-00001.parquet": parquet(4, seed=2),
+    }
 
 
 def refusal(data: Data, target: Path) -> str:

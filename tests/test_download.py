@@ -115,7 +115,13 @@ def test_no_network_names_the_ways_out(script):
 def test_download_makes_the_file_and_says_what_is_in_it(script, tmp_path):
     done = script("download.py", "data=digits")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "data/digits.npz: 1197 train, 240 val, 360 test images of 8x8x1, 10 classes\n"
+    assert done.stdout.splitlines() == [
+        "data/digits.npz: 1197 train, 240 val, 360 test images of 8x8x1, 10 classes",
+        "Images of each class (train / val / test):",
+        "  0: 118 / 24 / 36   1: 122 / 24 / 36   2: 118 / 24 / 35   3: 121 / 25 / 37   4: 121 / 24 / 36   5: 121 / 24 / 37",
+        "  6: 121 / 24 / 36   7: 119 / 24 / 36   8: 116 / 23 / 35   9: 120 / 24 / 36",
+        "Ignored: nothing.",
+    ]
     assert (tmp_path / "data" / "digits.npz").is_file()
 
 

@@ -31,6 +31,7 @@ from actgrad.results.paths import composed_path
 from actgrad.results.run import FILES, RunResult, finished
 from actgrad.training.names import HISTORY
 from conftest import NAMES, ROOT, STUDY, image_set
+from data_sources import idx_files, parquet_files
 
 pytestmark = pytest.mark.fuzz
 INPUTS = int(os.environ.get("FUZZ", "300"))
@@ -41,18 +42,20 @@ some = settings(many, max_examples=max(1, INPUTS // 10))
 def image_folder() -> dict[str, bytes]:
     """Two classes of two images a split, each as another kind of file."""
     found = {}
-    for split in ("train", "test"):
+    for seed, split in enumerate(("train", "test")):
         for label in ("cat", "dog"):
-            for kind, image in zip(("png", "jpeg"), image_set(2), strict=True):
+            for kind, image in zip(("png", "jpeg"), image_set(2, seed=seed), strict=True):
                 buffer = io.BytesIO()
                 Image.fromarray(image).save(buffer, kind)
                 found[f"{split}/{label}/{kind}.{kind}"] = buffer.getvalue()
     return found
 
 
-def cifar() -> dict[str, bytes]:
-    record = bytes([1]) + bytes(3072)
-    return {"batches.meta.txt": b"cat\ndog\n", **dict.fromkeys([f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"], record)}
+def cifar(*, fine: bool = False) -> dict[str, bytes]:
+    """A batch has an image of each of two classes. Records of CIFAR-100 have a coarse label before the fine one."""
+    names = ["train.bin", "test.bin"] if fine else [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
+    batches = {name: b"".join(bytes(fine) + bytes([label, *([label + seed] * 3072)]) for label in (0, 1)) for seed, name in enumerate(names, 1)}
+    return {"fine_label_names.txt" if fine else "batches.meta.txt": b"cat\ndog\n", **batches}
 
 
 def tar(files: dict[str, bytes]) -> bytes:
@@ -75,7 +78,9 @@ def packed(files: dict[str, bytes], compression: int) -> bytes:
 
 def npz(save: Callable) -> bytes:
     buffer = io.BytesIO()
-    save(buffer, x_train=image_set(4), y_train=np.array([0, 1, 0, 1]), x_test=image_set(2), y_test=np.array([0, 1]), class_names=["cat", "dog"])
+    save(
+        buffer, x_train=image_set(4), y_train=np.array([0, 1, 0, 1]), x_test=image_set(2, seed=1), y_test=np.array([0, 1]), class_names=["cat", "dog"]
+    )
     return buffer.getvalue()
 
 
@@ -92,6 +97,10 @@ ARCHIVES = {  # format, what is spoilt, and what is done to it afterwards
     "zip, stored": ("image_folder", packed(image_folder(), zipfile.ZIP_STORED), same),
     "zip, deflated": ("image_folder", packed(image_folder(), zipfile.ZIP_DEFLATED), same),
     "CIFAR-10": ("cifar10_binary", tar(cifar()), same),
+    "CIFAR-100": ("cifar100_binary", tar(cifar(fine=True)), same),
+    "IDX": ("idx", tar(idx_files(2)), same),
+    "IDX, gzipped": ("idx", packed({f"{name}.gz": gzip.compress(content) for name, content in idx_files(2).items()}, zipfile.ZIP_STORED), same),
+    "Parquet": ("parquet", packed(parquet_files(), zipfile.ZIP_STORED), same),
     "npz": ("npz", npz(np.savez), same),
     "npz, compressed": ("npz", npz(np.savez_compressed), same),
 }
@@ -125,7 +134,7 @@ def test_fuzz_archive(kind, tmp_path):
     source = tmp_path / "archive"
     data = Data(name="pets", format=form, archive=str(source), val_size=0)
     source.write_bytes(finish(content))
-    assert set(storage.prepare(data, tmp_path / "out.npz").class_names) == {"cat", "dog"}
+    assert set(storage.prepare(data, tmp_path / "out.npz").class_names) == ({"0", "1"} if form == "idx" else {"cat", "dog"})
 
     @many
     @given(spoilt(content))

@@ -10,6 +10,8 @@ from actgrad.errors import UserError, did_you_mean
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
 class Strict(BaseModel):
@@ -20,13 +22,21 @@ S = TypeVar("S", bound=Strict)
 
 
 class Data(Strict):
-    """A dataset: where its images come from and how they are split."""
+    """A dataset: where its images come from and how they are split.
+
+    Attributes:
+        urls: addresses of the file with the checksum `sha256`; or of the folder in which the `files` lie.
+        files: name -> sha256 of the unpacked file, where a dataset is several files.
+        image_size: height and width that all images are resized to.
+    """
 
     name: Name
-    format: Literal["cifar10_binary", "digits", "image_folder", "npz"]
+    format: Literal["cifar10_binary", "cifar100_binary", "digits", "idx", "image_folder", "npz", "parquet"]
     urls: list[str] = []
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
+    files: dict[FileName, Sha256] = {}
     archive: str | None = None
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     val_size: Natural
     test_size: Natural = 0
     split_seed: Natural = 0

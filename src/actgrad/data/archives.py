@@ -2,16 +2,22 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import mmap
+import os
 import re
+import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from actgrad.data.ignored import ignored_by
 from actgrad.errors import UserError
 from actgrad.files import DAMAGED
 
@@ -20,33 +26,58 @@ MAX_BYTES, MAX_FILE_BYTES, MAX_FILES = 4 * GIB, GIB // 4, 2_000_000
 """Limits of what an archive may unpack to. Images are held in memory, and a small archive can claim to hold terabytes."""
 
 
-def members(source: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Read the wanted files of a folder, tar or zip archive, one by one.
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder inside a source; `read` returns the content of a file, while the source is being listed."""
 
-    Args:
-        source: a folder, or an archive: tar (plain, gzip, bzip2 or xz) or zip.
-        wanted: says of a path inside the source whether its file is read.
+    path: PurePosixPath
+    is_folder: bool
+    read: Callable[[], bytes] = bytes
 
-    Yields:
-        The path inside the source, and the content of the file.
+
+def entries(source: Path) -> Iterator[Entry]:
+    """List what is inside a folder, or an archive: tar (plain, gzip, bzip2 or xz) or zip.
+
+    Links in a folder are followed, except under a hidden or system folder.
 
     Raises:
-        UserError: if the archive is damaged or above the limits, or if it holds links, devices or names that point outside it.
+        UserError: if the archive is damaged or above the limits, if it holds links, devices or names that point outside it, or if a link of a
+            folder leads nowhere or to a folder above it.
         OSError: if the source cannot be opened.
     """
     if source.is_dir():
-        for file in sorted(source.rglob("*")):
-            path = PurePosixPath(file.relative_to(source).as_posix())
-            if wanted(path) and file.is_file():
-                yield path, file.read_bytes()
+        yield from _folder_entries(source)
         return
-    with source.open("rb"):
-        pass  # an archive that cannot be opened raises here, and is not called damaged
+    with source.open("rb") as file:  # an archive that cannot be opened raises here, and is not called damaged
+        magic = file.read(2)
+    with _whole(source):
+        yield from (_zip_entries if magic == b"PK" else _tar_entries)(source)
+
+
+def members(source: Path, wanted: Container[PurePosixPath]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Read the wanted files of a folder, tar or zip archive, one by one; yields the path inside the source, and the content.
+
+    Raises:
+        As `entries`.
+    """
+    for entry in entries(source):
+        if entry.path in wanted:
+            if source.is_dir():
+                yield entry.path, entry.read()
+            else:
+                with _whole(source):
+                    content = entry.read()
+                yield entry.path, content
+
+
+@contextmanager
+def _whole(source: Path, kind: str = "tar or zip archive") -> Iterator[None]:
+    """Turn the errors of a damaged file into a sentence."""
     try:
-        yield from (_zip_members if zipfile.is_zipfile(source) else _tar_members)(source, wanted)
+        yield
     except (*DAMAGED, tarfile.TarError, lzma.LZMAError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
-        raise UserError(f"{source} is damaged or not a tar or zip archive ({reason}); get it again") from None
+        raise UserError(f"{source} is damaged or not a {kind} ({shown(reason)}); get it again") from None
 
 
 def check_limits(source: Path, total_bytes: int = 0, file_bytes: int = 0, files: int = 0) -> None:
@@ -56,6 +87,58 @@ def check_limits(source: Path, total_bytes: int = 0, file_bytes: int = 0, files:
             f"{source} unpacks to more than can be used: at most {MAX_BYTES // GIB} GiB in {MAX_FILES:,} files, "
             f"none above {MAX_FILE_BYTES // 2**20} MiB; do not use this archive, or make one of fewer or smaller images"
         )
+
+
+def shown(path: PurePosixPath | str) -> str:
+    """A path or name for a sentence: characters that cannot be printed are escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
+
+
+# --- folder
+
+
+def _folder_entries(source: Path) -> Iterator[Entry]:
+    """Walk a folder. Each folder knows those above it, so that a link back to one of them ends in a sentence."""
+    count, waiting = 0, [(PurePosixPath(), (_identity(source.stat()),))]
+    while waiting:
+        folder, above = waiting.pop()
+        with os.scandir(source / folder) as found:
+            items = sorted(found, key=lambda item: item.name)
+        inside = []
+        for item in items:
+            count += 1
+            check_limits(source, files=count)
+            path = folder / item.name
+            ignored = ignored_by(path)
+            if ignored and (item.is_symlink() or not item.is_dir()):
+                yield Entry(path, False)
+                continue
+            mode, identity = _followed(source, path, item)
+            if stat.S_ISDIR(mode):
+                if identity in above:
+                    raise UserError(f"{source}: {shown(path)} is a link to a folder that it lies in; remove the link")
+                yield Entry(path, True)
+                inside.append((path, (*above, identity)))
+            elif stat.S_ISREG(mode):
+                yield Entry(path, False, (source / path).read_bytes)
+            else:
+                raise UserError(f"{source}: {shown(path)} is a pipe, socket or device; a folder of images holds files and folders only")
+        waiting += reversed(inside)
+
+
+def _followed(source: Path, path: PurePosixPath, item: os.DirEntry) -> tuple[int, tuple[int, int]]:
+    """The mode and identity of a file or folder, or of what it is a link to."""
+    try:
+        info = item.stat()
+    except OSError:
+        if not item.is_symlink():
+            raise
+        raise UserError(f"{source}: {shown(path)} is a link that leads nowhere; mend or remove it") from None
+    return info.st_mode, _identity(info)
+
+
+def _identity(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
 
 
 # --- zip
@@ -81,19 +164,22 @@ def _count_zip_entries(source: Path) -> int:
         return sum(1 for _ in re.finditer(re.escape(zipfile.stringCentralDir), content))
 
 
-def _zip_members(source: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _zip_entries(source: Path) -> Iterator[Entry]:
     with open_zip(source) as archive:
         for entry in archive.infolist():
             path = _path_inside(source, entry.filename)
-            if not entry.is_dir() and wanted(path):
-                check_limits(source, file_bytes=entry.file_size)
-                yield path, _unzip(source, archive, entry)
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                _refuse_link(source, entry.filename)
+            if entry.flag_bits & 1:
+                raise UserError(f"{source}: {shown(entry.filename)} is encrypted; unpack the archive yourself, and give the folder")
+            yield Entry(path, entry.is_dir(), partial(_unzip, source, archive, entry))
 
 
 def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """Read an entry, and no more bytes than it claims. Only deflate can be stopped there, so other compressions are refused."""
+    check_limits(source, file_bytes=entry.file_size)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f"{source}: {entry.filename} is packed in a way that is not read; make the zip with the usual compression, deflate")
+        raise UserError(f"{source}: {shown(entry.filename)} is packed in a way that is not read; make the zip with the usual compression, deflate")
     with archive.open(entry) as file:
         return file.read(entry.file_size + 1)  # without a size, zipfile would unpack everything first and cut it afterwards
 
@@ -101,20 +187,23 @@ def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> by
 # --- tar
 
 
-def _tar_members(source: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _tar_entries(source: Path) -> Iterator[Entry]:
     with _uncompressed(source) as stream, tarfile.open(fileobj=_LimitedStream(source, stream), mode="r:") as archive:
         for count, member in enumerate(archive, start=1):
             archive.members.clear()  # tarfile would keep every member in memory
             path = _path_inside(source, member.name)
-            check_limits(source, total_bytes=archive.offset, files=count)
+            check_limits(source, total_bytes=member.offset_data + member.size, files=count)
             if not (member.isfile() or member.isdir()):
-                raise UserError(f"{source}: {member.name} is a link or a device; an archive of images holds files and folders only")
-            if member.isfile() and wanted(path):
-                check_limits(source, file_bytes=member.size)
-                yield path, archive.extractfile(member).read()
+                _refuse_link(source, member.name)
+            yield Entry(path, member.isdir(), partial(_untar, source, archive, member))
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise EOFError  # a tar ends in blocks of zeros; tarfile does not notice one that was cut between two members
+
+
+def _untar(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    check_limits(source, file_bytes=member.size)
+    return archive.extractfile(member).read()
 
 
 def _uncompressed(source: Path) -> IO[bytes]:
@@ -136,9 +225,42 @@ class _LimitedStream:
         return self._stream.read(size)
 
 
+# --- all archives
+
+
+def _refuse_link(source: Path, name: str) -> None:
+    raise UserError(f"{source}: {shown(name)} is a link or a device; an archive of images holds files and folders only")
+
+
 def _path_inside(source: Path, name: str) -> PurePosixPath:
     """The path of a member; refuses a name that points outside the archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
         raise UserError(f"{source}: the member {name!r} points outside the archive; do not use this archive")
     return path
+
+
+# --- one file that may be gzipped
+
+
+def is_gzipped(content: bytes) -> bool:
+    return content[:3] == b"\x1f\x8b\x08"
+
+
+def gunzipped(file: Path, content: bytes) -> bytes:
+    """A file's content, unpacked if it is gzipped.
+
+    Args:
+        file: its name, for sentences.
+        content: its bytes.
+
+    Raises:
+        UserError: if it is damaged, or unpacks to more than 1 GiB.
+    """
+    if not is_gzipped(content):
+        return content
+    with _whole(file, "gzip file"), gzip.open(io.BytesIO(content)) as unpacked:
+        whole = unpacked.read(GIB + 1)
+    if len(whole) > GIB:
+        raise UserError(f"{file} unpacks to more than can be used, 1 GiB; do not use it")
+    return whole

@@ -1,10 +1,14 @@
 """Fetch the source of a dataset: a local archive, the user's cache folder or a download. Every source is checked by its sha256."""
 
+import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actgrad.config.schema import Data
+from actgrad.data.archives import gunzipped, is_gzipped, members
+from actgrad.data.sources import listed
 from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
 
@@ -13,88 +17,173 @@ if TYPE_CHECKING:
 
 WAYS_OUT = "bring the archive from another machine and give it with data.archive=PATH, or use the dataset that needs no download: data=digits"
 """What to do if the download fails."""
+FOLDER_FORMATS = ("idx", "image_folder", "parquet")
+"""Formats whose source may be a folder; the others are one file."""
 
 
 def fetch(data: Data) -> Path | None:
     """Find the source of a dataset on this disk, or download it.
 
-    Looks at data.archive, then at the user's cache folder, then at each address in data.urls. A file of known checksum is
+    Looks at data.archive, then at the user's cache folder, then at each address in data.urls. Files of known checksum are
     kept in the cache. The next clone of this project then needs neither archive nor network.
 
     Returns:
-        The path of a file with the sha256 of the configuration, or of a folder or file without checksum that data.archive
-        names. None if the dataset is part of a library.
+        The path of a file with the sha256 of the configuration, of a folder or archive that holds data.files, or of a folder or file without
+        checksum that data.archive names. None if the dataset is part of a library.
 
     Raises:
         UserError: if there is no such file, its checksum is wrong, or no download works.
     """
+    if data.files and data.sha256 is not None:
+        raise UserError(f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several")
+    if data.files and data.format not in FOLDER_FORMATS:
+        raise UserError(f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256")
     if data.format == "digits":
         if data.archive is not None:
             raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
         return None
     if data.archive is not None:
         return _local(data, Path(data.archive).expanduser())
-    if data.sha256 is None:
+    if data.sha256 is None and not data.files:
         raise UserError(f"data.sha256 of {data.name} is not set; give a local file with data.archive=PATH, or the checksum of the download")
     cached = _cached(data)
-    if cached.is_file() and sha256(cached) == data.sha256:
+    if all(file.is_file() and sha256(file) == known for file, known in _known(data, cached).items()):
         return cached
     if not data.urls:
         raise UserError(
             f"{data.name} has no address to download from; get it from {data.source or 'its owner'} and give its archive once with: "
             f"python src/download.py data={data.name} data.archive=PATH"
         )
-    return _download(data, cached)
+    for file, known in _known(data, cached).items():
+        if not (file.is_file() and sha256(file) == known):
+            _download(data, file, known)
+    return cached
+
+
+def unverified_source(data: Data) -> Path | None:
+    """The archive or folder that data.archive names, if it is there and no checksum of the configuration covers it."""
+    if data.archive is None or data.files or not (path := Path(data.archive).expanduser()).exists():
+        return None
+    return path if data.sha256 is None or path.is_dir() else None
+
+
+def checksum(source: Path) -> str:
+    """The sha256 of a file; of a folder, that of the paths and contents of its files, less those that are hidden or a system's."""
+    if not source.is_dir():
+        return sha256(source)
+    whole = hashlib.sha256()
+    for path in sorted(listed(source).files):
+        whole.update(f"{sha256(source / path)} {path}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
+def files_sha256(data: Data) -> str | None:
+    """One sha256 for all of data.files; None if there are none."""
+    return hashlib.sha256("".join(f"{known} {name}\n" for name, known in sorted(data.files.items())).encode()).hexdigest() if data.files else None
 
 
 def _cached(data: Data) -> Path:
-    """Where the cache keeps this source, whether or not it is there."""
+    """Where the cache keeps this source, whether or not it is there: a file, or a folder for data.files."""
     import pooch
 
-    return pooch.os_cache("actgrad") / f"{data.name}-{data.sha256[:16]}"
+    return pooch.os_cache("actgrad") / f"{data.name}-{(data.sha256 or files_sha256(data))[:16]}"
+
+
+def _known(data: Data, cached: Path) -> dict[Path, str]:
+    """Each file of a source in the cache, unpacked, and its sha256."""
+    return {cached / _unpacked_name(name): known for name, known in data.files.items()} if data.files else {cached: data.sha256}
+
+
+def _unpacked_name(name: str) -> str:
+    return name.removesuffix(".gz")
+
+
+# --- local sources
 
 
 def _local(data: Data, path: Path) -> Path:
-    """Check the archive or folder that the user gave, and copy an archive of known checksum to the cache."""
+    """Check the archive or folder that the user gave, and copy files of known checksum to the cache."""
     if not path.exists():
         raise UserError(f"data.archive={path} does not exist; give the path of an archive or folder for {data.name}")
-    if path.is_dir():
-        if data.format != "image_folder":
-            raise UserError(f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
-        return path
-    if data.sha256 is None:
-        return path
-    if (found := sha256(path)) != data.sha256:
-        raise UserError(
-            f"data.archive={path} has the sha256 {found}, not {data.sha256}: it is truncated or another file; "
-            "get it again, or set data.sha256 if you mean to use this one"
-        )
-    cached = _cached(data)
-    try:
-        write_bytes(cached, path.read_bytes())
-    except OSError as error:
-        sys.stderr.write(f"note: {path} is used, but could not be kept in {cached.parent} for the next time ({error.strerror})\n")
+    if path.is_dir() and data.format not in FOLDER_FORMATS:
+        raise UserError(f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
+    if data.files:
+        _keep(data, path, _checked_files(data, path))
+    elif path.is_file() and data.sha256 is not None:
+        if (found := sha256(path)) != data.sha256:
+            raise UserError(
+                f"data.archive={path} has the sha256 {found}, not {data.sha256}: it is truncated or another file; "
+                "get it again, or set data.sha256 if you mean to use this one"
+            )
+        _keep(data, path, {_cached(data): path.read_bytes})
     return path
 
 
-def _download(data: Data, cached: Path) -> Path:
+def _checked_files(data: Data, source: Path) -> dict[Path, Callable[[], bytes]]:
+    """Find data.files in a folder or archive, gzipped or not, and check them; cached file -> its content, unpacked."""
+    places = {path: _unpacked_name(path.name) for path in listed(source).files}
+    contents: dict[str, bytes] = {}
+    wanted = {_unpacked_name(name): known for name, known in data.files.items()}
+    for path, packed in members(source, [path for path, name in places.items() if name in wanted]):
+        content = gunzipped(source / path, packed)
+        if (found := hashlib.sha256(content).hexdigest()) != wanted[places[path]]:
+            raise UserError(
+                f"{source}: {path} has the sha256 {found}{' unpacked' if is_gzipped(packed) else ''}, not {wanted[places[path]]}: "
+                "it is truncated or another file; get it again, or set data.files if you mean to use this one"
+            )
+        contents[places[path]] = content
+    if missing := [name for name in wanted if name not in contents]:
+        raise UserError(f"data.archive={source} holds no {missing[0]}, gzipped or not; {data.name} needs {', '.join(wanted)}")
+    return {_cached(data) / name: (lambda content=content: content) for name, content in contents.items()}
+
+
+def _keep(data: Data, source: Path, contents: dict[Path, Callable[[], bytes]]) -> None:
+    """Write files to the cache; if that fails, say so and go on."""
+    try:
+        for file, content in contents.items():
+            write_bytes(file, content())
+    except OSError as error:
+        cache = _cached(data).parent
+        sys.stderr.write(f"note: {source} is used, but could not be kept in {cache} for the next time ({error.strerror})\n")
+
+
+# --- downloads
+
+
+def _download(data: Data, target: Path, known: str) -> None:
     """Download from the first address that sends a file with the right checksum."""
     import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
+    name = {_unpacked_name(name): name for name in data.files}.get(target.name)
     failures = []
-    for url in data.urls:
+    for address in data.urls:
+        url = f"{address.rstrip('/')}/{name}" if name else address
         try:
-            downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-            return Path(pooch.retrieve(url, f"sha256:{data.sha256}", cached.name, cached.parent, downloader=downloader))
+            pooch.retrieve(url, f"sha256:{known}", target.name, target.parent, downloader=_get_and_unpack if name else _get)
+            return
         except requests.RequestException as error:
             failures.append(f"{url}: {_cause(error)}")
-        except ValueError:
-            failures.append(f"{url}: what it sent has not the sha256 {data.sha256}")
+        except (ValueError, UserError):
+            failures.append(f"{url}: what it sent has not the sha256 {known}")
         except OSError as error:
-            raise UserError(f"{cached.parent} cannot hold the download ({error.strerror}); make room there, or set XDG_CACHE_HOME") from None
+            raise UserError(f"{target.parent} cannot hold the download ({error.strerror}); make room there, or set XDG_CACHE_HOME") from None
     raise UserError(f"{data.name} could not be downloaded ({'; '.join(failures)}); {WAYS_OUT}")
+
+
+def _get(url: str, target: str, pool: object) -> None:
+    import pooch
+
+    pooch.HTTPDownloader(progressbar=True, timeout=30)(url, target, pool)
+
+
+def _get_and_unpack(url: str, target: str, pool: object) -> None:
+    """Download one of data.files, whose checksum is that of the unpacked file: packing it again changes the bytes, and not what is in it."""
+    _get(url, target, pool)
+    content = Path(target).read_bytes()
+    if is_gzipped(content):
+        Path(target).write_bytes(gunzipped(Path(target), content))
 
 
 def _cause(error: "requests.RequestException") -> str:

@@ -1,29 +1,38 @@
 """Read a dataset from an .npz file and check its arrays. Pickled objects are refused."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from actgrad.data.archives import open_zip
+from actgrad.data.archives import open_zip, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
+from actgrad.data.labels import spread
+from actgrad.data.split_names import array_meant
 from actgrad.errors import UserError
 from actgrad.files import DAMAGED
+
+MADE_FROM = "made_from"
+"""The array in which a file of data/ says how it was made."""
+KNOWN = [f"{kind}_{split}" for split in SPLITS for kind in "xy"] + ["class_names"]
 
 
 def read_arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file.
 
     Raises:
-        UserError: if the file is damaged, too large or holds pickled objects. It ends in `remedy`.
+        UserError: if the file is damaged, too large, holds pickled objects or holds an array twice. It ends in `remedy`.
     """
     try:
-        with open_zip(source):
-            pass  # only the limits are checked
+        with open_zip(source) as archive:  # only the limits and names are checked
+            names = [entry.filename for entry in archive.infolist()]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise zipfile.BadZipFile(f"{shown(twice)} is there twice")
         with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except DAMAGED as error:
-        raise UserError(f"{source} is not an .npz of plain arrays ({error}); {remedy}") from None
+        raise UserError(f"{source} is not an .npz of plain arrays ({shown(' '.join(str(error).split()))}); {remedy}") from None
 
 
 def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
@@ -31,13 +40,18 @@ def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
 
     Args:
         source: the file, for error messages.
-        arrays: x_train and x_test (n, height, width) or (n, height, width, channels), y_train and y_test (n,) or (n, 1);
-            optional: x_val and y_val, and class_names (classes,).
+        arrays: x_train (n, height, width) or (n, height, width, channels), and y_train (n,) or (n, 1); optional: the same of test and val, and
+            class_names (classes,). `made_from` is ignored; no other is allowed.
 
     Raises:
-        UserError: if an array is missing, or if its shape, type or values do not fit.
+        UserError: if an array is missing or not known, or if its shape, type or values do not fit.
     """
-    needed = ["x_train", "y_train", "x_test", "y_test"] + (["x_val", "y_val"] if {"x_val", "y_val"} & set(arrays) else [])
+    for name in arrays:
+        if name not in KNOWN and name != MADE_FROM:
+            guess = array_meant(name, KNOWN)
+            hint = f"did you mean {guess}?" if guess else "remove it"
+            raise UserError(f"{source}: the array {shown(name)} is none of {', '.join(KNOWN)}; {hint}")
+    needed = [name for split in SPLITS for name in (f"x_{split}", f"y_{split}") if split == "train" or {f"x_{split}", f"y_{split}"} & set(arrays)]
     if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")
     splits = [name for name in SPLITS if f"x_{name}" in arrays]
@@ -50,11 +64,12 @@ def _class_names(source: Path, names: np.ndarray | None, train_labels: np.ndarra
     """The class names in the file, or the numbers of the classes if it has none."""
     if names is not None:
         return [str(name) for name in names.ravel()]
-    classes = np.unique(train_labels)
-    if not np.array_equal(classes, np.arange(len(classes))):
+    classes = np.unique(train_labels).tolist()
+    if classes != list(range(len(classes))):
+        remedy = "subtract 1 from all labels" if classes == list(range(1, len(classes) + 1)) else "number the classes from 0 without a gap"
         raise UserError(
-            f"{source}: labels of the train split run from {classes.min(initial=0)} to {classes.max(initial=0)} with {len(classes)} different ones; "
-            "number the classes from 0 without a gap, or add class_names with one name a class"
+            f"{source}: {spread(classes)} in the train split, and they must run from 0 to {len(classes) - 1}; "
+            f"{remedy}, or add class_names with one name a class"
         )
     return [str(name) for name in classes]
 
@@ -64,6 +79,8 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     array = array[..., np.newaxis] if array.ndim == 3 else array
     if array.ndim != 4:
         raise UserError(f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
+    if array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
+        raise UserError(f"{source}: {name} has the shape {array.shape}; its channels come first, move them to the end with numpy.moveaxis")
     if not np.issubdtype(array.dtype, np.number):
         raise UserError(f"{source}: {name} holds {array.dtype}; it must hold pixel values from 0 to 255")
     if array.dtype != np.uint8:
@@ -80,4 +97,6 @@ def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise UserError(f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}")
+    if len(array) and array.max() > np.iinfo(np.int64).max:
+        raise UserError(f"{source}: {name} has the label {array.max()}; number the classes from 0")
     return array

@@ -1,5 +1,9 @@
 """Split a dataset into train, val and test, and check that a network can be trained on it."""
 
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 
 from actgrad.config.schema import Data
@@ -27,7 +31,7 @@ def split(data: Data, dataset: Dataset) -> Dataset:
         kept, taken = _stratified(data, labels["train"], name, size)
         images[name], labels[name] = images["train"][taken], labels["train"][taken]
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
-    return Dataset(images, labels, dataset.class_names)
+    return replace(dataset, images=images, labels=labels)
 
 
 def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,13 +46,30 @@ def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[n
             f"each class must keep and give an image; choose {allowed}{', or 0 for no such split' if allowed != '0' else ''}"
         )
     kept, taken = train_test_split(np.arange(len(labels)), test_size=size, random_state=data.split_seed, stratify=labels)
+    if len(np.unique(labels[kept])) < len(classes) or len(np.unique(labels[taken])) < len(classes):
+        taken = _from_each_class(labels, size, data.split_seed)
+        kept = np.setdiff1d(np.arange(len(labels)), taken)
     return np.sort(kept), np.sort(taken)
+
+
+def _from_each_class(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Indices of `size` images: of each class its share, but at least one image, and not all."""
+    classes, counts = np.unique(labels, return_counts=True)
+    share = size * counts / len(labels)
+    take = np.clip(np.floor(share).astype(int), 1, counts - 1)
+    while take.sum() < size:
+        take[np.argmax(np.where(take < counts - 1, share - take, -np.inf))] += 1
+    while take.sum() > size:
+        take[np.argmax(np.where(take > 1, take - share, -np.inf))] -= 1
+    random = np.random.RandomState(seed)
+    return np.concatenate([random.permutation(np.flatnonzero(labels == one))[:n] for one, n in zip(classes, take, strict=True)])
 
 
 def check(name: str, dataset: Dataset) -> None:
     """Raise UserError unless a network can be trained on this dataset.
 
-    Images must be 4x4 or larger, with 1 or 3 channels, of two classes or more. The train and test splits must have images.
+    Images must be 4x4 or larger, with 1 or 3 channels, of two classes or more. The train and test splits must have images. Each split that has
+    images must have some of every class.
     """
     check_arrays(name, dataset)
     shape = dataset.images["train"].shape[1:]
@@ -57,7 +78,31 @@ def check(name: str, dataset: Dataset) -> None:
     if len(dataset.class_names) < 2:
         raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
     if len(dataset.images["test"]) == 0:
-        raise UserError(f"{name}: the test split is empty; it needs images")
+        raise UserError(f"{name}: the test split is empty; set data.test_size to the number of images to take from the train split, or add some")
+    _check_classes(name, dataset)
+
+
+def _check_classes(name: str, dataset: Dataset) -> None:
+    """Raise UserError unless the names of the classes differ and each class is in every split that has images."""
+    _check_names(name, dataset.class_names)
+    counts = {split: np.bincount(labels, minlength=len(dataset.class_names)) for split, labels in dataset.labels.items() if len(labels)}
+    for label, class_name in enumerate(dataset.class_names):
+        absent = [split for split, found in counts.items() if not found[label]]
+        if len(absent) == len(counts):
+            raise UserError(f"{name}: no image has the label {label}, which is the class {class_name!r}; remove its name, or add images of it")
+        if absent:
+            raise UserError(f"{name}: the {absent[0]} split has no image of the class {class_name!r}; every split needs every class, so add some")
+
+
+def _check_names(name: str, class_names: Iterable[str]) -> None:
+    """Raise UserError for a name of a class that a reader would not see, or would take for another."""
+    seen: set[str] = set()
+    for class_name in class_names:
+        if not class_name or class_name != class_name.strip() or not class_name.isprintable():
+            raise UserError(f"{name}: the class {class_name!a} has an empty name, or spaces at its ends, or signs that cannot be seen; rename it")
+        if unicodedata.normalize("NFC", class_name) in seen:
+            raise UserError(f"{name}: two classes have the name {class_name!r}; give each its own")
+        seen.add(unicodedata.normalize("NFC", class_name))
 
 
 def check_arrays(name: str, dataset: Dataset) -> None:

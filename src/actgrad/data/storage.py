@@ -1,20 +1,25 @@
 """data/<dataset>.npz: make it from its source, and load it."""
 
 import io
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from actgrad.config.schema import Data
-from actgrad.data import npz
+from actgrad.data import duplicates, npz
 from actgrad.data.dataset import SPLITS, Dataset
-from actgrad.data.fetch import fetch
+from actgrad.data.fetch import checksum, fetch, files_sha256, unverified_source
 from actgrad.data.readers import read
 from actgrad.data.splits import check, check_arrays, split
 from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
 
 __all__ = ["SPLITS", "Dataset", "load", "path", "prepare"]
+
+SOURCE = " source.sha256="
+"""What stands before the checksum of a source in made_from."""
 
 
 def path(name: str) -> Path:
@@ -26,7 +31,7 @@ def prepare(data: Data, target: Path) -> Dataset:
     """Fetch, read, split and check a dataset, write it to `target`, and return it.
 
     The file's bytes depend on the configuration and the source alone. It holds x_<split>, uint8 (n, height, width, channels),
-    y_<split>, int64 (n,), class_names and made_from: the configuration values that decided the others.
+    y_<split>, int64 (n,), class_names and made_from: the values that decided the others.
 
     Raises:
         UserError: if the source cannot be fetched, fails its checksum, or does not hold what the configuration says.
@@ -35,9 +40,12 @@ def prepare(data: Data, target: Path) -> Dataset:
     check_arrays(data.name, source)
     dataset = split(data, source)
     check(data.name, dataset)
+    dataset = replace(dataset, remarks=[*dataset.remarks, *duplicates.remarks(data.name, dataset)])
+    unverified = unverified_source(data)
     buffer = io.BytesIO()
     arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
-    np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str), made_from=np.array(_made_from(data)))
+    made_from = _made_from(data, unverified and checksum(unverified))
+    np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str), made_from=np.array(made_from))
     write_bytes(target, buffer.getvalue())
     return dataset
 
@@ -46,21 +54,30 @@ def load(data: Data) -> Dataset:
     """Load the dataset that `prepare` wrote to `path(data.name)`.
 
     Raises:
-        UserError: if the file is missing or damaged, or was made with other values than `data` has.
+        UserError: if the file is missing or damaged, or was made with other values than `data` has, or of another source than data.archive is.
     """
-    source = path(data.name)
+    file = path(data.name)
     again = f"make it with: python src/download.py data={data.name}"
-    if not source.is_file():
-        raise UserError(f"{source} is missing; {again} (data=digits needs no download)")
-    arrays = npz.read_arrays(source, f"damaged? {again}")
-    made_from = str(arrays.get("made_from", "other values"))
-    if made_from != _made_from(data):
-        raise UserError(f"{source} was made with {made_from}, not with {_made_from(data)}; {again}, and give it the same data.KEY=VALUE")
-    dataset = npz.to_dataset(source, arrays)
+    if not file.is_file():
+        raise UserError(f"{file} is missing; {again} (data=digits needs no download)")
+    arrays = npz.read_arrays(file, f"damaged? {again}")
+    found = str(arrays.get(npz.MADE_FROM, "other values"))
+    unverified = unverified_source(data)
+    if data.archive is not None and not Path(data.archive).expanduser().exists():
+        sys.stderr.write(f"note: data.archive={data.archive} is not here, so it cannot be compared with {file}, which is used as it is\n")
+        expected = _made_from(data, found.partition(SOURCE)[2] or None)
+    else:
+        expected = _made_from(data, unverified and checksum(unverified))
+    if found != expected:
+        raise UserError(f"{file} was made with {found}, not with {expected}; {again}, and give it the same data.KEY=VALUE")
+    dataset = npz.to_dataset(file, arrays)
     check(data.name, dataset)
-    return Dataset(dataset.images, dataset.labels, dataset.class_names, sha256(source))
+    return replace(dataset, sha256=sha256(file))
 
 
-def _made_from(data: Data) -> str:
-    """The configuration values that decide what is in a dataset's file."""
-    return " ".join(f"data.{key}={getattr(data, key)}" for key in ("format", "sha256", "val_size", "test_size", "split_seed"))
+def _made_from(data: Data, source_sha256: str | None) -> str:
+    """The values that decide what is in a dataset's file; a source that no configured checksum covers counts by its own."""
+    always = {key: getattr(data, key) for key in ("format", "sha256", "val_size", "test_size", "split_seed")}
+    if_set = {key: value for key, value in (("image_size", data.image_size), ("files", files_sha256(data))) if value is not None}
+    text = " ".join(f"data.{key}={value}" for key, value in (always | if_set).items())
+    return text + (f"{SOURCE}{source_sha256}" if source_sha256 else "")

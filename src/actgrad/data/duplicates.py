@@ -1,0 +1,50 @@
+"""Find identical images, by a checksum of their pixels."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import permutations
+
+from actgrad.data.dataset import SPLITS, Dataset
+from actgrad.errors import UserError
+
+REFUSED_SHARE = 0.5
+"""A split is refused if this share of its images, or more, is in another split too: its accuracy would rather say what was memorised.
+Published datasets have less than 1 % of such images."""
+
+
+def remarks(name: str, dataset: Dataset) -> list[str]:
+    """Say how many images are there twice: within a split, in two splits, and in two classes.
+
+    Raises:
+        UserError: if half of the images of a split, or more, are in another split too.
+    """
+    digests = {split: [hashlib.sha256(image).digest() for image in dataset.images[split]] for split in SPLITS}
+    return [*_between(name, digests), *_within(digests), *_under_two_labels(dataset, digests)]
+
+
+def _between(name: str, digests: dict[str, list[bytes]]) -> Iterator[str]:
+    known = {split: set(found) for split, found in digests.items()}
+    for of, other in permutations(SPLITS, 2):
+        shared = sum(digest in known[other] for digest in digests[of])
+        if shared and shared >= REFUSED_SHARE * len(digests[of]):
+            raise UserError(
+                f"{name}: {shared} of the {len(digests[of])} images of {of} are also in {other}; "
+                "a split must hold other images than the rest, so remove them from one of the two"
+            )
+        if shared and SPLITS.index(of) > SPLITS.index(other):
+            yield f"{shared} of the {len(digests[of])} images of {of} are also in {other}"
+
+
+def _within(digests: dict[str, list[bytes]]) -> Iterator[str]:
+    for split, found in digests.items():
+        if copies := len(found) - len(set(found)):
+            yield f"{copies} of the {len(found)} images of {split} are copies of others in it"
+
+
+def _under_two_labels(dataset: Dataset, digests: dict[str, list[bytes]]) -> Iterator[str]:
+    labels: dict[bytes, set[int]] = {}
+    for split, found in digests.items():
+        for digest, label in zip(found, dataset.labels[split].tolist(), strict=True):
+            labels.setdefault(digest, set()).add(label)
+    if contradicting := sum(len(found) > 1 for found in labels.values()):
+        yield f"{contradicting} different images stand under more than one class"

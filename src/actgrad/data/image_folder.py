@@ -1,0 +1,130 @@
+"""Read folders and archives of image files: <split>/<class>/<file>, or <class>/<file> where there are no splits."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from actgrad.config.schema import Data
+from actgrad.data.archives import members, shown
+from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
+from actgrad.data.ignored import is_document
+from actgrad.data.images import decoded, stacked
+from actgrad.data.sources import Listing, ignored_counts, listed
+from actgrad.data.split_names import meant, nearest, rename
+from actgrad.errors import UserError
+
+Layout = dict[PurePosixPath, tuple[str, str]]
+"""Path of an image -> its split and its class."""
+EXPECTED = "expected are train/<class>/<file> and test/<class>/<file>, or <class>/<file> without splits"
+
+
+def read_image_folder(data: Data, source: Path) -> Dataset:
+    """Read image files that lie in folders, at any depth of an archive or folder. Classes are numbered in the order of their names.
+
+    Raises:
+        UserError: if an image cannot be read, if images differ in size and data.image_size is not set, if a split lacks a class, or if a file is
+            neither at the place of an image nor ignored by a rule.
+    """
+    listing = listed(source)
+    places = layout(listing)
+    class_names = sorted({label for _, label in places.values()})
+    check_folder_classes(source, places)
+    found: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {}
+    files = ((str(path), content) for path, content in members(source, places))
+    for name, image in decoded(source, files, data.image_size):
+        split, label = places[PurePosixPath(name)]
+        found.setdefault(split, {}).setdefault(label, []).append((name, image))
+    ordered = {split: {label: sorted(classes[label], key=lambda item: item[0]) for label in class_names} for split, classes in found.items()}
+    images = stacked(source, {split: [item for items in classes.values() for item in items] for split, classes in ordered.items()})
+    labels = {split: np.repeat(np.arange(len(class_names)), [len(items) for items in classes.values()]) for split, classes in ordered.items()}
+    return with_all_splits(images, labels, class_names, ignored=ignored_counts(listing))
+
+
+def layout(listing: Listing) -> Layout:
+    """Find the split and the class of each image, by its path alone.
+
+    Raises:
+        UserError: if a file is at no image's place and no rule ignores it; if a split, or the dataset, is there twice; if a class has no image.
+    """
+    if not listing.files:
+        raise UserError(f"{listing.source} holds no file that can be used; {EXPECTED}")
+    has_splits = any(meant(part) for path in listing.files for part in path.parts[:-1])
+    places = _with_splits(listing) if has_splits else _without_splits(listing)
+    _refuse_empty(listing, places, has_splits)
+    return places
+
+
+def _with_splits(listing: Listing) -> Layout:
+    places = {path: (path.parts[-3], _class(path)) for path in listing.files if len(path.parts) >= 3 and path.parts[-3] in SPLITS}
+    for path in listing.without_documents(places):
+        split = path.parts[-3] if len(path.parts) >= 3 else ""
+        if renamed := rename(split):
+            raise UserError(f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
+        guess = nearest(split)
+        listing.refuse(path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}")
+    roots: dict[str, PurePosixPath] = {}
+    for path, (split, _) in places.items():
+        folder = path.parents[1]
+        if roots.setdefault(split, folder) != folder:
+            twice = f"{shown(roots[split])} and {shown(folder)}"
+            raise UserError(f"{listing.source} holds the {split} split twice, in {twice}; leave only one of the two folders there")
+    if "train" not in roots:
+        raise UserError(f"{listing.source} has no images under train/<class>/; {EXPECTED}")
+    return places
+
+
+def _without_splits(listing: Listing) -> Layout:
+    classes = {path.parent for path in listing.files if not is_document(path)}
+    places = {path: ("train", _class(path)) for path in listing.files if path.parent in classes and len(path.parts) >= 2}
+    for path in listing.without_documents(places):
+        listing.refuse(path, f"is not in the folder of a class; {_allowed()}")
+    if not places:
+        raise UserError(f"{listing.source} holds documents only; {EXPECTED}")
+    first = next(iter(places))
+    for path in places:
+        if path.parents[1] != first.parents[1]:
+            one, other = shown(first.parent), shown(path.parent)
+            raise UserError(f"{listing.source}: the classes lie in different folders, {one} and {other}; {_allowed()}, all classes in one folder")
+    return places
+
+
+def _allowed() -> str:
+    return f"move or remove it; {EXPECTED}"
+
+
+def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
+    """Refuse a split or class that has a folder and no image: it would vanish."""
+    used = {parent for path in places for parent in path.parents}
+    of_classes = {path.parents[1] for path in places}
+    of_splits = {folder.parent for folder in of_classes} if has_splits else set()
+    for folder in sorted(listing.folders - used):
+        if folder.parent in of_classes or (folder.parent in of_splits and meant(folder.name)):
+            listing.refuse(folder, "has no image; put images there, or remove the folder")
+
+
+def _class(path: PurePosixPath) -> str:
+    """The class of an image, in the one of Unicode's spellings that is the same on every system."""
+    return unicodedata.normalize("NFC", path.parts[-2])
+
+
+def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str, str]]) -> None:
+    """Raise UserError unless each split has every class, and no two classes are the same to a reader."""
+    splits = sorted({split for split, _ in places.values()}, key=SPLITS.index)
+    names = {split: {label for of, label in places.values() if of == split} for split in splits}
+    check_alike(source, set().union(*names.values()))
+    for split in splits:
+        if absent := sorted(set().union(*names.values()) - names[split]):
+            raise UserError(
+                f"{source}: the {split} split has no folder for the class {shown(absent[0])!r}, which another split has; each needs all classes"
+            )
+
+
+def check_alike(source: Path, names: Iterable[str]) -> None:
+    """Raise UserError if two names differ in their case or in spaces alone."""
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        other = seen.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            raise UserError(f"{source}: the classes {shown(other)!r} and {shown(name)!r} differ in case or spaces alone; give them one name")

@@ -1,0 +1,155 @@
+"""Decode image files to pixels as a viewer shows them, resize them, and stack them."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actgrad.data.archives import GIB, MAX_BYTES, shown
+from actgrad.data.dataset import Dataset, shape_text
+from actgrad.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LARGEST_SIDE = 1024
+"""Largest height and width of an image, in pixels."""
+LARGEST_BEFORE_RESIZING = 8192
+"""Largest height and width of an image that data.image_size resizes."""
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's other formats are left out, because some of them start programs: Ghostscript draws EPS."""
+BITS_PER_SAMPLE = 258
+"""The TIFF tag that says how many bits each channel has."""
+
+Images = Mapping[str, Sequence[tuple[str, np.ndarray]]]
+"""split -> (name for sentences, pixels) of each image."""
+
+
+def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) -> list[tuple[str, np.ndarray]]:
+    """Decode image files.
+
+    Args:
+        source: where they come from, for sentences.
+        files: name and content of each.
+        size: data.image_size.
+
+    Returns:
+        Name and pixels of each: uint8 (height, width) if it is grey, (height, width, 3) otherwise.
+
+    Raises:
+        UserError: if an image cannot be read or used, or if all of them take more memory than allowed.
+    """
+    found, total = [], 0
+    with warnings.catch_warnings(action="ignore"):  # of damaged metadata, which decide no pixel
+        for name, content in files:
+            image = _decode(source, name, content, size)
+            total += image.size
+            if total > MAX_BYTES:
+                raise UserError(
+                    f"{source}: its images take more than {MAX_BYTES // GIB} GiB, and all are held in memory; "
+                    "choose fewer, or resize them with data.image_size"
+                )
+            found.append((name, image))
+    return found
+
+
+def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
+    """Stack the images of each split: uint8 (n, height, width, channels), of 3 channels if any image has them, else of 1.
+
+    Raises:
+        UserError: if two images differ in size; it names the first that differs.
+    """
+    channels = 3 if any(image.ndim == 3 for part in images.values() for _, image in part) else 1
+    shape: tuple[int, ...] | None = None
+    arrays = {}
+    for split, part in images.items():
+        pixels = []
+        for name, image in part:
+            shape = shape or image.shape[:2]
+            if image.shape[:2] != shape:
+                raise UserError(
+                    f"{source}: {shown(name)} is {shape_text(image.shape[:2])}, others are {shape_text(shape)}; "
+                    "set data.image_size to the height and width that all are resized to"
+                )
+            pixels.append(np.broadcast_to(image if image.ndim == 3 else image[..., np.newaxis], (*shape, channels)))
+        arrays[split] = np.stack(pixels)
+    return arrays
+
+
+def resized(dataset: Dataset, size: int) -> Dataset:
+    """The dataset with all images resized; those that have the size already, or channels that are not 1 or 3, stay as they are."""
+    from PIL import Image
+
+    def one(image: np.ndarray) -> np.ndarray:
+        channels = image.shape[-1]
+        return np.asarray(_resize(Image.fromarray(image if channels == 3 else image[..., 0]), size)).reshape(size, size, channels)
+
+    def all_of(images: np.ndarray) -> np.ndarray:
+        if images.shape[1:3] == (size, size) or images.shape[-1] not in (1, 3):
+            return images
+        return np.stack([one(image) for image in images]) if len(images) else np.zeros((0, size, size, images.shape[-1]), np.uint8)
+
+    return replace(dataset, images={split: all_of(images) for split, images in dataset.images.items()})
+
+
+def _resize(image: "Image.Image", size: int) -> "Image.Image":
+    """Resize to size x size, bilinear. Where it makes an image smaller, Pillow averages over all pixels that a new one covers."""
+    from PIL import Image
+
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.ndarray:
+    """Decode an image to uint8: (height, width) if it is grey, (height, width, 3) otherwise."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
+            _check_usable(source, name, image, size)
+            image.load()
+            with contextlib.suppress(Exception):  # a damaged EXIF block says nothing of the orientation
+                image = ImageOps.exif_transpose(image)
+            grey = image.mode in ("1", "L", "LA")
+            if image.has_transparency_data:
+                opaque = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+            image = image.convert("L" if grey else "RGB")
+            return np.asarray(_resize(image, size) if size else image)
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{source}: {shown(name)} cannot be read as an image (none of {', '.join(IMAGE_FORMATS)}); mend or remove it") from None
+    except Exception as error:  # each decoder raises its own errors for a damaged image
+        reason = shown(" ".join(str(error).split()))
+        raise UserError(f"{source}: {shown(name)} cannot be read as an image ({reason}); mend or remove it") from None
+
+
+def _check_usable(source: Path, name: str, image: "Image.Image", size: int | None) -> None:
+    """Raise UserError if an image is too large, has more than 8 bits a channel, or is one of several in its file."""
+    largest = LARGEST_BEFORE_RESIZING if size else LARGEST_SIDE
+    if max(image.size) > largest:
+        what = f"{source}: {shown(name)} is {shape_text(image.size[::-1])}; the largest that can be used is {shape_text((largest, largest))}"
+        raise UserError(f"{what}, resize it{'' if size else ' or set data.image_size'}")
+    if _is_deep(image):
+        raise UserError(f"{source}: {shown(name)} has more than 8 bits a channel; convert it to 8 bits")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's MPO is a JPEG with a preview behind it
+        raise UserError(f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
+
+
+def _is_deep(image: "Image.Image") -> bool:
+    """Whether a file has more than 8 bits a channel. Pillow reads such colour images as 8 bits without a word, so the file's own header counts."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8
+    decoding = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in image.tile]
+    if image.format == "PNG":
+        return any(";16" in str(value) for values in decoding for value in values)
+    if image.format == "PPM":  # its decoder is told the value of white
+        return any(isinstance(value, int) and value > 255 for values in decoding for value in values)
+    return False

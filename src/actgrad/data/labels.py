@@ -1,0 +1,37 @@
+"""Labels of sources that have no names of classes."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from actgrad.errors import UserError
+
+
+def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """Number classes from 0. Labels that begin at 1, as those of EMNIST's letters do, are moved down by 1.
+
+    Args:
+        source: for sentences.
+        labels: split -> whole numbers (n,).
+
+    Returns:
+        The labels of each split; the name of each class, which is its number in the source; and a remark if labels were moved.
+
+    Raises:
+        UserError: if the labels begin elsewhere, or have a gap.
+    """
+    found = np.unique(np.concatenate([np.unique(part) for part in labels.values()])).tolist()
+    first = found[0] if found else 0
+    if first not in (0, 1) or found != list(range(first, first + len(found))):
+        raise UserError(f"{source}: {spread(found)}; number the classes from 0 without a gap")
+    remarks = [f"labels 1 to {found[-1]} of the source are the classes 0 to {found[-1] - 1}"] if first else []
+    return {split: part.astype(np.int64) - first for split, part in labels.items()}, [str(label) for label in found], remarks
+
+
+def spread(found: list[int]) -> str:
+    """Say from where to where labels run, and which they lack."""
+    gap = next((label for label, following in pairwise(found) if following != label + 1), None)
+    lacking = f", and none is {gap + 1}" if gap is not None else ""
+    return f"labels run from {found[0]} to {found[-1]} with {len(found)} different ones{lacking}"

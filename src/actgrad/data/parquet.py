@@ -1,0 +1,225 @@
+"""Read Parquet files of images, as hubs of datasets publish them: a row is an image, its file's bytes in one column, its label in another."""
+
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actgrad.config.schema import Data
+from actgrad.data.archives import check_limits, members, shown
+from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
+from actgrad.data.ignored import COLUMNS
+from actgrad.data.image_folder import check_alike
+from actgrad.data.images import decoded, stacked
+from actgrad.data.labels import from_zero
+from actgrad.data.sources import Listing, ignored_counts, listed
+from actgrad.data.split_names import meant, rename
+from actgrad.errors import UserError
+from actgrad.files import DAMAGED
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAGIC = b"PAR1"
+"""The first bytes of a Parquet file."""
+ROWS_AT_ONCE = 64
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+"""Which column has the labels, where several could: the first of these that is there."""
+OWN_NAMES = {**{name: name for name in SPLITS}, "validation": "val"}
+"""Names of splits in the names of Parquet files."""
+WORD, SHARD = re.compile(r"[^\W\d_]+"), re.compile(r"(\d+)-of-(\d+)", re.ASCII)
+EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parquet, or *.parquet in folders of these names"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of Parquet files: which hold images and labels, the names of the classes (empty if there are none), and which are not used."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def read_parquet(data: Data, source: Path) -> Dataset:
+    """Read one Parquet file, or a folder or archive of them. Files that name no split are the train split.
+
+    Raises:
+        UserError: if a file is damaged, above the limits or of no split, if a shard is missing, if its columns cannot be told, or if a row has no
+            image or no label.
+    """
+    single = _is_parquet(source)
+    listing = Listing(source, [PurePosixPath(source.name)], set(), Counter()) if single else listed(source)
+    splits = _splits(listing)
+    contents = {path: source.read_bytes() for path in splits} if single else dict(members(source, splits))
+    labels: dict[str, list[Any]] = defaultdict(list)
+    columns: list[Columns] = []
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for path in sorted(splits, key=lambda path: (SPLITS.index(splits[path]), path)):
+            for number, (content, label) in enumerate(_rows(listing, path, contents.pop(path), columns)):
+                if content is None or label is None:
+                    listing.refuse(path, f"has no {'image' if content is None else 'label'} in row {number}; remove the row")
+                labels[splits[path]].append(label)
+                yield f"row {number} of {path}", content
+
+    pixels = decoded(source, files(), data.image_size)
+    images = {}
+    for split in dict.fromkeys(sorted(splits.values(), key=SPLITS.index)):
+        if not labels[split]:
+            raise UserError(f"{source}: the {split} split has no row; remove its files, or get them again")
+        images[split], pixels = pixels[: len(labels[split])], pixels[len(labels[split]) :]
+    numbers, class_names, remarks = _numbered(source, labels, columns[0].class_names)
+    if unused := columns[0].unused:
+        listing.ignored[COLUMNS] = len(unused)
+        remarks = [*remarks, f"columns that are not used: {', '.join(map(shown, unused))}"]
+    return with_all_splits(stacked(source, images), numbers, class_names, ignored=ignored_counts(listing), remarks=remarks)
+
+
+def _is_parquet(source: Path) -> bool:
+    if source.is_dir():
+        return False
+    with source.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+# --- files
+
+
+def _splits(listing: Listing) -> dict[PurePosixPath, str]:
+    """The split of each Parquet file, by its own name or that of its folder."""
+    files = [path for path in listing.files if path.suffix.casefold() == ".parquet" or listing.source.name == str(path)]
+    for path in listing.without_documents(files):
+        listing.refuse(path, f"is no Parquet file; remove it; {EXPECTED}")
+    if not files:
+        raise UserError(f"{listing.source} holds no Parquet file; {EXPECTED}")
+    splits = {path: split for path in files if (split := _split(listing, path))} or dict.fromkeys(files, "train")
+    for path in files:
+        if path not in splits:
+            listing.refuse(path, f"names no split, and {shown(next(iter(splits)))} does; {EXPECTED}")
+    for split in dict.fromkeys(splits.values()):
+        _check_shards(listing, split, [path for path in files if splits[path] == split])
+    if "train" not in splits.values():
+        raise UserError(f"{listing.source} holds no train split; {EXPECTED}")
+    return splits
+
+
+def _split(listing: Listing, path: PurePosixPath) -> str | None:
+    """The split that a file, or else its folder, names; None if neither does."""
+    word = WORD.match(path.stem)
+    for name in (word[0] if word else "", path.parent.name):
+        if name in OWN_NAMES:
+            return OWN_NAMES[name]
+        if meant(name):
+            listing.refuse(path, f"is in none of the splits {', '.join(OWN_NAMES)}; {rename(name)}")
+    return None
+
+
+def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> None:
+    """Raise UserError if the files of a split lie in two folders, or if one of n shards is missing."""
+    folders = sorted({path.parent for path in files})
+    if len(folders) > 1:
+        raise UserError(
+            f"{listing.source} holds the {split} split twice, in {shown(folders[0])} and {shown(folders[1])}; leave only one of them there"
+        )
+    shards = {path: (int(found[1]), int(found[2])) for path in files if (found := SHARD.search(path.name))}
+    if not shards:
+        return
+    for path in files:
+        if path not in shards or shards[path][1] != len(files):
+            total = next(iter(shards.values()))[1]
+            listing.refuse(path, f"is one of {len(files)} files of the {split} split, which should be {total} by their names; bring what is missing")
+    if {number for number, _ in shards.values()} != set(range(len(files))):
+        raise UserError(f"{listing.source}: the files of the {split} split are not numbered 0 to {len(files) - 1}; bring what is missing")
+
+
+# --- rows
+
+
+def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[Columns]) -> Iterator[tuple[bytes | None, Any]]:
+    """The image and the label of each row, either None where the row has none. Puts the columns of the file into `columns`."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        file = ParquetFile(pa.BufferReader(content))
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        check_limits(listing.source, total_bytes=sum(group.total_byte_size for group in groups), files=file.metadata.num_rows)
+        found = _columns(listing, path, file.schema_arrow)
+        if columns and columns[0] != found:
+            listing.refuse(path, f"has other columns or classes than the other files ({found} and {columns[0]}); use files of one dataset")
+        columns.append(found)
+        nested = pa.types.is_struct(file.schema_arrow.field(found.image).type)
+        wanted = [f"{found.image}.bytes" if nested else found.image, found.label]
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+            images = batch.column(found.image).to_pylist()
+            for image, label in zip(images, batch.column(found.label).to_pylist(), strict=True):
+                yield (image or {}).get("bytes") if nested else image, label
+    except (pa.ArrowException, *DAMAGED) as error:
+        reason = shown(" ".join(str(error).split()))
+        raise UserError(f"{listing.source}: {shown(path)} is damaged or not a Parquet file ({reason}); get it again") from None
+
+
+def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Columns:
+    """Tell the column of images, which holds the bytes of files, from that of labels, which holds numbers or names."""
+    names = [name for name in schema.names if not name.startswith("__index_level_")]
+    images = [name for name in names if _holds_files(schema.field(name).type)]
+    labels = [name for name in names if _holds_labels(schema.field(name).type)]
+    label = next((name for name in LABEL_COLUMNS if name in labels), labels[0] if len(labels) == 1 else None)
+    if len(images) != 1 or label is None:
+        have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
+        listing.refuse(
+            path, f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names"
+        )
+    unused = tuple(name for name in names if name not in (images[0], label))
+    return Columns(images[0], label, _class_names(listing, path, schema, label), unused)
+
+
+def _holds_files(kind: "pa.DataType") -> bool:
+    """Whether a column holds bytes, or a struct with a field `bytes`."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_files(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _holds_labels(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _holds_labels(kind.value_type)
+    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _class_names(listing: Listing, path: PurePosixPath, schema: "pa.Schema", label: str) -> tuple[str, ...]:
+    """The names that Hugging Face's library writes into the file for a column of class labels; empty if there are none."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return ()
+    try:
+        feature = json.loads(text)["info"]["features"][label]
+        return tuple(map(str, feature["names"])) if feature.get("_type") == "ClassLabel" else ()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return listing.refuse(path, f"has Hugging Face metadata that cannot be read ({shown(repr(error))}); get it again")
+
+
+def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """The number of each label, the names of the classes, and remarks. Classes that are strings are numbered in their order."""
+    every = [label for part in labels.values() for label in part]
+    if isinstance(every[0], str):
+        spelt = {label: unicodedata.normalize("NFC", label) for label in set(every)}
+        class_names = sorted(set(spelt.values()))
+        check_alike(source, class_names)
+        number = {name: i for i, name in enumerate(class_names)}
+        return {split: np.array([number[spelt[label]] for label in part]) for split, part in labels.items()}, class_names, []
+    if max(map(abs, every)) >= 2**63:
+        raise UserError(f"{source}: a label is {max(every, key=abs)}; number the classes from 0")
+    numbers = {split: np.array(part, np.int64) for split, part in labels.items()}
+    return (numbers, list(names), []) if names else from_zero(source, numbers)

@@ -1,0 +1,66 @@
+"""List what a source holds: every file is for the reader, or is ignored by a named rule, or is refused by its name."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from actgrad.data.archives import entries, shown
+from actgrad.data.ignored import DOCUMENTS, ignored_by, is_document
+from actgrad.errors import UserError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The entries of a source.
+
+    Attributes:
+        source: the folder or archive.
+        files: the files that no rule has ignored yet, in the order of the source; the reader uses or refuses each.
+        folders: the folders that no rule ignores, empty ones too.
+        ignored: rule -> number of files that it ignored.
+    """
+
+    source: Path
+    files: list[PurePosixPath]
+    folders: set[PurePosixPath]
+    ignored: Counter[str]
+
+    def without_documents(self, used: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+        """The files that are not among `used`. Documents among them are counted as ignored, and left out."""
+        taken = set(used)
+        others = [path for path in self.files if path not in taken]
+        self.ignored[DOCUMENTS] += sum(map(is_document, others))
+        return [path for path in others if not is_document(path)]
+
+    def refuse(self, path: PurePosixPath, why: str) -> NoReturn:
+        """Raise UserError about an entry."""
+        raise UserError(f"{self.source}: {shown(path)} {why}")
+
+
+def listed(source: Path) -> Listing:
+    """List a folder, tar or zip archive, and ignore hidden and system files.
+
+    Raises:
+        UserError: if the archive is damaged or above the limits, if an entry is a link that cannot be followed, or if a file is there twice.
+    """
+    listing = Listing(source, [], set(), Counter())
+    seen = set()
+    for entry in entries(source):
+        rule = ignored_by(entry.path)
+        if rule:
+            listing.ignored[rule] += not entry.is_folder
+        elif not entry.is_folder:
+            if entry.path in seen:
+                listing.refuse(entry.path, "is in the archive twice; make the archive again, with each file once")
+            seen.add(entry.path)
+            listing.files.append(entry.path)
+        folders = (entry.path, *entry.path.parents) if entry.is_folder else entry.path.parents
+        listing.folders.update(folder for folder in folders if folder.parts and not (rule and ignored_by(folder)))
+    return listing
+
+
+def ignored_counts(listing: Listing) -> Mapping[str, int]:
+    """Rule -> number of ignored files, without rules that ignored none."""
+    return {rule: count for rule, count in sorted(listing.ignored.items()) if count}
