@@ -64,14 +64,13 @@ def _with_splits(listing: Listing) -> Layout:
             raise UserError(f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
         guess = nearest(split)
         listing.refuse(path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}")
-    roots: dict[str, PurePosixPath] = {}
-    for path, (split, _) in places.items():
-        folder = path.parents[1]
-        if roots.setdefault(split, folder) != folder:
-            twice = f"{shown(roots[split])} and {shown(folder)}"
+    for split in SPLITS:
+        folders = sorted({path.parents[1] for path, (of, _) in places.items() if of == split}, key=lambda folder: (len(folder.parts), folder))
+        if len(folders) > 1:
+            twice = f"{shown(folders[0])} and {shown(folders[1])}"
             raise UserError(f"{listing.source} holds the {split} split twice, in {twice}; leave only one of the two folders there")
-    if "train" not in roots:
-        raise UserError(f"{listing.source} has no images under train/<class>/; {EXPECTED}")
+        if split == "train" and not folders:
+            raise UserError(f"{listing.source} has no images under train/<class>/; {EXPECTED}")
     return places
 
 

@@ -17,7 +17,7 @@ class Listing:
 
     Attributes:
         source: the folder or archive.
-        files: the files that no rule has ignored yet, in the order of the source; the reader uses or refuses each.
+        files: the files that no rule has ignored yet, in the order of their paths; the reader uses or refuses each.
         folders: the folders that no rule ignores, empty ones too.
         ignored: rule -> number of files that it ignored.
     """
@@ -58,6 +58,7 @@ def listed(source: Path) -> Listing:
             listing.files.append(entry.path)
         folders = (entry.path, *entry.path.parents) if entry.is_folder else entry.path.parents
         listing.folders.update(folder for folder in folders if folder.parts and not (rule and ignored_by(folder)))
+    listing.files.sort()
     return listing
 
 

@@ -1,0 +1,382 @@
+"""What lies in a source: each file is used, ignored by a named rule and counted, or refused by its name."""
+
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actgrad.data import storage
+from actgrad.data.ignored import DOCUMENTS, HIDDEN, SYSTEM
+from actgrad.data.image_folder import layout
+from actgrad.data.sources import ignored_counts, listed
+from actgrad.data.summary import summary
+from actgrad.errors import UserError
+from conftest import image_set
+from data_sources import cifar10_files, folder_files, npz, pets, png, refusal, tar, unpacked, zipped
+
+CONTAINERS = {"folder": lambda p, files: unpacked(p / "a", files), "tar": lambda p, files: tar(p / "a.tar.gz", files)}
+CONTAINERS["zip"] = lambda p, files: zipped(p / "a.zip", files)
+FILES = {name.removeprefix("pets/"): content for name, content in folder_files().items()}
+MORE = png(image_set(1, seed=77)[0])
+"""An image that is none of FILES."""
+
+
+def under(folder: str, split: str = "") -> dict[str, bytes]:
+    """FILES, or those of a split, in another folder."""
+    return {f"{folder}/{name.removeprefix(f'{split}/')}": content for name, content in FILES.items() if name.startswith(split)}
+
+
+# --- ignored
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("train/.ipynb_checkpoints/000.png", HIDDEN),
+        ("train/cat/.ipynb_checkpoints/000.png", HIDDEN),
+        ("train/cat/._000.png", HIDDEN),
+        (".Trash-1000/train/cat/000.png", HIDDEN),
+        (".git/objects/ab/cd", HIDDEN),
+        ("train/@eaDir/000.png", SYSTEM),
+        ("train/cat/@eaDir/000.png/thumb.jpg", SYSTEM),
+        ("__MACOSX/train/cat/000.png", SYSTEM),
+        ("$RECYCLE.BIN/train/cat/000.png", SYSTEM),
+        ("System Volume Information/train/cat/000.png", SYSTEM),
+        ("lost+found/train/cat/000.png", SYSTEM),
+        ("train/cat/Thumbs.db", SYSTEM),
+        ("README.md", DOCUMENTS),
+        ("LICENSE", DOCUMENTS),
+        ("train/labels.csv", DOCUMENTS),
+        ("annotations/cat/1.xml", DOCUMENTS),
+    ],
+)
+def test_a_file_that_is_no_image_is_ignored_by_a_named_rule(tmp_path, container, path, rule):
+    dataset = storage.prepare(pets(CONTAINERS[container](tmp_path, FILES | {path: b"no image"})), tmp_path / "o.npz")
+    assert dataset.ignored == {rule: 1}
+    assert dataset.class_names == ["cat", "dog"]
+    assert [len(images) for images in dataset.images.values()] == [8, 4, 4]
+
+
+def test_the_command_says_what_was_taken_and_what_was_ignored(tmp_path):
+    files = FILES | {"train/.x/1.png": b"", "train/.x/2.png": b"", "README": b""}
+    lines = list(summary(storage.prepare(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")))
+    assert lines == [
+        "8 train, 4 val, 4 test images of 8x8x3, 2 classes",
+        "Images of each class (train / val / test):",
+        "  cat: 4 / 2 / 2   dog: 4 / 2 / 2",
+        "Ignored: 3 (1 documents, 2 hidden files); the rules are in docs/datasets.md.",
+    ]
+
+
+# --- refused
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (under("a") | under("a/a"), "holds the train split twice, in a/train and a/a/train"),
+        (FILES | under("copy"), "in train and copy/train"),
+        (FILES | {"train/cat/more/x.png": MORE}, "train/cat/more/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"train/bird/part_1/x.png": MORE}, "train/bird/part_1/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"train/x.png": MORE}, "train/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"x.png": MORE}, "x.png is not at <split>/<class>/<file>"),
+        (FILES | {"holdout/cat/x.png": MORE}, "holdout/cat/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"vall/cat/x.png": MORE}, "did you mean val by vall?"),
+        (FILES | under("valid", "test"), "valid is none of the splits train, val, test; rename valid to val"),
+        (FILES | under("validation", "test"), "rename validation to val"),
+        (FILES | under("Val", "test"), "rename Val to val"),
+        (under("Train", "train") | under("test", "test"), "rename Train to train"),
+        (under("train", "train") | under("testing", "test"), "rename testing to test"),
+        (FILES | {"train/Cat/x.png": MORE}, "the classes 'Cat' and 'cat' differ in case or spaces alone"),
+        (FILES | {"train/cat /x.png": MORE}, "the classes 'cat' and 'cat ' differ in case or spaces alone"),
+        (FILES | {"train/bird/x.png": MORE}, "the test split has no folder for the class 'bird'"),
+        (FILES | {"train/bird/.hidden.png": MORE}, "train/bird has no image; put images there, or remove the folder"),
+        (under("test", "test"), "has no images under train/<class>/"),
+        ({"README.md": b""}, "holds documents only"),
+        ({".hidden": b""}, "holds no file that can be used"),
+        (under("a", "train") | under("b", "train"), "the classes lie in different folders, a/cat and b/cat"),
+        (under("a", "train") | {"a/x.png": MORE}, "the classes lie in different folders"),
+        ({"train.zip": b"", "test.zip": b""}, "test.zip is not in the folder of a class"),
+    ],
+    ids=lambda value: value[:50] if isinstance(value, str) else "",
+)
+def test_what_is_at_no_place_is_refused_by_its_name(tmp_path, container, files, expected):
+    assert expected in refusal(pets(CONTAINERS[container](tmp_path, files)), tmp_path / "o.npz")
+
+
+@pytest.mark.parametrize("folder", ["train/bird", "val", "train/bird/"])
+def test_an_empty_class_or_split_is_refused(tmp_path, folder):
+    source = unpacked(tmp_path / "a", FILES)
+    (source / folder).mkdir(parents=True)
+    assert f"{folder.rstrip('/')} has no image; put images there, or remove the folder" in refusal(pets(source), tmp_path / "o.npz")
+
+
+@pytest.mark.parametrize("name", ["ca\tt", "cat\N{ZERO WIDTH SPACE}", " cat"])
+def test_a_class_whose_name_cannot_be_read_is_refused(tmp_path, name):
+    files = {path.replace("/cat/", f"/{name}/"): content for path, content in FILES.items()}
+    assert "has an empty name, or spaces at its ends, or signs that cannot be seen; rename it" in refusal(
+        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz"
+    )
+
+
+def test_a_class_is_the_same_in_either_spelling_of_unicode(tmp_path):
+    composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    files = {path.replace("cat", composed if "train" in path else decomposed): content for path, content in FILES.items()}
+    dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
+    assert dataset.class_names == [composed, "dog"]
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
+    files = {path.replace("/cat/", "/train/").replace("/dog/", "/valid/"): content for path, content in FILES.items()}
+    assert storage.prepare(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz").class_names == ["train", "valid"]
+
+
+def test_the_folder_above_the_splits_may_have_the_name_of_one(tmp_path):
+    assert len(storage.prepare(pets(zipped(tmp_path / "a.zip", under("Test"))), tmp_path / "o.npz").images["test"]) == 4
+
+
+def test_a_folder_of_classes_is_split(tmp_path):
+    source = zipped(tmp_path / "a.zip", under("photos", "train") | {"photos/README.md": b""})
+    assert "the test split is empty; set data.test_size to the number of images to take from the train split" in refusal(
+        pets(source), tmp_path / "o.npz"
+    )
+    dataset = storage.prepare(pets(source, test_size=4), tmp_path / "o.npz")
+    assert [np.bincount(labels).tolist() for labels in dataset.labels.values()] == [[2, 2], [2, 2], [2, 2]]
+    assert dataset.ignored == {DOCUMENTS: 1}
+
+
+# --- links and other things
+
+
+def test_links_of_a_folder_are_followed(tmp_path):
+    elsewhere = unpacked(tmp_path / "disk", under("cats", "train/cat"))
+    source = unpacked(tmp_path / "a", {name: content for name, content in FILES.items() if "train/cat" not in name})
+    (source / "train" / "cat").symlink_to(elsewhere / "cats", target_is_directory=True)
+    (source / "test" / "dog" / "more.png").symlink_to(unpacked(tmp_path / "disk", {"one.png": MORE}) / "one.png")
+    dataset = storage.prepare(pets(source), tmp_path / "o.npz")
+    assert [np.bincount(labels).tolist() for labels in dataset.labels.values()] == [[4, 4], [2, 2], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "expected"),
+    [
+        ("train/cat/x.png", "nowhere", "train/cat/x.png is a link that leads nowhere; mend or remove it"),
+        ("train/bird", "nowhere", "train/bird is a link that leads nowhere"),
+        ("train/cat/x.png", "x.png", "train/cat/x.png is a link that leads nowhere"),
+        ("train/cat/more", "..", "train/cat/more is a link to a folder that it lies in; remove the link"),
+        ("train/cat/more", "../../..", None),
+    ],
+)
+def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path, link, target, expected):
+    source = unpacked(tmp_path / "a", FILES)
+    (source / link).symlink_to(target)
+    assert (expected or "is a link to a folder that it lies in") in refusal(pets(source), tmp_path / "o.npz")
+
+
+def test_links_in_hidden_folders_are_not_looked_at(tmp_path):
+    source = unpacked(tmp_path / "a", FILES)
+    (source / ".git").mkdir()
+    (source / ".git" / "circle").symlink_to("..")
+    (source / ".#lock").symlink_to("nowhere")
+    assert storage.prepare(pets(source), tmp_path / "o.npz").ignored == {HIDDEN: 2}
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    source = unpacked(tmp_path / "a", FILES)
+    os.mkfifo(source / "train" / "cat" / "x.png")
+    assert "train/cat/x.png is a pipe, socket or device" in refusal(pets(source), tmp_path / "o.npz")
+
+
+def special_zip(path: Path, name: str, mode: int = 0, flags: int = 0) -> Path:
+    """A zip of FILES with one more entry, of this kind of file or with these flags."""
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, mode << 16
+    with zipfile.ZipFile(zipped(path, FILES), "a") as archive:
+        archive.writestr(info, "../../dog/000.png")
+        info.flag_bits |= flags
+    return path
+
+
+def test_links_and_encrypted_files_of_a_zip_are_refused(tmp_path):
+    link = special_zip(tmp_path / "a.zip", "train/cat/link.png", mode=stat.S_IFLNK | 0o777)
+    assert "train/cat/link.png is a link or a device" in refusal(pets(link), tmp_path / "o.npz")
+    encrypted = special_zip(tmp_path / "b.zip", "train/cat/secret.png", flags=1)
+    assert "train/cat/secret.png is encrypted; unpack the archive yourself" in refusal(pets(encrypted), tmp_path / "o.npz")
+
+
+def test_a_file_that_an_archive_holds_twice_is_refused(tmp_path):
+    with tarfile.open(tar(tmp_path / "a.tar", FILES, "w"), "a") as archive:
+        archive.addfile(tarfile.TarInfo("train/cat/000.png"))
+    assert "train/cat/000.png is in the archive twice" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz")
+
+
+def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
+    """A zip is told by its end, too, and the end of this tar is that of a zip."""
+    inner = zipped(tmp_path / "inner.zip", {name: content for name, content in FILES.items() if "/000" in name}).read_bytes()
+    assert "inner.zip is not at <split>/<class>/<file>" in refusal(
+        pets(tar(tmp_path / "a.tar", FILES | {"inner.zip": inner}, "w")), tmp_path / "o.npz"
+    )
+
+
+def test_names_that_cannot_be_printed_are_escaped(tmp_path):
+    said = refusal(pets(tar(tmp_path / "a.tar", FILES | {"train/ca\nt\x1b[2J/more/x.png": MORE})), tmp_path / "o.npz")
+    assert r"train/ca\nt\x1b[2J/more/x.png is not at" in said
+
+
+# --- the same image twice
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"test/cat/x.png": FILES["train/cat/000.png"]}, ["1 of the 5 images of test are also in train"]),
+        ({"train/cat/x.png": FILES["train/cat/000.png"]}, ["1 of the 13 images of train are copies of others in it"]),
+        (
+            {"train/dog/x.png": FILES["train/cat/000.png"]},
+            ["1 of the 13 images of train are copies of others in it", "1 different images stand under more than one class"],
+        ),
+        ({}, []),
+    ],
+)
+def test_identical_images_are_counted(tmp_path, files, expected):
+    dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", FILES | files), val_size=0), tmp_path / "o.npz")
+    assert dataset.remarks == expected
+
+
+def test_a_split_whose_images_are_in_another_is_refused(tmp_path):
+    source = unpacked(tmp_path / "a", {name: content for name, content in FILES.items() if name.startswith("train")})
+    (source / "test").symlink_to("train")
+    assert "12 of the 12 images of train are also in test" in refusal(pets(source, val_size=0), tmp_path / "o.npz")
+    half = FILES | {f"val/{label}/{i}.png": FILES[f"train/{label}/00{i}.png"] for label in ("cat", "dog") for i in range(2)}
+    half |= {f"val/{label}/x.png": png(image_set(1, seed=seed)[0]) for seed, label in enumerate(("cat", "dog"), 55)}
+    assert "4 of the 6 images of val are also in train" in refusal(pets(zipped(tmp_path / "b.zip", half), val_size=0), tmp_path / "o.npz")
+
+
+# --- arrays
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x_valid": image_set(4, 12), "y_valid": np.array([0, 1, 0, 1])}, "the array x_valid is none of x_train"),
+        ({"x_valid": image_set(4, 12)}, "did you mean x_val?"),
+        ({"X_val": image_set(4, 12)}, "the array X_val is none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; did you mean x_val?"),
+        ({"train_images": image_set(4, 12)}, "did you mean x_train?"),
+        ({"val_labels": np.zeros(4, int)}, "did you mean y_val?"),
+        ({"classes": np.array(["a", "b"])}, "did you mean class_names?"),
+        ({"mean": np.zeros(3)}, "the array mean is none of"),
+        ({"y_train": np.tile(np.arange(1, 27), 2)[:40], "x_train": image_set(40, 12)}, "labels run from 1 to 26 with 26 different ones in the train"),
+        ({"y_train": np.tile([1, 2], 10)}, "they must run from 0 to 1; subtract 1 from all labels, or add class_names"),
+        (
+            {"y_train": np.tile([0, 2], 10)},
+            "and none is 1 in the train split, and they must run from 0 to 1; number the classes from 0 without a gap",
+        ),
+        ({"class_names": np.array([*"abc"])}, "no image has the label 2, which is the class 'c'; remove its name, or add images of it"),
+        ({"class_names": np.array(["a", "a"])}, "two classes have the name 'a'"),
+        ({"class_names": np.array(["a", "b "])}, "the class 'b ' has an empty name, or spaces at its ends"),
+        ({"y_test": np.zeros(4, int)}, "the test split has no image of the class '1'; every split needs every class"),
+        ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "its channels come first, move them to the end with numpy.moveaxis"),
+        ({"y_train": np.full(20, 2**64 - 1, np.uint64)}, "y_train has the label 18446744073709551615"),
+        ({"x_test": image_set(4, 12), "x_train": np.concatenate([image_set(4, 12)] * 5)}, "are also in"),
+    ],
+    ids=lambda value: value[:50] if isinstance(value, str) else "",
+)
+def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, expected):
+    assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz")
+
+
+def test_an_npz_without_a_test_split_gives_one(tmp_path):
+    source = npz(tmp_path / "own.npz", x_test=None, y_test=None)
+    assert "the test split is empty; set data.test_size" in refusal(pets(source, format="npz"), tmp_path / "o.npz")
+    assert len(storage.prepare(pets(source, format="npz", test_size=6), tmp_path / "o.npz").images["test"]) == 6
+
+
+def test_a_file_that_this_project_made_can_be_a_source(tmp_path):
+    storage.prepare(pets(zipped(tmp_path / "a.zip", FILES)), tmp_path / "o.npz")
+    again = storage.prepare(pets(tmp_path / "o.npz", format="npz", val_size=0), tmp_path / "p.npz")
+    assert again.class_names == ["cat", "dog"]
+    assert again.ignored == {"records of this project": 1}
+
+
+@pytest.mark.parametrize("extra", ["data_batch_1", "again/test_batch.bin", "notes.bin"])
+def test_a_file_that_is_none_of_cifar10_is_refused(tmp_path, extra):
+    assert extra.rpartition("/")[2] in refusal(
+        pets(tar(tmp_path / "a.tar", cifar10_files()[0] | {extra: b""}), format="cifar10_binary"), tmp_path / "o"
+    )
+
+
+# --- stratified splits
+
+
+@pytest.mark.parametrize(
+    ("counts", "size"), [((190, 4), 10), ((98, 2), 80), ((98, 2), 2), ((98, 2), 98), ((50, 30, 3, 2), 4), ((50, 30, 3, 2), 81), ((500, 2, 2, 2), 100)]
+)
+def test_each_class_keeps_and_gives_an_image(tmp_path, counts, size):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    test = np.arange(len(counts))
+    arrays = {"x_train": image_set(len(labels), 4), "y_train": labels, "x_test": image_set(len(counts), 4, seed=1), "y_test": test}
+    dataset = storage.prepare(pets(npz(tmp_path / "a.npz", **arrays), format="npz", val_size=size), tmp_path / "o.npz")
+    kept, taken = (np.bincount(dataset.labels[split], minlength=len(counts)) for split in ("train", "val"))
+    assert (kept + taken).tolist() == list(counts)
+    assert taken.sum() == size
+    assert min(*kept, *taken) >= 1
+
+
+# --- random trees: the account is whole
+
+PARTS = st.sampled_from(["train", "test", "val", "Val", "cat", "dog", "more", ".hidden", "__MACOSX", "notes", "a"])
+NAMES = st.sampled_from(["1.png", "2.png", ".DS_Store", "Thumbs.db", "README.md", "labels.csv", "x", "._1.png"])
+TREES = st.sets(st.builds(lambda folders, name: "/".join([*folders, name]), st.lists(PARTS, max_size=4), NAMES), max_size=12)
+REGULAR = {f"{split}/{label}/{i}.png" for split in ("train", "test") for label in ("cat", "dog") for i in (1, 2)}
+
+
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@given(TREES | TREES.map(lambda tree: tree | REGULAR), st.sampled_from(["folder", "tar", "zip"]))
+def test_every_file_is_used_or_ignored_or_the_source_is_refused_by_name(tmp_path_factory, tree, container):
+    paths = {PurePosixPath(name) for name in tree}
+    tree = sorted(name for name in tree if not any(PurePosixPath(name) in other.parents for other in paths))  # a file is no folder
+    folder = tmp_path_factory.mktemp("tree")
+    (folder / "a").mkdir()
+    source = CONTAINERS[container](folder, dict.fromkeys(tree, b""))
+    try:
+        listing = listed(source)
+        places = layout(listing)
+    except UserError as error:
+        assert "\n" not in str(error)
+        named = {part for name in tree for part in [name, *map(str, PurePosixPath(name).parents)]} - {"."}
+        without_any_image = ("holds no file that can be used", "holds documents only", "has no images under train/")
+        assert any(text in str(error) for text in [*named, *without_any_image])
+    else:
+        assert len(places) + sum(ignored_counts(listing).values()) == len(tree)
+        assert {str(path) for path in places} <= set(tree)
+        assert all(path.parts[-2] == label and split in ("train", path.parts[-3:][0]) for path, (split, label) in places.items())
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(st.sets(st.sampled_from(["x_train", "y_train", "x_test", "y_test", "x_val", "y_val", "class_names", "X_train", "x", "labels", "made_from"])))
+def test_every_array_is_used_or_refused_by_name(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("arrays")
+    splits = {"train": 20, "test": 4, "val": 6}
+    arrays = {
+        name: image_set(n, 4, seed=n) if kind == "x" else np.arange(n) % 2
+        for split, n in splits.items()
+        for kind in "xy"
+        for name in [f"{kind}_{split}"]
+    }
+    arrays |= {"class_names": np.array(["a", "b"]), "made_from": np.array("x")}
+    np.savez(folder / "a.npz", **{name: arrays.get(name, np.zeros(2)) for name in names})
+    try:
+        dataset = storage.prepare(pets(folder / "a.npz", format="npz", val_size=0), folder / "o.npz")
+    except UserError as error:
+        assert not names or any(name in str(error) for name in [*names, "x_train", "y_train", "test split is empty"])
+    else:
+        used = {f"{kind}_{split}" for split, images in dataset.images.items() if len(images) for kind in "xy"}
+        assert used | {"class_names", "made_from"} >= names
