@@ -1,16 +1,22 @@
 """Where a dataset's source is taken from: a local archive, the cache or a server; and src/download.py itself."""
 
+import csv
+import gzip
 import hashlib
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
+from actgrad.config.loading import data_config
 from actgrad.config.schema import Data
 from actgrad.data import storage
-from conftest import NAMES, sentence
-from data_sources import folder_files, pets, refusal, tar
+from actgrad.data.readers import READERS
+from actgrad.errors import UserError
+from conftest import NAMES, ROOT, image_set, sentence
+from data_sources import folder_files, idx_files, npz, pets, refusal, tar, unpacked
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +115,130 @@ def test_no_network_names_the_ways_out(script):
     assert "data=digits" in said
 
 
+# --- a dataset of several files
+
+
+def several(urls: list[str], files: dict[str, bytes], archive: Path | None = None) -> Data:
+    known = {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return pets(archive, format="idx", urls=urls, files=known)
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_several_files_are_downloaded_and_checked_unpacked(server, tmp_path, level):
+    """However they are packed, what is in them counts."""
+    address, content, asked = server
+    files = idx_files()
+    content |= {f"/good/{name}.gz": gzip.compress(file, level) for name, file in files.items()}
+    content |= {"/bad/train-images-idx3-ubyte.gz": gzip.compress(b"other"), "/bad/train-labels-idx1-ubyte.gz": b"\x1f\x8b\x08cut"}
+    data = several([f"{address}/bad/", f"{address}/good"], files)
+    for clone in "ab":
+        storage.prepare(data, tmp_path / clone)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert asked == [f"/{folder}/{name}.gz" for name in files for folder in ("bad", "good")]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_several_local_files_are_checked_and_kept(tmp_path, packed):
+    files = idx_files()
+    given = {f"{name}.gz": gzip.compress(content) for name, content in files.items()} if packed else files
+    storage.prepare(several([], files, unpacked(tmp_path / "given", given)), tmp_path / "a.npz")
+    storage.prepare(several([], files, tar(tmp_path / "given.tar.gz", given)), tmp_path / "b.npz")
+    storage.prepare(several([], files), tmp_path / "c.npz")  # from the cache
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+    other = tmp_path / "given" / next(iter(given))
+    other.write_bytes(b"other")
+    assert f"{other.name} has the sha256 " in refusal(several([], files, tmp_path / "given"), tmp_path / "d.npz")
+    other.unlink()
+    assert "holds no train-images-idx3-ubyte, gzipped or not" in refusal(several([], files, tmp_path / "given"), tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"sha256": "0" * 64}, "data.sha256 and data.files of pets are both set"),
+        ({"format": "npz"}, "data.files of pets is set, and data.format=npz is one file"),
+        ({}, "pets has no address to download from"),
+    ],
+)
+def test_several_files_that_are_not_clear_are_refused(tmp_path, values, expected):
+    data = pets(None, **({"format": "idx", "files": {"a.gz": "0" * 64}} | values))
+    assert expected in refusal(data, tmp_path / "a.npz")
+
+
+# --- the source that was read is the one that is configured
+
+
+@pytest.mark.parametrize("container", [lambda path, files: tar(path.with_suffix(".tar"), files, "w"), unpacked], ids=["file", "folder"])
+def test_data_made_from_another_archive_are_not_trained_on(tmp_path, monkeypatch, container):
+    monkeypatch.chdir(tmp_path)
+    one = pets(container(tmp_path / "one", folder_files()))
+    other = pets(container(tmp_path / "other", folder_files(train=8)))
+    storage.prepare(one, storage.path("pets"))
+    storage.load(one)
+    with pytest.raises(
+        UserError, match=r"was made with .* source.sha256=\w{64}, not with .* source.sha256=\w{64}; make it with: python src/download.py"
+    ):
+        storage.load(other)
+    storage.load(pets(container(tmp_path / "copy", folder_files())))  # the same content elsewhere is the same source
+
+
+def test_an_archive_that_changed_is_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = unpacked(tmp_path / "one", folder_files())
+    storage.prepare(pets(source), storage.path("pets"))
+    (source / ".DS_Store").write_bytes(b"of no account")
+    storage.load(pets(source))
+    (source / "pets" / "train" / "cat" / "more.png").write_bytes(b"new")
+    with pytest.raises(UserError, match="was made with"):
+        storage.load(pets(source))
+
+
+def test_an_archive_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = tar(tmp_path / "one.tar.gz", folder_files())
+    storage.prepare(pets(source), storage.path("pets"))
+    source.unlink()
+    storage.load(pets(source))
+    assert f"note: data.archive={source} is not here, so it cannot be compared with data/pets.npz" in capsys.readouterr().err
+    with pytest.raises(UserError, match="was made with"):
+        storage.load(pets(source, val_size=0))
+
+
+def test_a_folder_does_not_pass_for_the_archive_of_the_checksum(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = tar(tmp_path / "a.tar.gz", folder_files())
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    storage.prepare(pets(unpacked(tmp_path / "a", folder_files()), sha256=digest), storage.path("pets"))
+    with pytest.raises(UserError, match="was made with"):
+        storage.load(pets(None, sha256=digest))
+    storage.prepare(pets(archive, sha256=digest), storage.path("pets"))
+    storage.load(pets(None, sha256=digest))
+
+
+def test_train_refuses_data_of_another_archive(script, tmp_path):
+    """The command, on the real training script: it ends before it trains."""
+    for seed, name in enumerate(("one", "other")):
+        npz(tmp_path / f"{name}.npz", x_train=image_set(20, 12, seed=seed + 5))
+    overrides = ["data=mnist", "data.sha256=null", "data.val_size=4"]
+    assert script("download.py", *overrides, "data.archive=one.npz").returncode == 0
+    said = sentence(script("train.py", *overrides, "+data.archive=other.npz", "run_dir=out", "tracking.enabled=false"))
+    assert "data/mnist.npz was made with" in said
+    assert "make it with: python src/download.py data=mnist" in said
+
+
+def test_the_digits_have_the_bytes_that_results_were_made_from(tmp_path):
+    storage.prepare(data_config("digits", []), tmp_path / "digits.npz")
+    recorded = next(csv.DictReader((ROOT / "runs" / "digits" / "relu.csv").read_text().splitlines()))["data_sha256"]
+    assert hashlib.sha256((tmp_path / "digits.npz").read_bytes()).hexdigest() == recorded
+
+
 # --- the command
+
+
+def test_help_names_every_format_and_key(script):
+    said = " ".join(script("download.py", "--help").stdout.split())
+    for word in [*READERS, *Data.model_fields]:
+        assert word in said
 
 
 def test_download_makes_the_file_and_says_what_is_in_it(script, tmp_path):

@@ -54,7 +54,7 @@ def image_folder() -> dict[str, bytes]:
 def cifar(*, fine: bool = False) -> dict[str, bytes]:
     """A batch has an image of each of two classes. Records of CIFAR-100 have a coarse label before the fine one."""
     names = ["train.bin", "test.bin"] if fine else [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
-    batches = {name: b"".join(bytes(fine) + bytes([label, *([label + seed] * 3072)]) for label in (0, 1)) for seed, name in enumerate(names, 1)}
+    batches = {name: b"".join(bytes(fine) + bytes([label, *([2 * seed + label] * 3072)]) for label in (0, 1)) for seed, name in enumerate(names, 1)}
     return {"fine_label_names.txt" if fine else "batches.meta.txt": b"cat\ndog\n", **batches}
 
 

@@ -34,13 +34,8 @@ def fetch(data: Data) -> Path | None:
     Raises:
         UserError: if there is no such file, its checksum is wrong, or no download works.
     """
-    if data.files and data.sha256 is not None:
-        raise UserError(f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several")
-    if data.files and data.format not in FOLDER_FORMATS:
-        raise UserError(f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256")
+    check_keys(data)
     if data.format == "digits":
-        if data.archive is not None:
-            raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
         return None
     if data.archive is not None:
         return _local(data, Path(data.archive).expanduser())
@@ -58,6 +53,16 @@ def fetch(data: Data) -> Path | None:
         if not (file.is_file() and sha256(file) == known):
             _download(data, file, known)
     return cached
+
+
+def check_keys(data: Data) -> None:
+    """Raise UserError if the keys that name a source contradict each other."""
+    if data.format == "digits" and data.archive is not None:
+        raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
+    if data.files and data.sha256 is not None:
+        raise UserError(f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several")
+    if data.files and data.format not in FOLDER_FORMATS:
+        raise UserError(f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256")
 
 
 def unverified_source(data: Data) -> Path | None:

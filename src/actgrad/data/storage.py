@@ -10,7 +10,7 @@ import numpy as np
 from actgrad.config.schema import Data
 from actgrad.data import duplicates, npz
 from actgrad.data.dataset import SPLITS, Dataset
-from actgrad.data.fetch import checksum, fetch, files_sha256, unverified_source
+from actgrad.data.fetch import check_keys, checksum, fetch, files_sha256, unverified_source
 from actgrad.data.readers import read
 from actgrad.data.splits import check, check_arrays, split
 from actgrad.errors import UserError
@@ -54,8 +54,9 @@ def load(data: Data) -> Dataset:
     """Load the dataset that `prepare` wrote to `path(data.name)`.
 
     Raises:
-        UserError: if the file is missing or damaged, or was made with other values than `data` has, or of another source than data.archive is.
+        UserError: if the file is missing or damaged, or was made with other values than `data` has, or from another source than data.archive.
     """
+    check_keys(data)
     file = path(data.name)
     again = f"make it with: python src/download.py data={data.name}"
     if not file.is_file():
