@@ -12,8 +12,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet as pq
 
 from conftest import ROOT, fault, sentence
 from faults import one_set
@@ -88,6 +90,30 @@ def lying(folder: Path) -> Path:
     return target
 
 
+def link_in_a_zip(folder: Path) -> Path:
+    info = zipfile.ZipInfo("train/a/x.png")
+    info.create_system, info.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(folder / "hostile.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    return folder / "hostile.zip"
+
+
+def bomb_of_gzip(folder: Path) -> Path:
+    """A file of IDX whose 5 MB unpack to 1.2 GB."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1) as file:
+        for _ in range(1_200):
+            file.write(bytes(2**20))
+    return a_zip(folder, ("train-images-idx3-ubyte.gz", buffer.getvalue()), ("train-labels-idx1-ubyte", b""), how=zipfile.ZIP_STORED)
+
+
+def bomb_of_parquet(folder: Path) -> Path:
+    """A Parquet file of a few KB whose rows take 5 GB: each refers to the same bytes."""
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5_000, np.int32)), pa.array([bytes(2**20)]))
+    pq.write_table(pa.table({"image": column, "label": np.arange(5_000) % 2}), folder / "hostile.parquet", store_schema=False, compression="zstd")
+    return folder / "hostile.parquet"
+
+
 def picture(side: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("1", (side, side)).save(buffer, "png")
@@ -108,8 +134,11 @@ HOSTILE = {
     "a bomb: a zip that claims 20 GB": (claiming, "unpacks to more than can be used"),
     "a bomb: a zip that claims 10 bytes, and holds 1.9 GB": (lying, "is damaged or not a tar or zip archive"),
     "a zip that is packed with LZMA": (lambda f: a_zip(f, ("train/a/x.png", b"x"), how=zipfile.ZIP_LZMA), "is packed in a way that is not read"),
-    "10 million members in a tar": (lambda f: gzipped(f, member("about/x") * 10_000, repeat=1000), "unpacks to more than can be used"),
+    "10 million members in a tar": (lambda f: gzipped(f, member(".about/x") * 10_000, repeat=1000), "unpacks to more than can be used"),
     "10 million members in a zip": (ten_million_entries, "unpacks to more than can be used"),
+    "a bomb: a gzip file that unpacks to 1.2 GB": (bomb_of_gzip, "unpacks to more than can be used"),
+    "a bomb: rows of Parquet that take 5 GB": (bomb_of_parquet, "cannot be read as an image"),
+    "a symbolic link in a zip": (link_in_a_zip, "is a link or a device"),
     "a picture of 30,000 x 30,000": (lambda f: a_zip(f, ("train/a/x.png", picture(30_000))), "cannot be read as an image"),
     "a picture of 5,000 x 5,000": (lambda f: a_zip(f, ("train/a/x.png", picture(5_000))), "the largest that can be used is 1024x1024"),
     "a program that claims to be a picture": (lambda f: a_zip(f, ("train/a/x.png", b"\x7fELF" + bytes(100))), "cannot be read as an image"),
@@ -124,7 +153,8 @@ def test_a_hostile_archive(what, tmp_path, seen):
     (tmp_path / "made").mkdir()
     archive = make(tmp_path / "made")
     (tmp_path / "here").mkdir()
-    arguments = ("data=cifar10_jpeg", f"data.archive={archive}", "data.sha256=null", "data.val_size=0")
+    form = {"bomb_of_gzip": "idx", "bomb_of_parquet": "parquet"}.get(make.__name__, "image_folder")
+    arguments = ("data=cifar10_jpeg", f"data.archive={archive}", f"data.format={form}", "data.sha256=null", "data.val_size=0")
     code = (
         f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, ({2 * 2**30},) * 2); sys.argv.pop(0);"
         "sys.path.insert(0, sys.argv[0].rpartition('/')[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
