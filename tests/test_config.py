@@ -66,6 +66,8 @@ def test_the_conditions_of_the_study_list_runs_of_its_activations():
 def test_every_condition_composes_for_every_dataset(run_config, dataset):
     study = loading.study(ROOT / "params.yaml")
     for condition, runs in loading.listed(study).items():
+        if condition == "tuned" and dataset not in RATES:  # src/tune.py searches the rates of a dataset once a study lists it
+            continue
         composed = run_config(f"data={dataset}", f"condition={condition}", f"activation={runs.activations[0]}")
         assert composed.key == f"{dataset}/{runs.activations[0]}/{condition}-0"
 

@@ -1,6 +1,7 @@
 """What lies in a source: each file is used, ignored by a named rule and counted, or refused by its name."""
 
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -11,13 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actgrad.data import storage
+from actgrad.config.loading import data_config
+from actgrad.config.schema import Data
+from actgrad.data import ignored, storage
 from actgrad.data.ignored import DOCUMENTS, HIDDEN, SYSTEM
 from actgrad.data.image_folder import layout
+from actgrad.data.readers import READERS
 from actgrad.data.sources import ignored_counts, listed
 from actgrad.data.summary import summary
 from actgrad.errors import UserError
-from conftest import image_set
+from conftest import ROOT, image_set
 from data_sources import cifar10_files, folder_files, npz, pets, png, refusal, tar, unpacked, zipped
 
 CONTAINERS = {"folder": lambda p, files: unpacked(p / "a", files), "tar": lambda p, files: tar(p / "a.tar.gz", files)}
@@ -328,6 +332,29 @@ def test_each_class_keeps_and_gives_an_image(tmp_path, counts, size):
     assert (kept + taken).tolist() == list(counts)
     assert taken.sum() == size
     assert min(*kept, *taken) >= 1
+
+
+# --- docs/datasets.md
+
+PAGE = (ROOT / "docs" / "datasets.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL), ids=lambda text: re.search("name: (.*)", text)[1]
+)
+def test_the_examples_of_the_page_are_whole_files(tmp_path, text):
+    name = re.search("name: (.*)", text)[1]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / f"{name}.yaml").write_text(text)
+    assert data_config(name, [], tmp_path).archive
+
+
+def test_the_page_names_every_format_key_and_rule():
+    assert [name for name in [*READERS, *Data.model_fields] if f"`{name}`" not in PAGE] == []
+    rules = {value for name, value in vars(ignored).items() if name.isupper() and isinstance(value, str)}
+    assert rules == set(re.findall(r"^\| ([a-z ]+) \| ", PAGE.partition("| rule |")[2], re.MULTILINE))
+    names = {name.rstrip() for name in ignored.SYSTEM_NAMES | ignored.DOCUMENT_NAMES | ignored.DOCUMENT_SUFFIXES}
+    assert [name for name in names if name not in PAGE.casefold()] == []
 
 
 # --- random trees: the account is whole

@@ -18,10 +18,16 @@ pytest_plugins = "faults"
     [
         ("one class", {"y_train": np.zeros(40, int), "y_test": np.zeros(6, int)}, (), "a has 1 class; a classifier needs at least two"),
         (
-            "one training image",
+            "one training image of two classes",
             {"x_train": np.zeros((1, 8, 8, 1), np.uint8), "y_train": np.zeros(1, int), "class_names": ["a", "b"]},
             (),
-            "recipe.batch_size=32 is more than the 1 training images of a; choose fewer",
+            "a: the train split has no image of the class 'b'; every split needs every class, so add some",
+        ),
+        (
+            "one training image a class",
+            {"x_train": np.arange(128, dtype=np.uint8).reshape(2, 8, 8, 1), "y_train": np.arange(2)},
+            (),
+            "recipe.batch_size=32 is more than the 2 training images of a; choose fewer",
         ),
         (
             "images too small for the network",
@@ -54,9 +60,9 @@ def test_data_and_values(own, what, arrays, overrides, expected, seen):
     seen(f"`{expected}`", what)
 
 
-@fault("one training image, in batches of one", "it trains")
+@fault("one training image a class, in batches of one", "it trains")
 def test_one_image(own, seen):
-    one_set(own.folder, x_train=np.zeros((1, 8, 8, 1), np.uint8), y_train=np.zeros(1, int), class_names=["a", "b"])
+    one_set(own.folder, x_train=np.arange(128, dtype=np.uint8).reshape(2, 8, 8, 1), y_train=np.arange(2))
     own.run("python", "src/download.py", "data=a")
     assert "a/relu/baseline-0: finished" in own.run("python", "src/train.py", "data=a", "recipe.batch_size=1", "recipe.epochs=2")
     seen("finished")
