@@ -108,7 +108,7 @@ def test_cifar100_has_the_fine_labels(tmp_path):
         ({"cifar-100-binary/test.bin": None}, "holds no test.bin; it is not the binary version of CIFAR-100"),
         ({"cifar-100-binary/test.bin": bytes(3075)}, "is not a whole number of 3,074-byte records"),
         ({"cifar-100-binary/data_batch_1.bin": b""}, "data_batch_1.bin is not a file of the binary version of CIFAR-100"),
-        ({"again/test.bin": bytes(3074)}, "test.bin is there again as again/test.bin"),
+        ({"again/test.bin": bytes(3074)}, "again/test.bin is there again as cifar-100-binary/test.bin"),
     ],
 )
 def test_faults_of_cifar100(tmp_path, changes, expected):
@@ -236,6 +236,11 @@ def test_transparency_is_shown_on_white(tmp_path):
     palette.putpalette([200, 0, 0, 0, 100, 0])
     assert read_one(tmp_path, saved(palette))[0, :2].tolist() == [[200, 0, 0], [0, 100, 0]]
     assert read_one(tmp_path, saved(palette, transparency=0))[0, :2].tolist() == [[255, 255, 255], [0, 100, 0]]
+
+
+def test_an_image_that_is_transparent_all_over_is_refused(tmp_path):
+    files = folder_files() | {"pets/test/cat/0.png": saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))}
+    assert "0.png is transparent all over" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
 
 
 def png16(channels: int) -> bytes:

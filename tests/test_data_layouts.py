@@ -255,6 +255,15 @@ def test_identical_images_are_counted(tmp_path, files, expected):
     assert dataset.remarks == expected
 
 
+def test_images_that_show_nothing_are_counted(tmp_path):
+    files = FILES | {"train/cat/black.png": png(np.zeros((8, 8, 3), np.uint8)), "test/cat/red.png": png(np.full((8, 8, 3), [9, 0, 0], np.uint8))}
+    dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", files), val_size=0), tmp_path / "o.npz")
+    assert dataset.remarks == ["1 of the 13 images of train are of one colour", "1 of the 5 images of test are of one colour"]
+    scaled = npz(tmp_path / "own.npz", x_train=image_set(20, 12) // 16, x_test=image_set(4, 12, seed=1) // 16)
+    dataset = storage.prepare(pets(scaled, format="npz"), tmp_path / "o.npz")
+    assert dataset.remarks == ["the largest pixel of the train split is 15 of 255; if its pixels were scaled to another range, scale them back"]
+
+
 def test_a_split_whose_images_are_in_another_is_refused(tmp_path):
     source = unpacked(tmp_path / "a", {name: content for name, content in FILES.items() if name.startswith("train")})
     (source / "test").symlink_to("train")

@@ -235,6 +235,11 @@ def test_the_digits_have_the_bytes_that_results_were_made_from(tmp_path):
 # --- the command
 
 
+@pytest.mark.parametrize("name", ["set #1", "2024", "a: b", "[x]", "true", "a,b", "${x}", "ünï"])
+def test_a_path_is_taken_as_it_was_typed(name):
+    assert data_config("cifar10_jpeg", [f"data.archive={name}", "data.val_size=1"]).archive == name
+
+
 def test_help_names_every_format_and_key(script):
     said = " ".join(script("download.py", "--help").stdout.split())
     for word in [*READERS, *Data.model_fields]:
@@ -263,6 +268,10 @@ def test_download_makes_the_file_and_says_what_is_in_it(script, tmp_path):
         (["data=digits", "data.vals=0"], "data.vals is not a key of this configuration; known there: name, format"),
         (["data=digits", "data.urls=[a"], "cannot be read"),
         (["data=digits", "data.archive=x.zip"], "data.archive=x.zip has no use here"),
+        (["data=digits", "data.split_seed=4294967296"], "data.split_seed=4294967296 cannot be used: input should be less than 4294967296"),
+        (["data=digits", "data.image_size=2"], "data.image_size=2 cannot be used: input should be greater than or equal to 4"),
+        (["data=mnist", "data.archive="], "data.archive='' cannot be used: string should have at least 1 character"),
+        (["data=mnist", "data.archive=."], "data.archive=. is a folder; mnist has the format npz, which is one file"),
         (["data=cifar10_jpeg"], "cifar10_jpeg has no address to download from"),
     ],
 )

@@ -48,9 +48,14 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     values = _file("data", name, conf)
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+    archives = [value for key, _, value in (item.partition("=") for item in overrides) if key == "data.archive"]
+    others = [item for item in overrides if not item.startswith("data.archive=")]
     try:
-        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(overrides).get("data", {}))
-        data = parse(Data, OmegaConf.to_container(merged, resolve=True), "data.")
+        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(others).get("data", {}))
+        plain = OmegaConf.to_container(merged, resolve=True)
+        for archive in archives:  # as it was typed: in YAML, "set #1" would be "set", and 2024 a number
+            plain["archive"] = None if archive == "null" else archive
+        data = parse(Data, plain, "data.")
     except (YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None

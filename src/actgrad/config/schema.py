@@ -35,11 +35,11 @@ class Data(Strict):
     urls: list[str] = []
     sha256: Sha256 | None = None
     files: dict[FileName, Sha256] = {}
-    archive: str | None = None
+    archive: Annotated[str, Field(min_length=1)] | None = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     val_size: Natural
     test_size: Natural = 0
-    split_seed: Natural = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     source: str = ""
     licence: str = ""
 

@@ -116,8 +116,10 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
                 image = ImageOps.exif_transpose(image)
             grey = image.mode in ("1", "L", "LA")
             if image.has_transparency_data:
-                opaque = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+                image = image.convert("RGBA")
+                if image.getchannel("A").getextrema()[1] == 0:
+                    raise UserError(f"{source}: {shown(name)} is transparent all over, so nothing of it is seen; save it without transparency")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if grey else "RGB")
             return np.asarray(_resize(image, size) if size else image)
     except UserError:

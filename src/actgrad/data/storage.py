@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from actgrad.config.schema import Data
-from actgrad.data import duplicates, npz
+from actgrad.data import npz
 from actgrad.data.dataset import SPLITS, Dataset
 from actgrad.data.fetch import check_keys, checksum, fetch, files_sha256, unverified_source
 from actgrad.data.readers import read
+from actgrad.data.remarks import remarks
 from actgrad.data.splits import check, check_arrays, split
 from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
@@ -40,7 +41,7 @@ def prepare(data: Data, target: Path) -> Dataset:
     check_arrays(data.name, source)
     dataset = split(data, source)
     check(data.name, dataset)
-    dataset = replace(dataset, remarks=[*dataset.remarks, *duplicates.remarks(data.name, dataset)])
+    dataset = replace(dataset, remarks=[*dataset.remarks, *remarks(data.name, dataset)])
     unverified = unverified_source(data)
     buffer = io.BytesIO()
     arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}

@@ -1,4 +1,4 @@
-"""Find identical images, by a checksum of their pixels."""
+"""Find what the user should know about images that can be used: identical ones, by a checksum of their pixels, and those that show nothing."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,14 +12,18 @@ REFUSED_SHARE = 0.5
 Published datasets have less than 1 % of such images."""
 
 
+DARK = 32
+"""Images whose largest pixel is below this were probably scaled to another range than 0 to 255."""
+
+
 def remarks(name: str, dataset: Dataset) -> list[str]:
-    """Say how many images are there twice: within a split, in two splits, and in two classes.
+    """Say how many images are there twice: within a split, in two splits, and in two classes; and how many are of one colour or nearly black.
 
     Raises:
         UserError: if half of the images of a split, or more, are in another split too.
     """
     digests = {split: [hashlib.sha256(image).digest() for image in dataset.images[split]] for split in SPLITS}
-    return [*_between(name, digests), *_within(digests), *_under_two_labels(dataset, digests)]
+    return [*_between(name, digests), *_within(digests), *_under_two_labels(dataset, digests), *_without_contents(dataset)]
 
 
 def _between(name: str, digests: dict[str, list[bytes]]) -> Iterator[str]:
@@ -48,3 +52,11 @@ def _under_two_labels(dataset: Dataset, digests: dict[str, list[bytes]]) -> Iter
             labels.setdefault(digest, set()).add(label)
     if contradicting := sum(len(found) > 1 for found in labels.values()):
         yield f"{contradicting} different images stand under more than one class"
+
+
+def _without_contents(dataset: Dataset) -> Iterator[str]:
+    for split, images in dataset.images.items():
+        if single := sum(bool((image == image[0, 0]).all()) for image in images):
+            yield f"{single} of the {len(images)} images of {split} are of one colour"
+    if (largest := dataset.images["train"].max()) < DARK:
+        yield f"the largest pixel of the train split is {largest} of 255; if its pixels were scaled to another range, scale them back"
