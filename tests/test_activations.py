@@ -10,7 +10,7 @@ import tensorflow as tf
 from actgrad.config.schema import Activation
 from actgrad.errors import UserError
 from actgrad.monitor.backends import backend
-from actgrad.networks import activations
+from actgrad.networks import activations, layers
 
 ALL = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "maxout"]
 
@@ -161,3 +161,19 @@ def test_a_layer_that_cannot_be_built_is_refused(layer, config, expected):
     with pytest.raises(UserError) as refused:
         activations.build(Activation(name="x", layer=layer, config=config))
     assert expected in str(refused.value)
+
+
+def test_rrelu_draws_a_slope_for_each_element_and_takes_their_mean_in_evaluation():
+    layer = layers.RReLU(seed=1)
+    z = np.array([[-1.0] * 1000, [2.0] * 1000], np.float32)
+    evaluated, trained = np.asarray(layer(z)), np.asarray(layer(z, training=True))
+    assert evaluated[:, 0] == pytest.approx([-1 / 5.5, 2])
+    assert (evaluated == evaluated[:, :1]).all()
+    divisors = -1 / trained[0]
+    assert 3 <= divisors.min() < 3.1
+    assert 7.9 < divisors.max() <= 8
+    assert divisors.mean() == pytest.approx(5.5, abs=0.15)
+    assert (trained[1] == 2).all()
+    assert not np.array_equal(trained, np.asarray(layer(z, training=True)))
+    with pytest.raises(ValueError, match="lower and upper must be 0 < lower <= upper"):
+        layers.RReLU(lower=0)

@@ -71,14 +71,20 @@ def test_the_versions_are_those_that_the_process_has_imported(monkeypatch):
     [
         "TF_ENABLE_ONEDNN_OPTS",
         "NVIDIA_TF32_OVERRIDE",
-        "KERAS_MAX_STEPS_PER_EPOCH",
-        "KERAS_MAX_EPOCHS",
         "XLA_FLAGS",
         "TF_XLA_FLAGS",
         "TF_SOME_FLAG_OF_THE_FUTURE",
         "ONEDNN_MAX_CPU_ISA",
         "OPENBLAS_CORETYPE",
         "MKL_CBWR",
+        "NPY_DISABLE_CPU_FEATURES",
+        "NPY_ENABLE_CPU_FEATURES",
+        "GLIBC_TUNABLES",
+        "KERAS_NNX_ENABLED",
+        "TF_DETERMINISTIC_OPS",
+        "TF_CUDNN_DETERMINISTIC",
+        "TF_NUM_INTRAOP_THREADS",
+        "CUBLAS_WORKSPACE_CONFIG",
     ],
 )
 def test_a_flag_that_may_change_numbers_is_another_fingerprint(deciding, monkeypatch, name):
@@ -125,15 +131,40 @@ def test_the_gpu_is_the_first_that_tensorflow_uses(monkeypatch, tmp_path):
     assert surroundings.gpu.__wrapped__() == "none"
 
 
+TRIED = {
+    "KERAS_BACKEND": "jax",
+    "KERAS_MAX_EPOCHS": "1",
+    "KERAS_MAX_STEPS_PER_EPOCH": "5",
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "TF_CPP_MAX_VLOG_LEVEL": "0",
+    "TF_CLI_CONFIG_FILE": "terraform.rc",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "7",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "0",
+    "CUDA_VISIBLE_DEVICES": "",
+    "MALLOC_ARENA_MAX": "1",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "TZ": "Asia/Kolkata",
+    "COLUMNS": "20",
+    "NO_COLOR": "1",
+    "CI": "1",
+}
+"""Variables that were tried and change no byte."""
+
+
 @pytest.mark.slow
-def test_a_users_keras_json_does_not_change_a_byte_of_a_run(tmp_path):
+def test_neither_a_users_keras_json_nor_harmless_variables_change_a_byte_of_a_run(tmp_path):
     storage.prepare(loading.data_config("digits", []), tmp_path / storage.path("digits"))
     (tmp_path / "keras").mkdir()
     settings = {"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}
     (tmp_path / "keras" / "keras.json").write_text(json.dumps(settings))
     (tmp_path / "empty").mkdir()
-    homes = {"with": "keras", "without": "empty"}
-    processes = [start(tmp_path, run_dir, KERAS_HOME=str(tmp_path / home)) for run_dir, home in homes.items()]
+    processes = [start(tmp_path, "with", KERAS_HOME=str(tmp_path / "keras"), **TRIED), start(tmp_path, "without", KERAS_HOME=str(tmp_path / "empty"))]
     for process in processes:
         printed, _ = process.communicate()
         assert process.returncode == 0, printed

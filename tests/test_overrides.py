@@ -103,7 +103,7 @@ def test_what_cannot_be_meant_is_refused_with_one_sentence(arguments, expected):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("typed", ["mnist", "resnet", "a/b", "7"])
+@pytest.mark.parametrize("typed", ["imagenet", "resnet", "a/b", "7"])
 def test_nothing_is_suggested_for_what_is_like_nothing(typed):
     assert nearest(typed, NAMES["data"] + NAMES["model"]) is None
 

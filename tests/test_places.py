@@ -95,7 +95,7 @@ def test_scripts_work_in_the_project_from_another_folder(script, tmp_path):
     assert script("study.py", "data=pets", "--compose", cwd=elsewhere).returncode == 0
     assert (tmp_path / "runs" / "pets" / "composed-runs" / "relu.yaml").is_file()
     assert "runs/pets/relu/baseline-0/metrics.json is missing" in sentence(script("report.py", "data=pets", cwd=elsewhere))
-    assert "run_dir=" in sentence(script("train.py", "data=pets", "run_dir=pets, größer.npz", cwd=elsewhere))
+    assert "run_dir=" in sentence(script("train.py", "data=pets", "+data.archive=pets, größer.npz", "run_dir=pets, größer.npz", cwd=elsewhere))
     assert [path.name for path in elsewhere.iterdir()] == ["pets, größer.npz"]
 
 
@@ -313,6 +313,7 @@ def test_warnings_of_runs_are_counted(tmp_path):
     from test_study import some_runs
 
     runs = some_runs(0, 1, 2)
+    console.warned()  # of tests before this one
     for one, sentences in zip(runs, (["a", "a"], ["a", "b"], []), strict=True):
         for said in sentences:
             console.warn(f"{said} of {one.key}", f"were {said}")

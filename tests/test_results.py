@@ -66,7 +66,21 @@ def test_the_files_say_what_a_run_is(trained, written):
     metrics = again.metrics
     assert list(metrics["files"]) == list(FILES[:-1])
     assert set(metrics) == {
-        *("key", "status", "validation_split", "epochs", "steps", "largest_class", "last", "best", "linearity", "weights_sha256", "layers", "census"),
+        *(
+            "key",
+            "status",
+            "validation_split",
+            "epochs",
+            "steps",
+            "largest_class",
+            "last",
+            "best",
+            "linearity",
+            "weights_sha256",
+            "layers",
+            "census",
+            "distance",
+        ),
         *("data_sha256", "fingerprint", "core_sha256", "environment", "files"),
     }
     assert metrics["layers"][0] == {"layer": "conv1", "kind": "Conv2D", "parameters": 156}

@@ -38,6 +38,9 @@ class Memory:
             if self._left == 0:
                 raise Killed
 
+    def not_kept(self, reason):
+        self._kept.not_kept(reason)
+
 
 class Seen:
     def __init__(self):
@@ -57,6 +60,15 @@ class Seen:
         pytest.param(["activation=prelu", "recipe.optimizer=RMSprop"], marks=pytest.mark.slow),
         pytest.param(["activation=relu", "condition=batch_norm"], marks=pytest.mark.slow),
         pytest.param(["activation=maxout"], marks=pytest.mark.slow),
+        pytest.param(
+            [
+                "activation.name=rrelu",
+                "activation.layer=actgrad.networks.layers.RReLU",
+                "activation.config={}",
+                "recipe.kernel_initializer=orthogonal",
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda overrides: overrides[-1],
 )

@@ -343,7 +343,7 @@ def append(project: Project, name: str) -> None:
 def edit_words_of_the_core(project: Project) -> None:
     """A docstring, an error sentence, and a comment."""
     project.edit("src/actgrad/monitor/steps.py", '"""The table of what each update did to each layer."""', '"""Updates."""')
-    project.edit("src/actgrad/networks/activations.py", "its module cannot be imported (", "its module cannot be read (")
+    project.edit("src/actgrad/networks/own_code.py", "its module cannot be imported (", "its module cannot be read (")
     project.edit("src/actgrad/training/loop.py", "import keras\n", "import keras  # the library\n")
 
 

@@ -86,7 +86,7 @@ def _work_in_root() -> None:
         if key.lstrip("+") in PATHS and value not in ("", "null"):
             sys.argv[i] = f"{key}={_quoted(_from_root(value, here))}"
         elif key.lstrip("+") == "tracking.uri":
-            sys.argv[i] = f"{key}={_quoted(_address(_unquoted(value), here))}"
+            sys.argv[i] = f"{key}={_quoted(_address(unquoted(value), here))}"
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         os.environ["MLFLOW_TRACKING_URI"] = _address(uri, here)
     if modules := os.environ.get("PYTHONPATH"):
@@ -96,11 +96,11 @@ def _work_in_root() -> None:
 
 def _from_root(given: str, here: Path) -> str:
     """A path that was given in the folder `here`: relative to the project's root if it lies there, else absolute."""
-    path = here / os.path.expanduser(_unquoted(given))  # noqa: PTH111 - Path's own raises for a user that is not known
+    path = here / os.path.expanduser(unquoted(given))  # noqa: PTH111 - Path's own raises for a user that is not known
     return str(path.relative_to(PROJECT.resolve()) if path.is_relative_to(PROJECT.resolve()) else path)
 
 
-def _unquoted(given: str) -> str:
+def unquoted(given: str) -> str:
     """A value without the quotes that Hydra and YAML would remove."""
     held = re.fullmatch(r"""(['"])(.*)\1""", given)
     return held[2] if held else given

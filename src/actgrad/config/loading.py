@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad.config.schema import Activation, Condition, Config, Data, Study, parse
+from actgrad.console import unquoted
 from actgrad.errors import UserError, did_you_mean
 from actgrad.files import PROJECT
 
@@ -54,7 +55,7 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
         merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(others).get("data", {}))
         plain = OmegaConf.to_container(merged, resolve=True)
         for archive in archives:  # as it was typed: in YAML, "set #1" would be "set", and 2024 a number
-            plain["archive"] = None if archive == "null" else archive
+            plain["archive"] = None if archive == "null" else unquoted(archive)
         data = parse(Data, plain, "data.")
     except (YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = " ".join(str(error).split())

@@ -66,7 +66,7 @@ class Recipe(Strict):
     """How a run is trained and probed."""
 
     input_scaling: Literal["none", "standardized"]
-    kernel_initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"]
+    kernel_initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal"]
     optimizer: Literal["Adam", "AdamW", "SGD", "RMSprop"]
     learning_rate: Rate
     batch_size: Positive

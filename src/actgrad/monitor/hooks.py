@@ -1,6 +1,7 @@
-"""Calls that are put around a function of one instance or module, and one sentence for the user."""
+"""Calls that are put around a function of one instance or module, and what is said to the user."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -53,3 +54,15 @@ def _install(owner: Any, name: str) -> list[list[Callable[..., Any]]]:
 def say(text: str) -> None:
     """Tell the user one sentence, as a warning."""
     warnings.warn(f"actgrad: {text}", stacklevel=3)
+
+
+LONG = 200
+"""Characters from which on a line of an error is cut after its first sentence."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something; its first sentence if it is long. Keras puts lines before it that say where."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str) else str(error)
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in text.rpartition("Error encountered:")[2].splitlines()]
+    said = next((line for line in lines if line and "Exception encountered when calling" not in line), type(error).__name__)
+    return (said.partition(". ")[0] if len(said) > LONG else said).rstrip(".")

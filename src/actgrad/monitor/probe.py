@@ -2,7 +2,6 @@
 
 import math
 import random
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 
 from actgrad.monitor import units
 from actgrad.monitor.backends import Inject, Visit, backend
-from actgrad.monitor.hooks import say
+from actgrad.monitor.hooks import first_line, say
 from actgrad.monitor.names import COUNTS
 from actgrad.monitor.sites import Site, Sites
 from actgrad.monitor.units import FOR_RULES
@@ -122,7 +121,7 @@ class ActivationProbe:
         try:
             function()
         except Exception as error:
-            raise ValueError(f"the model cannot be called on the probe's x: {_first_line(error)}; give it what model.fit is given") from error
+            raise ValueError(f"the model cannot be called on the probe's x: {first_line(error)}; give it what model.fit is given") from error
 
     @property
     def sites(self) -> list[Site]:
@@ -194,7 +193,7 @@ class ActivationProbe:
             with keras.StatelessScope(), _random_streams_kept():
                 self.found.forward(_rows(x, 0, 2))
         except Exception as error:
-            raise ValueError(f"the census does not fit the model: {_first_line(error)}; give it the x of the whole training split") from error
+            raise ValueError(f"the census does not fit the model: {first_line(error)}; give it the x of the whole training split") from error
 
     def _run(self, name: str, function: Callable[..., Any], *given: Any) -> Any:
         """What `function(variables and what they hold now, scale, *given)` returns, as NumPy arrays; compiled once.
@@ -246,7 +245,7 @@ class ActivationProbe:
             loss = of_batch(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
         except Exception as error:
             raise ValueError(
-                f"the model's loss cannot be computed on the probe: {_first_line(error)}; give it the y that model.fit is given"
+                f"the model's loss cannot be computed on the probe: {first_line(error)}; give it the y that model.fit is given"
             ) from error
         added = judge.losses if self._losses and type(judge).compute_loss is keras.Model.compute_loss else []
         return ops.cast(loss, "float32") - sum(ops.stop_gradient(ops.cast(one, "float32")) for one in added)
@@ -364,9 +363,3 @@ def _tensor(part: Any) -> Any:
 
 def _symbolic(part: Any) -> keras.KerasTensor:
     return keras.KerasTensor((None, *part.shape[1:]), keras.backend.standardize_dtype(part.dtype))
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line that says something; Keras puts one before it that says where."""
-    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Exception encountered when calling")), type(error).__name__)

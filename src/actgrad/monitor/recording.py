@@ -40,6 +40,8 @@ class Recording:
         return self._undo is not None
 
     def start(self) -> None:
+        if self._store is None and self._optimizer.built:  # a step that makes variables when it is traced is traced twice by TensorFlow
+            self._keep_rows_of(self._optimizer._trainable_variables)
         self._undo = backend().hook(self._optimizer, self._record)
 
     def stop(self) -> None:
@@ -57,9 +59,7 @@ class Recording:
         """Measure what there is before an update; returns what measures the rest after it."""
         tools, ops = backend(), keras.ops
         if self._store is None:
-            known = getattr(self._optimizer, "_trainable_variables", None)
-            self.variables = list(known or variables)
-            self._store = tools.Store(len(self.variables), self._capacity)
+            self._keep_rows_of(getattr(self._optimizer, "_trainable_variables", None) or variables)
         before = [_at_least_float32(value) for value in tools.values(variables)]
         seen = self._seen(grads, variables)
         place = {id(variable): i for i, variable in enumerate(variables)}
@@ -74,6 +74,10 @@ class Recording:
             self._store.write(rows)
 
         return finish
+
+    def _keep_rows_of(self, variables: Sequence[keras.Variable]) -> None:
+        self.variables = list(variables)
+        self._store = backend().Store(len(self.variables), self._capacity)
 
     def _seen(self, grads: Sequence[Any], variables: Sequence[keras.Variable]) -> list[Any]:
         """The gradients that are measured."""

@@ -1,7 +1,6 @@
 """The activation under test: its layers, built from their configuration, and its curve."""
 
 import inspect
-import pydoc
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,6 +9,8 @@ import pandas as pd
 
 from actgrad.errors import UserError
 from actgrad.monitor.backends import backend
+from actgrad.monitor.hooks import first_line
+from actgrad.networks.own_code import is_own, located
 
 if TYPE_CHECKING:
     from actgrad.config.schema import Activation
@@ -62,10 +63,7 @@ def build(activation: "Activation", name: str | None = None) -> keras.layers.Lay
         UserError: if there is no such layer, or it does not take these arguments.
     """
     path = activation.layer
-    try:
-        layer_class = pydoc.locate(path) if "." in path else getattr(keras.layers, path, None)
-    except pydoc.ErrorDuringImport as error:
-        raise UserError(f"activation.layer={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
+    layer_class = located("activation.layer", path) if "." in path else getattr(keras.layers, path, None)
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise UserError(
             f"activation.layer={path} is not a Keras layer; "
@@ -77,17 +75,13 @@ def build(activation: "Activation", name: str | None = None) -> keras.layers.Lay
         )
     try:
         return layer_class(**activation.config, name=name)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a layer of the user's own does
         if "'name'" in str(error):
             raise UserError(f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)") from None
         raise UserError(
             f"activation.config={activation.config} is not accepted by {path}, which takes "
-            f"{', '.join(name for name in inspect.signature(layer_class).parameters if name != 'kwargs') or 'no arguments'}: {_first_line(error)}"
+            f"{', '.join(name for name in inspect.signature(layer_class).parameters if name != 'kwargs') or 'no arguments'}: {first_line(error)}"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def curve(activation: "Activation") -> pd.DataFrame:
@@ -103,10 +97,17 @@ def curve(activation: "Activation") -> pd.DataFrame:
     z = np.zeros((len(CURVE), 2 * width), np.float32)
     z[:, 0] = CURVE
     try:
-        apart = keras.ops.convert_to_numpy(layer(z))
+        phi = layer(z)
+        if is_own(activation.layer):
+            backend().traced(lambda: layer(keras.ops.convert_to_tensor(z), training=True))
     except Exception as error:  # whatever a layer of the user's own does
-        reason = _first_line(getattr(error, "__cause__", None) or error)
+        reason = first_line(getattr(error, "__cause__", None) or error)
         raise UserError(f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it") from None
+    if not keras.ops.is_tensor(phi):
+        raise UserError(f"activation.layer={activation.layer} returns {type(phi).__name__}, of which there is no gradient; compute with keras.ops")
+    apart = keras.ops.convert_to_numpy(phi)
+    if not np.issubdtype(apart.dtype, np.floating):
+        raise UserError(f"activation.layer={activation.layer} returns {apart.dtype}, of which there is no gradient; let it return what it is given")
     if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
         raise UserError(
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "

@@ -1,8 +1,6 @@
 """The network of a run, by the builder that its configuration names."""
 
 import inspect
-import pydoc
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +10,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from actgrad.errors import UserError
+from actgrad.monitor.hooks import first_line
 from actgrad.networks.activations import ActivationFactory
 from actgrad.networks.initial_weights import initializers
 from actgrad.networks.inputs import channel_statistics
+from actgrad.networks.own_code import is_own, located
 
 if TYPE_CHECKING:
     from actgrad.config.schema import Config
@@ -65,7 +65,7 @@ def build(
     keras.config.set_dtype_policy(precision or config.recipe.precision)
     shape, path = train_images.shape[1:], config.model.build
     activation, initializer = ActivationFactory(config.activation), initializers(config.recipe.kernel_initializer, config.seed)
-    built = _call(path, builder or _located(path), config.model.config, shape, classes, activation, initializer)
+    built = _call(config, builder or _located(path), shape, classes, activation, initializer)
     if not isinstance(built, keras.Model):
         raise UserError(f"model.build={path} returns {type(built).__name__}, not a keras.Model; return the network")
     if not activation.made:
@@ -78,24 +78,22 @@ def build(
         model = keras.Model(inputs, built(x), name="network")
         outputs = keras.ops.convert_to_numpy(model(train_images[:EXAMPLES].astype(np.float32)))
     except Exception as error:  # whatever a network of the user's own does
-        raise UserError(f"the network of model.build={path} fails on images of shape {shape}: {_reason(error)}; {_remedy(activation)}") from None
+        raise UserError(f"the network of {_named(config)} fails on images of shape {shape}: {first_line(error)}; {_remedy(activation)}") from None
     if outputs.shape[1:] != (classes,):
         raise UserError(f"the network of model.build={path} returns {outputs.shape[1:]} an image; let it return one number a class, {classes}")
     return Network(model, activation.made, from_logits=not _are_probabilities(outputs.astype(float)))
 
 
 def _located(path: str) -> Callable[..., Any]:
-    try:
-        builder = pydoc.locate(path)
-    except pydoc.ErrorDuringImport as error:
-        raise UserError(f"model.build={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
+    builder = located("model.build", path)
     if not callable(builder):
         raise UserError(f"model.build={path} is not a function; is its module on PYTHONPATH, and a function of that name in it?")
     return builder
 
 
-def _call(path: str, builder: Callable[..., Any], values: Mapping[str, Any], *given: Any) -> Any:
-    _check_arguments(path, builder, values)
+def _call(config: "Config", builder: Callable[..., Any], *given: Any) -> Any:
+    values = config.model.config
+    _check_arguments(config.model.build, builder, values)
     try:
         return builder(*given, **values)
     except ValidationError as error:
@@ -104,7 +102,7 @@ def _call(path: str, builder: Callable[..., Any], values: Mapping[str, Any], *gi
     except UserError:
         raise
     except Exception as error:  # whatever a builder of the user's own does
-        raise UserError(f"model.build={path} fails: {_reason(error)}; mend it, or change a value of model.config") from None
+        raise UserError(f"{_named(config)} fails: {first_line(error)}; mend it, or change a value of model.config") from None
 
 
 def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str, Any]) -> None:
@@ -132,9 +130,10 @@ def _remedy(activation: ActivationFactory) -> str:
     return "a layer before this activation needs activation.width(units) units, and the activation a layer of its own: activation()(x)"
 
 
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
-    return next((line for line in lines if "Exception encountered when calling" not in line), type(error).__name__)
+def _named(config: "Config") -> str:
+    """What an error may come from: the builder, and the layer if it is the user's own."""
+    builder, layer = f"model.build={config.model.build}", f"activation.layer={config.activation.layer}"
+    return f"{builder} with {layer}" if is_own(config.activation.layer) else builder
 
 
 def _lower(text: str) -> str:

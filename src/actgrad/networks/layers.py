@@ -43,3 +43,28 @@ class Maxout(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"pieces": self.pieces}
+
+
+class RReLU(keras.layers.Layer):
+    """Randomized leaky ReLU (Xu et al. 2015, section 2.4): z / a where z is negative. In training a is drawn for each element and step from
+    [lower, upper], in evaluation it is their mean.
+    """
+
+    def __init__(self, lower: float = 3.0, upper: float = 8.0, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 < lower <= upper:
+            raise ValueError(f"lower and upper must be 0 < lower <= upper, got {lower!r} and {upper!r}")
+        self.lower, self.upper, self.seed = lower, upper, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        divisor = (self.lower + self.upper) / 2
+        if training:
+            divisor = keras.random.uniform(keras.ops.shape(inputs), self.lower, self.upper, dtype=inputs.dtype, seed=self.seed_generator)
+        return keras.ops.where(inputs < 0, inputs / divisor, inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"lower": self.lower, "upper": self.upper, "seed": self.seed}

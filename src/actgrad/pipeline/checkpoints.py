@@ -83,5 +83,8 @@ class Checkpoint:
             said = f"checkpoint: {self.path} cannot be written ({error.strerror}); the training goes on, but this epoch is not kept"
             warn(said, "were trained without all of their checkpoints")
 
+    def not_kept(self, reason: str) -> None:
+        warn(f"checkpoint: none is kept, because {reason}; an interrupted training starts from its beginning", "were trained without checkpoints")
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -11,7 +11,10 @@ import archspec.cpu
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow")
 """Those that compute a run, and those that write its files: pyarrow's version is in every parquet file."""
 
-FLAGS = ("KERAS_", "TF_", "XLA_", "NVIDIA_TF32", "CUDNN_", "CUBLAS_", "ONEDNN_", "DNNL_", "MKL_", "OPENBLAS_")
+FLAGS = (
+    *("KERAS_", "TF_", "XLA_", "NVIDIA_TF32", "CUDNN_", "CUBLAS_", "ONEDNN_", "DNNL_", "MKL_", "OPENBLAS_"),
+    *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "GLIBC_TUNABLES"),
+)
 """Beginnings of environment variables that may change what TensorFlow, Keras or NumPy compute. An unknown one counts."""
 TERRAFORM = (
     "TF_CLI_",
@@ -25,9 +28,13 @@ TERRAFORM = (
     "TF_VAR_",
     "TF_WORKSPACE",
 )
-HARMLESS = ("KERAS_BACKEND", "KERAS_HOME", "TF_USE_LEGACY_KERAS", "TF_CPP_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", *TERRAFORM)
-"""Of those, what changes no number: it is always Keras 3 on TensorFlow, training itself sets what keras.json holds, logs are logs, the
-recipe says how many threads TensorFlow has (joblib sets those of other libraries in its processes), and Terraform is another tool."""
+HARMLESS = (
+    *("KERAS_BACKEND", "KERAS_HOME", "KERAS_MAX_", "TF_USE_LEGACY_KERAS", "TF_CPP_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *TERRAFORM,
+)
+"""Of those, what changes no number: it is always Keras 3 on TensorFlow, training itself sets what keras.json holds and how many steps an
+epoch has, logs are logs, the recipe says how many threads TensorFlow has (joblib sets those of other libraries in its processes), and
+Terraform is another tool."""
 
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 """Where Linux has none of these, there is no GPU that TensorFlow could use, and nobody need wait for it to say so."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from actgrad.networks.own_code import is_own
+
 CORE = ("monitor", "networks", "training")
 """The rooms of this package that alone decide numbers."""
 OTHER_BACKENDS = ("monitor/backends/jax.py", "monitor/backends/torch.py")
@@ -82,7 +84,7 @@ def own_code_sha256(path: str) -> str:
     """
     top = path.partition(".")[0]
     digest = hashlib.sha256()
-    files = sorted(_own_files(top, {})) if "." in path and top not in ("keras", "actgrad") else ()
+    files = sorted(_own_files(top, {})) if is_own(path) else ()
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest() if files else ""

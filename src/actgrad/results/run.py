@@ -30,7 +30,7 @@ class RunResult:
         probes: one row per measurement and site: epoch (0 is before any update; missing within an epoch), step, and what ActivationProbe
             measures.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: key, status, epochs, layers, last and best values, linearity, census, checksums, environment.
+        metrics: key, status, epochs, layers, last and best values, linearity, census, distance, checksums, environment.
     """
 
     config: str

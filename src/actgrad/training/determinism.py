@@ -11,7 +11,8 @@ def start(seed: int, threads: int | None) -> None:
     """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and fix the number of threads, unless
     it is None.
 
-    Float type, epsilon and layout of images are set too, so that no keras.json of the user's decides them.
+    Float type, epsilon, layout of images and the limits of epochs and steps are set too, so that neither the user's keras.json nor his
+    environment decides them.
 
     Raises:
         UserError: if this process already computes with another number of threads.
@@ -21,6 +22,8 @@ def start(seed: int, threads: int | None) -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
     if threads is not None:
         _set_threads(threads)
     keras.utils.set_random_seed(seed)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Measured:
         history: one row per finished epoch: epoch, step, and the metrics of names.HISTORY.
         steps, probes: those of all epochs.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, steps, layers, last and best values, linearity, census, largest_class, weights_sha256.
+        metrics: status, epochs, steps, layers, last and best values, linearity, census, distance (layer -> L2 norm of what training has added
+            to its weights), largest_class, weights_sha256.
     """
 
     history: pd.DataFrame
@@ -70,19 +72,23 @@ class StateStore(Protocol):
 
     def save(self, state: dict[str, np.ndarray]) -> None: ...
 
+    def not_kept(self, reason: str) -> None:
+        """There will be none."""
 
-def state_of(model: keras.Model, epochs: Sequence[Epoch]) -> dict[str, np.ndarray]:
-    """All that a training needs to go on after these epochs: weights, optimizer, and what was measured."""
+
+def state_of(model: keras.Model, others: Sequence[tf.Variable], epochs: Sequence[Epoch]) -> dict[str, np.ndarray]:
+    """All that a training needs to go on after these epochs: weights, optimizer, other variables, and what was measured."""
     weights = {f"weight_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
     optimizer = {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
     numbers = [{"number": one.number, "step": one.step, "history": one.history} for one in epochs]
     tables = {name: _packed(pd.concat([getattr(one, name) for one in epochs])) for name in ("steps", "probes")}
-    return weights | optimizer | tables | {"epochs": np.array(json.dumps(numbers))}
+    more = {f"other_{i}": variable.numpy() for i, variable in enumerate(others)}
+    return weights | optimizer | more | tables | {"epochs": np.array(json.dumps(numbers))}
 
 
-def restore(state: dict[str, np.ndarray], model: keras.Model) -> list[Epoch]:
-    """Set the model to a state, and return the epochs that it was kept after."""
-    for kind, variables in (("weight", model.variables), ("optimizer", model.optimizer.variables)):
+def restore(state: dict[str, np.ndarray], model: keras.Model, others: Sequence[tf.Variable]) -> list[Epoch]:
+    """Set the model and the other variables to a state, and return the epochs that it was kept after."""
+    for kind, variables in (("weight", model.variables), ("optimizer", model.optimizer.variables), ("other", others)):
         for i, variable in enumerate(variables):
             variable.assign(state[f"{kind}_{i}"])
     steps, probes = (pd.read_parquet(io.BytesIO(state[name].tobytes())) for name in ("steps", "probes"))

@@ -22,7 +22,7 @@ def fold(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(black)
         logits = tf.unstack(model(black, training=False)[0])
-    matrix = [tf.reshape(tape.gradient(logit, black), [-1]).numpy() for logit in logits]
+    matrix = [tf.reshape(tape.gradient(logit, black, unconnected_gradients=tf.UnconnectedGradients.ZERO), [-1]).numpy() for logit in logits]
     return np.array(matrix, np.float64), np.array(logits, np.float64)
 
 

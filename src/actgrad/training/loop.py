@@ -1,6 +1,7 @@
 """The training of one network, measured. Knows nothing of Hydra, DVC, MLflow or paths."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from actgrad.monitor.hooks import around
 from actgrad.monitor.probe import PROBED_STEPS
 from actgrad.networks import activations
 from actgrad.networks.build import build
+from actgrad.networks.own_code import guarded
 from actgrad.training import determinism, linearity
 from actgrad.training.batches import Batches, in_order, order, steps_per_epoch, validation_split
 from actgrad.training.epochs import Epoch, Measured, Observer, StateStore, restore, state_of
 from actgrad.training.names import HISTORY, TEST, VAL_ACCURACY
+from actgrad.training.own_state import unknown_state
 from actgrad.training.prepared import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -48,8 +51,20 @@ def train(
         What was measured, and the trained network from raw pixels to probabilities.
 
     Raises:
-        UserError: if a batch is larger than the training split, or the network cannot be built as configured.
+        UserError: if a batch is larger than the training split, the network cannot be built as configured, or code of the user's own fails.
     """
+    with guarded({"activation.layer": config.activation.layer, "model.build": config.model.build}):
+        return _train(config, dataset, observers, callbacks, checkpoint, builder)
+
+
+def _train(
+    config: "Config",
+    dataset: "Dataset",
+    observers: Sequence[Observer],
+    callbacks: Sequence[keras.callbacks.Callback],
+    checkpoint: StateStore | None,
+    builder: Callable[..., keras.Model] | None,
+) -> tuple[Measured, keras.Model]:
     recipe = config.recipe
     steps = steps_per_epoch(config, dataset)
     images, labels = dataset.images["train"], dataset.labels["train"]
@@ -60,6 +75,11 @@ def train(
     curve = activations.curve(config.activation)
     prepared = prepare(config, dataset, builder)
     model, measurements = prepared.model, prepared.measurements
+    first_weights = measurements.weights()
+    others = unknown_state(model, images[:1]) if prepared.own else ()
+    if checkpoint is not None and others is None:
+        checkpoint.not_kept("code of your own has state in no variable, such as that of tf.random or of a Python function")
+        checkpoint = None
     batches = Batches(images, labels, recipe.batch_size)
     validation_batches = in_order(*validation)
 
@@ -74,8 +94,11 @@ def train(
         ends = [*(step for step in PROBED_STEPS if number == 1 and step < steps), steps]
         for begin, end in zip([0, *ends], ends, strict=False):
             part = batches.of(visited[begin * recipe.batch_size : end * recipe.batch_size])
-            with metrics_kept(model) if begin else nullcontext():
+            with metrics_kept(model) if begin else nullcontext(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Gradients do not exist")  # below a step function they are 0, as the norms say
                 fitted = model.fit(part, shuffle=False, verbose=0, callbacks=list(callbacks)).history
+            if model.optimizer.iterations != first_step + end:
+                raise RuntimeError(f"the optimizer took {int(model.optimizer.iterations)} steps, and {first_step + end} were planned")
             probes.append(measurements.probe(first_step + end, number if end == steps else None))
         updates = measurements.updates(first_step)
         history = dict(zip(HISTORY, (fitted["loss"][0], fitted["accuracy"][0], *_evaluate(model, validation_batches)), strict=True))
@@ -89,7 +112,7 @@ def train(
 
     start = Epoch(0, 0, {}, measurements.updates(0), measurements.probe(0, 0))
     if checkpoint is not None and (state := checkpoint.load()) is not None:
-        epochs = [start, *restore(state, model)]
+        epochs = [start, *restore(state, model, others)]
         for observer in observers:
             observer.resumed(epochs)
     else:
@@ -97,9 +120,12 @@ def train(
     while len(epochs) <= recipe.epochs and (len(epochs) == 1 or epochs[-1].history):
         epochs.append(trained(len(epochs)))
         if checkpoint is not None and epochs[-1].history:
-            checkpoint.save(state_of(model, epochs[1:]))
+            checkpoint.save(state_of(model, others, epochs[1:]))
         observed(epochs[-1])
-    return _measured(config, dataset, curve, epochs, prepared), prepared.trained()
+    measured = _measured(config, dataset, curve, epochs, prepared)
+    if measured.metrics["status"] == "finished":
+        measured.metrics["distance"] = {name: float(np.linalg.norm(last - first_weights[name])) for name, last in measurements.weights().items()}
+    return measured, prepared.trained()
 
 
 @contextmanager
@@ -133,6 +159,7 @@ def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs:
         "best": {},
         "linearity": {},
         "census": {},
+        "distance": {},
         "weights_sha256": weights_sha256(model),
     }
     if len(finished) < config.recipe.epochs:

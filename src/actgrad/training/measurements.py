@@ -68,6 +68,10 @@ class Measurements:
         """Layer -> number of units, and of those that are dead on all of these images."""
         return {row.layer: {"units": row.units, "dead": row.dead} for row in self._probe.census(images).itertuples()}
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """Layer -> all its trained weights as they are now, in one row."""
+        return {one.name: np.concatenate([np.ravel(keras.ops.convert_to_numpy(v)) for v in one.variables]).astype(float) for one in self._layers}
+
     def restart(self) -> None:
         """Forget what was measured: the model is trained from its start."""
         self._recording.read()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from actgrad.networks.build import Network, build
+from actgrad.networks.own_code import is_own
 from actgrad.training.batches import probe_batch, steps_per_epoch, validation_split
 from actgrad.training.measurements import Measurements
 
@@ -23,11 +24,13 @@ class Prepared:
         network: whose model is trained.
         measurements: of this model.
         result: gets the trained weights in the end.
+        own: whether code of the user's own takes part.
     """
 
     network: Network
     measurements: Measurements
     result: Network
+    own: bool
 
     @property
     def model(self) -> keras.Model:
@@ -55,9 +58,9 @@ def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.M
     """
     images, classes = dataset.images["train"], len(dataset.class_names)
     fresh = build(config, images, classes, builder=builder)
-    paths = config.model.build, config.activation.layer
-    if builder is not None or any("." in path and not path.startswith("actgrad.") for path in paths):
-        return Prepared(fresh, _measured(fresh, config, dataset), fresh)
+    own = builder is not None or is_own(config.model.build) or is_own(config.activation.layer)
+    if own or not dataset.sha256:  # a dataset without a checksum is not known again
+        return Prepared(fresh, _measured(fresh, config, dataset), fresh, own)
     key = str(_shared(config, dataset))
     if key not in _kept:
         _kept.clear()
@@ -69,7 +72,7 @@ def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.M
     optimizer.build(fresh.model.trainable_variables)
     _set(network.model.optimizer.variables, optimizer.variables)
     measurements.restart()
-    return Prepared(network, measurements, fresh)
+    return Prepared(network, measurements, fresh, own)
 
 
 def _shared(config: "Config", dataset: "Dataset") -> dict[str, object]:

@@ -1,0 +1,34 @@
+"""State that a network of the user's own keeps where Keras does not know of it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+"""Operations that call Python, whose state is in no graph."""
+
+
+def unknown_state(model: keras.Model, images: np.ndarray) -> list[tf.Variable] | None:
+    """The variables that a training step uses beside those of the model, such as a counter; None if it has state elsewhere: operations of
+    tf.random keep their own, and Python functions may.
+    """
+
+    def step(x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+        return tape.gradient(outputs, [v.value for v in model.trainable_variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    traced = tf.function(step, autograph=False).get_concrete_function(tf.convert_to_tensor(images, tf.float32))
+    definition = traced.graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    by_handle = {id(variable.handle): variable for variable in traced.graph.variables}
+    used = [by_handle.get(id(tensor)) for tensor in traced.captured_inputs if tensor.dtype == tf.resource]  # in the order in which they are used
+    if any(variable is None for variable in used) or any(node.op in PYTHON or _has_own_state(node) for node in nodes):
+        return None
+    known = {id(variable.value) for variable in model.variables}
+    return [variable for variable in used if id(variable) not in known]
+
+
+def _has_own_state(node: tf.compat.v1.NodeDef) -> bool:
+    """Whether an operation draws random numbers from a state of its own: these have two seeds."""
+    return "seed2" in node.attr

@@ -1,0 +1,180 @@
+"""Layers and networks of the user's own while they are trained: what they may do, and how what they may not do is said."""
+
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from actgrad.config.schema import Activation, Model
+from actgrad.errors import UserError
+from actgrad.results.run import FILES
+from conftest import LAYERS, SITES, train
+from test_resume import Killed, Memory
+
+OWN = """
+import keras, numpy as np, tensorflow as tf
+from keras import ops
+
+class Layer(keras.layers.Layer):
+    pass
+
+class Step(Layer):
+    def call(self, z): return ops.cast(z > 0, z.dtype)
+class Round(Layer):
+    def call(self, z): return ops.round(z)
+class Stopped(Layer):
+    def call(self, z): return ops.stop_gradient(ops.tanh(z))
+
+class InNumpy(Layer):
+    def call(self, z): return np.tanh(z)
+class ToNumpy(Layer):
+    def call(self, z): return ops.convert_to_tensor(np.tanh(ops.convert_to_numpy(z)))
+class WholeNumbers(Layer):
+    def call(self, z): return ops.cast(z, "int32")
+class If(Layer):
+    def call(self, z): return z if ops.max(z) > 0 else 0 * z
+class InTraining(Layer):
+    def call(self, z, training=False):
+        if training:
+            raise KeyError("scale")
+        return ops.tanh(z)
+class Unpacks(Layer):
+    def call(self, z):
+        examples, units = z.shape
+        return ops.tanh(z)
+class BadGradient(Layer):
+    def call(self, z):
+        if isinstance(z, keras.KerasTensor):
+            return ops.tanh(z)
+        def backward(upstream):
+            raise IndexError("no such piece")
+        return tf.custom_gradient(lambda z: (tf.tanh(z), backward))(z)
+class NoLayer(Layer):
+    def __init__(self, **kwargs):
+        raise KeyError("slope")
+
+class Leaky(Layer):
+    def call(self, z, training=False):
+        return ops.where(z > 0, z, (self.slope(z) if training and not isinstance(z, keras.KerasTensor) else 0.2) * z)
+class ByKeras(Leaky):
+    def slope(self, z): return keras.random.uniform(ops.shape(z), 0.1, 0.3)
+class ByGenerator(Leaky):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.generator = tf.random.Generator.from_seed(3)
+    def slope(self, z): return self.generator.uniform(tf.shape(z), 0.1, 0.3)
+class ByTensorFlow(Leaky):
+    def slope(self, z): return tf.random.uniform(tf.shape(z), 0.1, 0.3)
+class ByPython(Leaky):
+    steps = 0
+    def next(self):
+        ByPython.steps += 1
+        return np.float32(0.1 + 0.001 * ByPython.steps)
+    def slope(self, z): return tf.ensure_shape(tf.numpy_function(self.next, [], tf.float32), [])
+class Counting(Leaky):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.steps = tf.Variable(0.0, trainable=False)
+    def slope(self, z): return 0.01 * self.steps.assign_add(1.0)
+
+def network(input_shape, classes, activation, initializer):
+    inputs = x = keras.Input(input_shape)
+    x = keras.layers.Flatten()(x)
+    x = activation()(keras.layers.Dense(8)(x))
+    return keras.Model(inputs, keras.layers.Dense(classes)(Fails()(x)))
+
+class Fails(Layer):
+    def call(self, x, training=False):
+        if training and not isinstance(x, keras.KerasTensor):
+            raise TypeError("no step")
+        return x
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, run_config):
+    """The configuration of a run with a layer of own_acts, a module of the user's."""
+    (tmp_path / "own_acts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_acts", raising=False)
+    return lambda name, *overrides: run_config(*overrides).model_copy(update={"activation": Activation(name="x", layer=f"own_acts.{name}")})
+
+
+@pytest.mark.parametrize("name", ["Step", "Round", "Stopped"])
+def test_below_a_step_function_gradients_are_zero_and_units_dead(own, few_digits, name):
+    result, _ = train(own(name, "recipe.epochs=1"), few_digits)
+    norms = result.steps.pivot(index="step", columns="layer", values="grad_norm")
+    assert (norms[list(LAYERS[:-1])] == 0).all().all()
+    assert (norms["output"] > 0).all()
+    assert {layer: census["dead"] for layer, census in result.metrics["census"].items()} == dict(zip(SITES, (6, 16, 120, 84), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("InNumpy", r"activation.layer=own_acts.InNumpy fails on pre-activations of shape \(241, 2\): .*numpy array.*; mend it"),
+        ("ToNumpy", r"activation.layer=own_acts.ToNumpy fails on pre-activations of shape \(241, 2\): .*numpy array.*; mend it"),
+        ("WholeNumbers", "activation.layer=own_acts.WholeNumbers returns int32, of which there is no gradient; let it return what it is given"),
+        ("If", r"activation.layer=own_acts.If fails on .*: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed; mend it"),
+        ("InTraining", r"activation.layer=own_acts.InTraining fails on pre-activations of shape \(241, 2\): scale; mend it"),
+        (
+            "Unpacks",
+            "model.build=actgrad.networks.lenet5.build with activation.layer=own_acts.Unpacks fails: "
+            r"too many values to unpack \(expected 2\); mend it, or change a value of model.config",
+        ),
+        ("BadGradient", r"activation.layer=own_acts.BadGradient fails while it is trained \(own_acts.py, line \d+\): no such piece; mend it"),
+        ("NoLayer", "activation.config={} is not accepted by own_acts.NoLayer, which takes no arguments: slope"),
+    ],
+)
+def test_a_layer_that_cannot_be_trained_is_refused_with_its_name_and_the_reason(own, few_digits, name, expected):
+    with pytest.raises(UserError, match=f"^{expected}$"):
+        train(own(name), few_digits)
+
+
+def test_a_network_whose_first_step_fails_is_refused_with_its_name_and_the_place(own, few_digits):
+    config = own("Step").model_copy(update={"activation": Activation(name="x", layer="ReLU"), "model": Model(build="own_acts.network")})
+    with pytest.raises(UserError, match=r"^model.build=own_acts.network fails while it is trained \(own_acts.py, line \d+\): no step; mend it$"):
+        train(config, few_digits)
+
+
+@pytest.mark.parametrize(
+    "name", ["ByGenerator", "ByTensorFlow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ByKeras", "Counting", "ByPython"))]
+)
+def test_a_layer_with_state_of_its_own_ends_in_the_same_bytes_after_an_interruption(own, few_digits, tmp_path, capsys, name):
+    config, start = own(name, "recipe.epochs=3"), partial(sys.modules.pop, "own_acts", None)  # as a new process would
+    whole, _ = train(config, few_digits)
+    start()
+    interrupted = Memory(tmp_path / "c.npz", killed_after=2)
+    kept = name not in ("ByTensorFlow", "ByPython")
+    if kept:
+        with pytest.raises(Killed):
+            train(config, few_digits, checkpoint=interrupted)
+    else:
+        train(config, few_digits, checkpoint=interrupted)
+    assert (tmp_path / "c.npz").exists() == kept
+    assert ("checkpoint: none is kept, because" in capsys.readouterr().err) == (not kept)
+    start()
+    resumed, _ = train(config, few_digits, checkpoint=Memory(tmp_path / "c.npz"))
+    for result, folder in ((whole, "whole"), (resumed, "resumed")):
+        result.write(tmp_path / folder)
+    for file in FILES:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes(), file
+
+
+def test_steps_are_counted(run_config, few_digits, monkeypatch):
+    from actgrad.training.batches import Batches
+
+    of = Batches.of
+    monkeypatch.setattr(Batches, "of", lambda self, order: of(self, order).take(1))
+    with pytest.raises(RuntimeError, match="the optimizer took 3 steps, and 4 were planned"):
+        train(run_config("activation=relu", "recipe.epochs=1"), few_digits)
+
+
+def test_keras_limit_of_steps_does_not_count(run_config, few_digits):
+    import keras
+
+    keras.config.set_max_steps_per_epoch(1)
+    result, _ = train(run_config("activation=relu", "recipe.epochs=1"), few_digits)
+    assert result.metrics["steps"] == -(-len(few_digits.images["train"]) // 32) == result.steps["step"].max()
+    assert np.isfinite(result.steps["grad_norm"]).all()
