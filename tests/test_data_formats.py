@@ -139,9 +139,9 @@ def test_parquet_is_read_with_the_names_in_its_metadata(tmp_path, make):
         ({"coarse_label": [0] * 8, "id": ["a"] * 8}, ["0", "1"]),
     ],
 )
-def test_one_parquet_file_is_split(tmp_path, columns, names):
-    (tmp_path / "pets.parquet").write_bytes(parquet(8, names=None, **columns))
-    dataset = storage.prepare(pets(tmp_path / "pets.parquet", format="parquet", test_size=2, val_size=2), tmp_path / "o.npz")
+def test_one_parquet_file_is_split_whatever_its_name(tmp_path, columns, names):
+    (tmp_path / "test_pets.parquet").write_bytes(parquet(8, names=None, **columns))
+    dataset = storage.prepare(pets(tmp_path / "test_pets.parquet", format="parquet", test_size=2, val_size=2), tmp_path / "o.npz")
     assert dataset.class_names == names
     assert [len(images) for images in dataset.images.values()] == [4, 2, 2]
     assert dataset.ignored == ({"columns": 2} if len(columns) == 2 else {})
@@ -366,3 +366,9 @@ def test_mnist_is_read_as_keras_distributes_it(tmp_path):
     assert zipfile.is_zipfile(source)
     data = data_config("mnist", [f"data.archive={source}", "data.sha256=null", "data.val_size=10"])
     assert storage.prepare(data, tmp_path / "o.npz").images["val"].shape == (10, 28, 28, 1)
+
+
+def test_complex_pixels_are_refused(tmp_path):
+    arrays = {"x_train": np.zeros((4, 8, 8), complex), "y_train": np.arange(4) % 2, "x_test": np.zeros((2, 8, 8), np.uint8), "y_test": np.arange(2)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert "x_train holds complex128; it must hold pixel values from 0 to 255" in refusal(pets(tmp_path / "a.npz", format="npz"), tmp_path / "o.npz")

@@ -145,6 +145,14 @@ def test_several_local_files_are_checked_and_kept(tmp_path, packed):
     storage.prepare(several([], files, tar(tmp_path / "given.tar.gz", given)), tmp_path / "b.npz")
     storage.prepare(several([], files), tmp_path / "c.npz")  # from the cache
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+    (tmp_path / "given" / "README.md").write_text("from where")
+    storage.prepare(several([], files, tmp_path / "given"), tmp_path / "a.npz")
+    more = tmp_path / "given" / "more-images-idx3-ubyte"
+    more.write_bytes(b"not covered by a checksum")
+    assert "more-images-idx3-ubyte is none of the files that data.files of pets has" in refusal(
+        several([], files, tmp_path / "given"), tmp_path / "d.npz"
+    )
+    more.unlink()
     other = tmp_path / "given" / next(iter(given))
     other.write_bytes(b"other")
     assert f"{other.name} has the sha256 " in refusal(several([], files, tmp_path / "given"), tmp_path / "d.npz")
@@ -157,6 +165,7 @@ def test_several_local_files_are_checked_and_kept(tmp_path, packed):
     [
         ({"sha256": "0" * 64}, "data.sha256 and data.files of pets are both set"),
         ({"format": "npz"}, "data.files of pets is set, and data.format=npz is one file"),
+        ({"format": "image_folder"}, "data.files of pets is set, and data.format=image_folder is one file"),
         ({}, "pets has no address to download from"),
     ],
 )

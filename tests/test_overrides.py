@@ -39,6 +39,7 @@ NOT_UNDERSTOOD = "is not understood; write KEY=VALUE, such as data=digits, or -m
         (["condition=batchnorm"], "; did you mean condition=batch_norm?"),
         (["recipe.optimizer=adamw"], "input should be 'Adam', 'AdamW', 'SGD' or 'RMSprop'; did you mean AdamW?"),
         (["activation=leaky_relu", "activation.config.negativ_slope=0.1"], "; did you mean activation.config.negative_slope=0.1?"),
+        (["activation=leaky_relu", "activation.config.slope=0.1"], "write +activation.config.slope=VALUE"),
         (["activation=leaky_relu", "model.config.kernelsize=3"], "; did you mean model.config.kernel_size=3?"),
         (["+recipe.epoch=1"], "recipe.epoch is not a key of this configuration; known there: input_scaling"),
         # choices that are none
@@ -62,6 +63,7 @@ NOT_UNDERSTOOD = "is not understood; write KEY=VALUE, such as data=digits, or -m
         (["recipe.learning_rate=1e-3,1e-4"], "recipe.learning_rate=1e-3,1e-4 names several values; write -m"),
         (["seed=range(3)"], "seed=range(3) names several values; write -m"),
         (["activation=glob(*)"], "activation=glob(*) names several values; write -m"),
+        (["-m", "seed=range(0,0)"], "seed=range(0,0) names no value, so there is no run to train; write seed=VALUE,VALUE"),
         (["-m", "seed=0,0"], "seed=0,0 lists 0 twice; remove one"),
         (["-m", "recipe.learning_rate=0.001,1e-3"], "recipe.learning_rate=0.001,1e-3 lists 0.001 twice; remove one"),
         (
@@ -262,6 +264,8 @@ PARAMS = {"datasets": "[digits]", "conditions": "[baseline]", "activations": "[r
         ),
         ({"datasets": "[digitz]"}, "data=digitz is not known; known: cifar10"),
         ({"conditions": "[he, hee]"}, "condition=hee is not known"),
+        ({"conditions": "[he, tuning]"}, "the condition tuning never looks at the test split, so it is none of a study"),
+        ({"datasets": "[mnist]", "conditions": "[tuned]"}, "no learning rates have been searched for mnist"),
         (None, "params.yaml holds no KEY: VALUE; it needs datasets, conditions, activations, seeds"),
     ],
     ids=str,

@@ -9,7 +9,7 @@ import pytest
 from actgrad.config.schema import Activation, Model
 from actgrad.errors import UserError
 from actgrad.results.run import FILES
-from conftest import LAYERS, SITES, train
+from conftest import LAYERS, SITES, sentence, train
 from test_resume import Killed, Memory
 
 OWN = """
@@ -178,3 +178,11 @@ def test_keras_limit_of_steps_does_not_count(run_config, few_digits):
     result, _ = train(run_config("activation=relu", "recipe.epochs=1"), few_digits)
     assert result.metrics["steps"] == -(-len(few_digits.images["train"]) // 32) == result.steps["step"].max()
     assert np.isfinite(result.steps["grad_norm"]).all()
+
+
+def test_a_layer_that_ends_the_process_ends_in_a_sentence(script, tmp_path):
+    (tmp_path / "exits.py").write_text("import keras\nclass Exits(keras.layers.Layer):\n    def call(self, z): raise SystemExit(0)\n")
+    assert script("download.py", "data=digits").returncode == 0
+    layer = ("activation.name=x", "activation.layer=exits.Exits", "activation.config={}")
+    done = script("train.py", "data=digits", *layer, "tracking.enabled=false", PYTHONPATH=str(tmp_path))
+    assert "code of your own ended the training of digits/x/baseline-0 by SystemExit(0)" in sentence(done)

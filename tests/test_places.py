@@ -286,6 +286,12 @@ def test_a_run_by_hand_does_not_replace_another(tmp_path, monkeypatch, run_confi
             run._check_whose(folder, config, "f", may_replace)
 
 
+@pytest.mark.parametrize("name", ["conf", "src/actgrad/training", "."])
+def test_a_folder_that_holds_other_files_is_no_run_dir(script, name):
+    assert script("download.py", "data=digits").returncode == 0
+    assert "which is no file of a run; name a new folder with run_dir=PATH" in sentence(script("train.py", "data=digits", f"run_dir={name}"))
+
+
 def test_the_folder_of_another_run_is_refused_before_anything_is_trained(script, tmp_path):
     assert script("download.py", "data=digits").returncode == 0
     held(tmp_path / "mine", "digits/relu/baseline-0", "other")

@@ -89,6 +89,7 @@ def _meant(typed: str, cause: OmegaConfBaseException, said: str) -> str:
     known = list(_dotted(OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)))
     last = {key.rpartition(".")[2]: key for key in known}
     key = nearest(typed, known, 0.85) if "." in typed else last.get(nearest(typed, last) or "")
+    key = None if key and typed.startswith(f"{key}.") else key
     value = re.search(r"use \+[^=]*(=.*)$", said)
     return f"; did you mean {key}{value[1] if value else ''}?" if key else ""
 

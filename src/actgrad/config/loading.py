@@ -98,6 +98,8 @@ def listed(study: Study, conf: Path = CONF) -> dict[str, Listed]:
     runs = {}
     for name in study.conditions:
         condition = condition_config(name, conf)
+        if _file("condition", name, conf).get("test") is False:
+            raise UserError(f"the condition {name} never looks at the test split, so it is none of a study; take it out of params.yaml")
         own = condition.activations or study.activations
         for activation in own:
             activation_config(activation, conf)

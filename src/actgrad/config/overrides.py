@@ -91,6 +91,8 @@ def _check_values(override: Override, multirun: bool) -> None:
         return
     if not multirun:
         raise UserError(f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
+    if override.is_range_sweep() and not list(override.sweep_iterator()):
+        raise UserError(f"{override.input_line} names no value, so there is no run to train; write {override.key_or_group}=VALUE,VALUE")
     values = [str(one) for one in _values(override)]
     if twice := [one for one in values if values.count(one) > 1]:
         raise UserError(f"{override.input_line} lists {twice[0]} twice; remove one")

@@ -102,8 +102,13 @@ def _folder_entries(source: Path) -> Iterator[Entry]:
     count, waiting = 0, [(PurePosixPath(), (_identity(source.stat()),))]
     while waiting:
         folder, above = waiting.pop()
-        with os.scandir(source / folder) as found:
-            items = sorted(found, key=lambda item: item.name)
+        try:
+            with os.scandir(source / folder) as found:
+                items = sorted(found, key=lambda item: item.name)
+        except PermissionError:
+            if not ignored_by(folder):
+                raise
+            items = []  # such as lost+found
         inside = []
         for item in items:
             count += 1
@@ -235,7 +240,7 @@ def _refuse_link(source: Path, name: str) -> None:
 def _path_inside(source: Path, name: str) -> PurePosixPath:
     """The path of a member; refuses a name that points outside the archive."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+    if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
         raise UserError(f"{source}: the member {name!r} points outside the archive; do not use this archive")
     return path
 

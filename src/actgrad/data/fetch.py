@@ -61,7 +61,7 @@ def check_keys(data: Data) -> None:
         raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
     if data.files and data.sha256 is not None:
         raise UserError(f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several")
-    if data.files and data.format not in FOLDER_FORMATS:
+    if data.files and (data.format not in FOLDER_FORMATS or data.format == "image_folder"):
         raise UserError(f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256")
 
 
@@ -126,9 +126,12 @@ def _local(data: Data, path: Path) -> Path:
 
 def _checked_files(data: Data, source: Path) -> dict[Path, Callable[[], bytes]]:
     """Find data.files in a folder or archive, gzipped or not, and check them; cached file -> its content, unpacked."""
-    places = {path: _unpacked_name(path.name) for path in listed(source).files}
+    listing = listed(source)
+    places = {path: _unpacked_name(path.name) for path in listing.files}
     contents: dict[str, bytes] = {}
     wanted = {_unpacked_name(name): known for name, known in data.files.items()}
+    for path in listing.without_documents([path for path, name in places.items() if name in wanted]):
+        listing.refuse(path, f"is none of the files that data.files of {data.name} has checksums of; remove it, or add it there")
     for path, packed in members(source, [path for path, name in places.items() if name in wanted]):
         content = gunzipped(source / path, packed)
         if (found := hashlib.sha256(content).hexdigest()) != wanted[places[path]]:

@@ -81,7 +81,7 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
         raise UserError(f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
     if array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
         raise UserError(f"{source}: {name} has the shape {array.shape}; its channels come first, move them to the end with numpy.moveaxis")
-    if not np.issubdtype(array.dtype, np.number):
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
         raise UserError(f"{source}: {name} holds {array.dtype}; it must hold pixel values from 0 to 255")
     if array.dtype != np.uint8:
         with np.errstate(invalid="ignore"):

@@ -48,7 +48,7 @@ class Columns:
 
 
 def read_parquet(data: Data, source: Path) -> Dataset:
-    """Read one Parquet file, or a folder or archive of them. Files that name no split are the train split.
+    """Read one Parquet file, which is the train split, or a folder or archive of them. Files that name no split are the train split.
 
     Raises:
         UserError: if a file is damaged, above the limits or of no split, if a shard is missing, if its columns cannot be told, or if a row has no
@@ -56,7 +56,7 @@ def read_parquet(data: Data, source: Path) -> Dataset:
     """
     single = _is_parquet(source)
     listing = Listing(source, [PurePosixPath(source.name)], set(), Counter()) if single else listed(source)
-    splits = _splits(listing)
+    splits = {listing.files[0]: "train"} if single else _splits(listing)
     contents = {path: source.read_bytes() for path in splits} if single else dict(members(source, splits))
     labels: dict[str, list[Any]] = defaultdict(list)
     columns: list[Columns] = []

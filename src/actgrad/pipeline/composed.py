@@ -74,14 +74,31 @@ def text(dataset: str, activation: str, study: Study) -> str:
     for name, listed in loading.listed(study).items():
         if activation not in listed.activations:
             continue
-        chosen = [f"data={dataset}", f"activation={activation}", f"condition={name}", f"seed={listed.seeds[0]}", "run_dir=unused"]
-        config = composing.composed([*chosen, *composing.without_local()])
-        composing.check_names(config, {"data": dataset, "activation": activation, "condition": name})
-        values = config.deciding()
+        values = _config(dataset, activation, name, listed.seeds[0]).deciding()
         del values["seed"]
         conditions[name] = {"seeds": listed.seeds, **values}
     content = {"core_sha256": fingerprint.CORE_SHA256, "conditions": conditions}
     return _head(dataset, activation) + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+
+
+def check(study: Study) -> int:
+    """Compose a run of each dataset and condition; returns the number of runs of the study.
+
+    Raises:
+        UserError: if a file of conf/ or params.yaml cannot be used.
+    """
+    listed = loading.listed(study)
+    for dataset in study.datasets:
+        for name, one in listed.items():
+            _config(dataset, one.activations[0], name, one.seeds[0])
+    return len(study.datasets) * sum(len(one.activations) * len(one.seeds) for one in listed.values())
+
+
+def _config(dataset: str, activation: str, condition: str, seed: int) -> Config:
+    chosen = [f"data={dataset}", f"activation={activation}", f"condition={condition}", f"seed={seed}", "run_dir=unused"]
+    config = composing.composed([*chosen, *composing.without_local()])
+    composing.check_names(config, {"data": dataset, "activation": activation, "condition": condition})
+    return config
 
 
 def _head(dataset: str, activation: str) -> str:

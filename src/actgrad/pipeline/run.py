@@ -56,9 +56,14 @@ def complete(config: Config, may_replace: bool = True) -> float:
 
 
 def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bool) -> None:
-    """Raise UserError if a folder holds a run that must not be replaced: runs of the study alone are replaced whatever they are."""
+    """Raise UserError if a folder holds a run that must not be replaced, or other files: runs of the study alone are replaced whatever they are."""
+    if config.run:
+        return
+    others = [path.name for path in sorted(folder.glob("*")) if path.name not in results.FILES and path.name[0] != "." and "=" not in path.name]
+    if others:  # a folder with = in its name is that of a run with other values
+        raise UserError(f"run_dir={folder} holds {others[0]}, which is no file of a run; name a new folder with run_dir=PATH")
     held = results.identity_of(folder)
-    if config.run or held in (None, (config.key, fingerprint)):
+    if held in (None, (config.key, fingerprint)):
         return
     if held[0] != config.key:
         raise UserError(f"{folder} holds the run {held[0]}; name another folder for {config.key} with run_dir=PATH, or remove this one")
@@ -94,7 +99,10 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
     steps = steps_per_epoch(config, dataset) * config.recipe.epochs
     progress = Progress(config, steps)
     with logged(config, dataset, steps, checkpoint.fingerprint) as live_run:
-        measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
+        try:
+            measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
+        except SystemExit as error:
+            raise UserError(f"code of your own ended the training of {config.key} by SystemExit({error.code}); let it raise another error") from None
         result = result_of(config, measured, dataset.sha256, checkpoint.fingerprint)
         metrics = result.write(folder)
         live_run.finished(replace(result, metrics=metrics), folder, network)
