@@ -75,7 +75,7 @@ def test_the_command_says_what_was_taken_and_what_was_ignored(tmp_path):
         "8 train, 4 val, 4 test images of 8x8x3, 2 classes",
         "Images of each class (train / val / test):",
         "  cat: 4 / 2 / 2   dog: 4 / 2 / 2",
-        "Ignored: 3 (1 documents, 2 hidden files); the rules are in docs/datasets.md.",
+        "Ignored: 3 (documents: 1, hidden files: 2); the rules are in docs/datasets.md.",
     ]
 
 
@@ -297,6 +297,11 @@ def test_a_split_whose_images_are_in_another_is_refused(tmp_path):
         ({"class_names": np.array(["a", "b "])}, "the class 'b ' has an empty name, or spaces at its ends"),
         ({"y_test": np.zeros(4, int)}, "the test split has no image of the class '1'; every split needs every class"),
         ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "its channels come first, move them to the end with numpy.moveaxis"),
+        (
+            {"y_train": np.eye(2)[np.arange(20) % 2]},
+            "is float64 of (20, 2); labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)",
+        ),
+        ({"y_train": np.array(["cat", "dog"] * 10)}, "names become numbers by names, y = numpy.unique(y, return_inverse=True)"),
         ({"y_train": np.full(20, 2**64 - 1, np.uint64)}, "y_train has the label 18446744073709551615"),
         ({"x_test": image_set(4, 12), "x_train": np.concatenate([image_set(4, 12)] * 5)}, "are also in"),
     ],

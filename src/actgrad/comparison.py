@@ -19,7 +19,7 @@ from actgrad.data.dataset import Dataset, with_all_splits
 from actgrad.data.splits import split
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
-from actgrad.networks.activations import ActivationFactory
+from actgrad.networks.activations import ActivationFactory, curve
 from actgrad.pipeline.progress import gradient
 from actgrad.pipeline.run import result_of
 from actgrad.report.content import content
@@ -122,7 +122,12 @@ def compare(
         raise ValueError(f"compare trains on TensorFlow, and Keras' backend is {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     precision = keras.config.dtype_policy()
     try:
+        if isinstance(activations, str):
+            raise UserError(f"activations={activations!r} is one name; write activations=[{activations!r}]")
         named = dict(map(_activation, activations))
+        keras.config.set_dtype_policy("float32")
+        for activation in named.values():
+            curve(activation)  # so that one that cannot be used is refused before the others are trained
         if len(named) < len(activations) or not named:
             raise UserError(f"activations={list(activations)} must be one or more, each once")
         recipe = parse(

@@ -96,7 +96,10 @@ def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     """Labels as whole numbers (n,)."""
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}")
+        remedy = "labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)" if array.ndim == 2 else "number the classes from 0"
+        if array.dtype.kind in "US":
+            remedy = "names become numbers by names, y = numpy.unique(y, return_inverse=True); keep them as class_names"
+        raise UserError(f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}; {remedy}")
     if len(array) and array.max() > np.iinfo(np.int64).max:
         raise UserError(f"{source}: {name} has the label {array.max()}; number the classes from 0")
     return array

@@ -20,7 +20,7 @@ def summary(dataset: Dataset) -> Iterator[str]:
     yield from _classes(dataset, splits)
     if dataset.ignored:
         total = sum(dataset.ignored.values())
-        yield f"Ignored: {total} ({', '.join(f'{count} {rule}' for rule, count in dataset.ignored.items())}); the rules are in docs/datasets.md."
+        yield f"Ignored: {total} ({', '.join(f'{rule}: {count}' for rule, count in dataset.ignored.items())}); the rules are in docs/datasets.md."
     else:
         yield "Ignored: nothing."
     for remark in dataset.remarks:
