@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 
 import mlflow
 import pandas as pd
@@ -387,7 +388,7 @@ def test_the_fields_that_do_not_hold_are_named(project, spoil, fields):
 
 
 def tamper(project: Project, command: str) -> None:
-    with sqlite3.connect(project.folder / "mlflow.db") as store:
+    with closing(sqlite3.connect(project.folder / "mlflow.db")) as store, store:
         store.execute(command)
 
 
