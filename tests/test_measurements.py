@@ -9,6 +9,7 @@ import tensorflow as tf
 from actgrad.config.schema import Config
 from actgrad.networks.build import Network, build
 from actgrad.networks.initial_weights import initializers
+from actgrad.pipeline.environment import environment
 from actgrad.training import batches, determinism
 from actgrad.training.measurements import Measurements
 from conftest import LAYERS, SITES, layer_named, train
@@ -58,8 +59,10 @@ def at_start(run) -> pd.DataFrame:
 # --- every update
 
 
-@pytest.mark.parametrize(("step", "rel"), [(1, 1e-5), (20, 1e-3)])  # twenty updates make more of what processors round differently
-def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, step, rel):
+@pytest.mark.parametrize("step", [1, 20])
+def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, step):
+    other = environment()["cpu"] != "x86_64_v4"  # where they were recorded; twenty updates make more of what another processor rounds otherwise
+    rel = 1e-3 if other and step == 20 else 1e-5
     assert trained[1].gradients.set_index("step").loc[step].to_dict() == pytest.approx(GRAD_NORMS[step], rel=rel)
 
 

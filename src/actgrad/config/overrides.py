@@ -28,7 +28,8 @@ def meant(arguments: Sequence[str]) -> list[str]:
     """
     parser = get_args_parser()
     parser.error = _refuse
-    given = parser.parse_intermixed_args([one for one in arguments if one != "--"])
+    flags = [one for one in arguments if one != "--"]
+    given = parser.parse_intermixed_args(flags)
     if given.experimental_rerun:
         raise UserError("--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
     if len(asked := [flag for flag in ALONE if getattr(given, flag)]) > 1:
@@ -40,7 +41,6 @@ def meant(arguments: Sequence[str]) -> list[str]:
         _check_values(override, given.multirun)
     if given.multirun:
         _check_together({override.key_or_group: override for override in overrides})
-    flags = [one for one in arguments if one != "--"]
     for text in given.overrides:
         flags.remove(text)
     return flags + [text for override in overrides for text in _replacing(override)]

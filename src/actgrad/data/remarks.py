@@ -1,4 +1,4 @@
-"""Find what the user should know about images that can be used: identical ones, by a checksum of their pixels, and those that show nothing."""
+"""Find duplicate images, by a checksum of their pixels, and blank ones."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,8 +10,6 @@ from actgrad.errors import UserError
 REFUSED_SHARE = 0.5
 """A split is refused if this share of its images, or more, is in another split too: its accuracy would rather say what was memorised.
 Published datasets have less than 1 % of such images."""
-
-
 DARK = 32
 """Images whose largest pixel is below this were probably scaled to another range than 0 to 255."""
 

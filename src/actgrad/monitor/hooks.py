@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 
 LONG = 200
-"""Characters from which on a line of an error is cut after its first sentence."""
+"""A line of an error that has more characters is cut after its first sentence."""
 
 
 def first_line(error: BaseException) -> str:

@@ -9,8 +9,8 @@ PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
 def unknown_state(model: keras.Model, images: np.ndarray) -> list[tf.Variable] | None:
-    """The variables that a training step uses beside those of the model, such as a counter; None if it has state elsewhere: operations of
-    tf.random keep their own, and Python functions may.
+    """The variables that a training step uses beside those of the model, such as a counter; None if it keeps state that cannot be saved, as
+    operations of tf.random and Python functions do.
     """
 
     def step(x: tf.Tensor) -> list[tf.Tensor]:
