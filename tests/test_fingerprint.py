@@ -61,6 +61,7 @@ def test_the_core_of_this_process_is_that_of_its_files(package):
         ("networks/own_code.py", "its module cannot be imported (", "its module is broken ("),
         ("training/loop.py", "split = validation_split(dataset.images)\n", "split = (\n        validation_split(dataset.images)\n    )\n\n"),
         ("training/determinism.py", 'set_floatx("float32")', "set_floatx('float32')"),
+        ("training/determinism.py", "def start(seed: int, threads: int | None) -> None:", "def start(seed, threads: object):"),
     ],
 )
 def test_an_edit_that_changes_no_meaning_leaves_the_core(package, file, old, new):
@@ -184,7 +185,7 @@ def test_the_core_does_not_depend_on_the_version_of_python(tmp_path):
     for room in CORE:
         (tmp_path / room).mkdir()
         (tmp_path / room / "sample.py").write_text(SAMPLE)
-    assert core_sha256(tmp_path) == "dd0be6ae69c51889061fa745524c6a13e9f050e5a14388f49d381a1d4e945927"
+    assert core_sha256(tmp_path) == "e39d81c072df6a42caed98be67760e53c42312bc207ff7c1894a4de0678d4690"
 
 
 # --- a process whose core is edited

@@ -43,6 +43,8 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
         sys.exit(1)
     except (UserError, OSError) as error:
         sys.exit(refused(error))
+    except MemoryError as error:
+        sys.exit(f"error: there is not enough memory ({error or 'none left'}); close other programs, or choose smaller values, and start again")
     except Terminated:
         sys.stderr.write(f"terminated; {afterwards}\n")
         sys.exit(143)

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import keras
@@ -57,11 +58,11 @@ class GradientMonitor(keras.callbacks.Callback):
         if census is not None and probe is None:
             raise ValueError("census counts the dead units of the sites that the probe finds; give probe=(x, y) too")
         self._at, self._probe_data, self._census_data = at, probe, census
-        self._recording: Recording | None = None
+        self._recording: Any = None
         self._undo: list[Callable[[], None]] = []
         self._fit: weakref.ref | None = None
-        self._probe: ActivationProbe | None = None
-        self._measured: keras.Model | None = None
+        self._probe: Any = None
+        self._measured: Any = None
         self._compiled_as: Any = None
         self._order = CallOrder()
         self._end_of_order: Callable[[], None] | None = None
@@ -118,10 +119,10 @@ class GradientMonitor(keras.callbacks.Callback):
             counted = census.get(layer)
             for unit in np.flatnonzero(dead.any(axis=0) | (False if counted is None else counted)):
                 seen = dead[:, unit]
-                died = int(seen.argmax()) if seen.any() else None
-                again = [] if died is None else np.flatnonzero(~seen[died:])
-                of_unit = {"layer": layer, "unit": int(unit), "died": None if died is None else steps[died]}
-                of_unit |= {"revived": steps[died + again[0]] if len(again) else None, "dead": bool(seen[-1])}
+                died = np.flatnonzero(seen)[:1]
+                revived = np.flatnonzero(~seen & (np.cumsum(seen) > 0))[:1]
+                of_unit = {"layer": layer, "unit": int(unit), "died": steps[died[0]] if len(died) else None}
+                of_unit |= {"revived": steps[revived[0]] if len(revived) else None, "dead": bool(seen[-1])}
                 rows.append(of_unit | {"dead_in_census": None if counted is None else bool(counted[unit])})
         types = {"died": "Int64", "revived": "Int64", "dead_in_census": "boolean"}
         return pd.DataFrame(rows, columns=["layer", "unit", "died", "revived", "dead", "dead_in_census"]).astype(types)
@@ -297,7 +298,7 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ValueError("this GradientMonitor is used by a fit or loop that still runs; give each a monitor of its own, or call its stop()")
 
     def _read(self) -> None:
-        rows = self._recording.read() if self._recording is not None else ()
+        rows: Any = self._recording.read() if self._recording is not None else ()
         if len(rows):
             self._of_epoch.append(self._layers_now().add(rows, self._recording.variables))
             self._updates_a_step = self._updates_a_step or math.ceil(len(rows) / max(1, self._since_read))
@@ -316,11 +317,11 @@ class GradientMonitor(keras.callbacks.Callback):
         self._layers_now()
         if keras.backend.backend() == "jax" and hasattr(self._measured, "jax_state_sync"):
             self._measured.jax_state_sync()
-        table = self._probe.measure()
-        table.insert(0, "step", self._step)
         if self._probes and self._probes[-1]["step"].iloc[0] == self._step:  # measured again: the last one counts
             self._probes.pop()
-            self._probe.dead_units.pop(-2)
+            self._probe.dead_units.pop()
+        table = self._probe.measure()
+        table.insert(0, "step", self._step)
         self._probes.append(table)
 
     def stop(self) -> None:
@@ -353,7 +354,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
 def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
     """The list of callbacks by which a monitor is called."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         found = frame.f_locals.get("self")
         if isinstance(found, keras.callbacks.CallbackList) and any(one is monitor for one in found.callbacks):
@@ -364,7 +365,8 @@ def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
 
 def _is_running(fit: keras.callbacks.CallbackList | None) -> bool:
     """Whether the call that made this list of callbacks, which `fit` does, has not ended, in whatever thread."""
-    for frame in sys._current_frames().values():
+    for innermost in sys._current_frames().values():
+        frame: FrameType | None = innermost
         while frame is not None and fit is not None:
             if any(value is fit for name, value in frame.f_locals.items() if name not in ("self", "fit")):
                 return True

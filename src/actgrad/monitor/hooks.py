@@ -45,7 +45,7 @@ def _install(owner: Any, name: str) -> list[list[Callable[..., Any]]]:
         else:
             attributes[name] = before
 
-    called.wrappers, called.restore = wrappers, restore
+    vars(called).update(wrappers=wrappers, restore=restore)
     functools.update_wrapper(called, original, updated=())  # a layer in this place has attributes of its own
     attributes[name] = called
     return wrappers

@@ -101,7 +101,12 @@ class CallOrder:
     def watch(self, model: keras.Model) -> Callable[[], None]:
         """Note the layers that are called from now on; returns what ends this."""
         undo = [around(layer, "call", self._noting(layer)) for layer, _ in all_layers(model) if layer is not model]
-        return lambda: [back() for back in undo] and None
+
+        def end() -> None:
+            for back in undo:
+                back()
+
+        return end
 
     def __bool__(self) -> bool:
         return bool(self._places)

@@ -4,5 +4,5 @@ SATURATION = 0.05
 """A derivative below this share of the function's largest counts as saturated."""
 NORMS = ("grad_norm", "update_norm", "weight_norm")
 """What is recorded of each update of each layer."""
-COUNTS = ("units", "dead", "newly_dead", "revived")
+COUNTS = ("units", "dead", "newly_dead", "revived", "revived_since_last")
 """Columns of the probe that are whole numbers, missing for the output of the model."""

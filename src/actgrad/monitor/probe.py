@@ -47,7 +47,8 @@ class ActivationProbe:
       phi'(z) is replaced by sqrt(slope_ms) with a random sign, on GAIN_EXAMPLES examples. `gain`: the same without the slope, from
       the next site's z to this phi(z): predicted^2 = slope_ms * gain. For the last site, the output's z is the next.
     - `units`, `dead`: units (channels) whose derivative is 0 for every example and position. `newly_dead` of them were not dead at
-      the first measurement, and `revived` were dead then and are not now.
+      the first measurement, and `revived` were dead then and are not now. `revived_since_last` were dead at the measurement before
+      and are not now.
     - `active`: share of examples for which a unit has a derivative other than 0 at some position, mean over the units.
     - `saturated`: share of z where the derivative is below SATURATION of the largest that the function has.
     - the shares of FOR_RULES, which published rules look at.
@@ -69,12 +70,16 @@ class ActivationProbe:
     """
 
     def __init__(self, model: keras.Model, x: Any, y: Any, sample_weight: Any = None, loss: Any = None, known: Sequence[keras.Layer] = ()):
+        if not isinstance(model, keras.Model):
+            raise ValueError(f"the model is a {type(model).__name__}; give a keras.Model")
         self._model = model
-        self._x, self._y, self._weight = (keras.tree.map_structure(_tensor, part) for part in (x, y, sample_weight))
+        self._x, self._y, self._weight = (_batch(name, part) for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight)))
         sizes = {int(part.shape[0]) for part in keras.tree.flatten((self._x, self._y, self._weight)) if part is not None}
         if len(sizes) != 1:
             raise ValueError(f"the parts of the probe have {sorted(sizes)} examples; give each the same number")
         (self._examples,) = sizes
+        if not self._examples:
+            raise ValueError("the probe has no example; give some hundred")
         self._judge = model
         """Whose loss it is."""
         if loss is not None:
@@ -145,8 +150,8 @@ class ActivationProbe:
         (loss, at_chance), measured = self._run("evaluation", self._signal)
         by_batch = [None] * len(measured)
         if self.found.has_normalization:
-            _, by_batch = self._run("batch statistics", lambda *given: self._signal(*given, batch_statistics=True))
-        first = self.dead_units[0] if self.dead_units else {}
+            _, by_batch = self._run("batch statistics", lambda now, scale: self._signal(now, scale, batch_statistics=True))
+        first, last = (self.dead_units[0], self.dead_units[-1]) if self.dead_units else ({}, {})
         dead_now: dict[str, np.ndarray] = {}
         rows = []
         for site, values, other in zip(self.sites, measured, by_batch, strict=True):
@@ -155,12 +160,13 @@ class ActivationProbe:
             row |= {name: float(values[name]) for name in SCALARS if name in values}
             if site.hidden:
                 dead = dead_now[site.name] = np.asarray(values["dead"])
-                before = first.get(site.name, dead)
+                at_first, at_last = first.get(site.name, dead), last.get(site.name, dead)
                 score = np.asarray(values["magnitude"], np.float64)
                 with np.errstate(invalid="ignore"):  # infinite by infinite
                     score = score if score.mean() == 0 else score / score.mean()
                 row |= {"units": len(dead), "dead": int(dead.sum())}
-                row |= {"newly_dead": int((dead & ~before).sum()), "revived": int((before & ~dead).sum())}
+                row |= {"newly_dead": int((dead & ~at_first).sum()), "revived": int((at_first & ~dead).sum())}
+                row |= {"revived_since_last": int((at_last & ~dead).sum())}
                 row |= {f"dormant_{tau:g}": float((score <= tau).mean()) for tau in DORMANT}
             rows.append(row)
         self.dead_units.append(dead_now)
@@ -324,6 +330,7 @@ COLUMNS = (
     "dead",
     "newly_dead",
     "revived",
+    "revived_since_last",
     "active",
     "saturated",
     *(f"dormant_{tau:g}" for tau in DORMANT),
@@ -351,6 +358,25 @@ def _per_example(losses: Sequence[Any], examples: int) -> float:
             "some losses of the model are sums over the batch and others means, so that no gradient is that of one example; use one reduction"
         )
     return 1.0 if sums == {True} else float(examples)
+
+
+def _batch(name: str, part: Any) -> Any:
+    """A part of a batch as tensors.
+
+    Raises:
+        ValueError: if it is not made of arrays with an axis of examples.
+    """
+    try:
+        tensors = keras.tree.map_structure(_tensor, part)
+    except Exception:  # whatever a backend says of what it cannot convert
+        tensors = part
+    for one in keras.tree.flatten(tensors):
+        if one is not None and not (keras.ops.is_tensor(one) and len(one.shape)):
+            kind = type(part).__name__ if part is one else f"{type(part).__name__} of {type(one).__name__}"
+            raise ValueError(
+                f"{name} of the probe is a {kind}; give an array of some hundred examples, as model.fit takes it, no dataset and no list"
+            )
+    return tensors
 
 
 def _rows(x: Any, start: int, end: int) -> Any:

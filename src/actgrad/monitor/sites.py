@@ -230,8 +230,8 @@ class Sites:
 
         with ExitStack() as stack:
             for owner in self._owners:
-                attribute = self._applies_one(owner)
-                stack.callback(around(owner, attribute, watching(owner, attribute)))
+                if (attribute := self._applies_one(owner)) is not None:
+                    stack.callback(around(owner, attribute, watching(owner, attribute)))
             yield
 
     def _normalizing_by_batch(self, x: Any) -> list[keras.Layer]:

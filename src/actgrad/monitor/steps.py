@@ -70,7 +70,7 @@ def _together(parts: np.ndarray) -> np.ndarray:
     """
     given = _given(parts)
     norms = np.sqrt(np.where(given[..., None], np.square(parts), 0).sum(axis=1))
-    return np.where(given.any(axis=1)[:, None], norms, NOT_GIVEN)
+    return np.where(np.any(given, axis=1, keepdims=True), norms, NOT_GIVEN)
 
 
 def _given(norms: np.ndarray) -> np.ndarray:

@@ -97,7 +97,7 @@ def curve(activation: "Activation") -> pd.DataFrame:
     z = np.zeros((len(CURVE), 2 * width), np.float32)
     z[:, 0] = CURVE
     try:
-        phi = layer(z)
+        phi, again = layer(z), layer(z)
         if is_own(activation.layer):
             backend().traced(lambda: layer(keras.ops.convert_to_tensor(z), training=True))
     except Exception as error:  # whatever a layer of the user's own does
@@ -108,6 +108,11 @@ def curve(activation: "Activation") -> pd.DataFrame:
     apart = keras.ops.convert_to_numpy(phi)
     if not np.issubdtype(apart.dtype, np.floating):
         raise UserError(f"activation.layer={activation.layer} returns {apart.dtype}, of which there is no gradient; let it return what it is given")
+    if not np.array_equal(apart, keras.ops.convert_to_numpy(again), equal_nan=True):
+        raise UserError(
+            f"activation.layer={activation.layer} gives other values for the same pre-activations when it is called again; "
+            "let it draw random numbers, or count, only where call() is given training=True"
+        )
     if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
         raise UserError(
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "

@@ -28,36 +28,37 @@ def located(key: str, path: str) -> Any:
     try:
         return pydoc.locate(path)
     except pydoc.ErrorDuringImport as error:
-        raise UserError(f"{key}={path}: its module cannot be imported ({error.exc.__name__}: {error.value}); mend it") from None
+        raise UserError(f"{key}={path}: its module cannot be imported ({type(error.value).__name__}: {error.value}); mend it") from None
 
 
 @contextmanager
 def guarded(paths: Mapping[str, str]) -> Iterator[None]:
-    """Say an error in one sentence if the user's own code takes part in what is done.
+    """Say an error in one sentence if it comes from the user's own code, or from what Keras and TensorFlow make of that code.
 
     Args:
         paths: key of the configuration -> dotted path.
 
     Raises:
-        UserError: instead of any error but those of the operating system.
+        UserError: instead of such an error, but for a file that cannot be used.
     """
     own = {key: path for key, path in paths.items() if is_own(path)}
     try:
         yield
-    except (UserError, OSError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
-        if not own:
+        place, raised_in = _origin(error, own.values())
+        if not own or getattr(error, "filename", None) is not None or not (place or raised_in in ("keras", "tensorflow")):
             raise
         named = " with ".join(f"{key}={path}" for key, path in own.items())
-        raise UserError(f"{named} fails while it is trained{_place(error, own.values())}: {first_line(error)}; mend it") from error
+        raise UserError(f"{named} fails while it is trained{place}: {first_line(error)}; mend it") from error
 
 
-def _place(error: Exception, paths: Iterable[str]) -> str:
-    """Where in the user's own code an error was raised."""
-    modules = {path.partition(".")[0] for path in paths}
-    places = [""]
+def _origin(error: Exception, paths: Iterable[str]) -> tuple[str, str]:
+    """Where in the user's own code an error was raised, empty if it was not; and the top-level module in which it was."""
+    modules, place, module = {path.partition(".")[0] for path in paths}, "", ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] in modules:
-            places.append(f" ({Path(frame.f_code.co_filename).name}, line {line})")
-    return places[-1]
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        if module in modules:
+            place = f" ({Path(frame.f_code.co_filename).name}, line {line})"
+    return place, module

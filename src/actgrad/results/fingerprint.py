@@ -15,6 +15,8 @@ CORE = ("monitor", "networks", "training")
 """The rooms of this package that alone decide numbers."""
 OTHER_BACKENDS = ("monitor/backends/jax.py", "monitor/backends/torch.py")
 """Files of these rooms that the study, which computes in TensorFlow, does not import."""
+NO_MEANING = ("annotation", "ctx", "kind", "returns", "type_comment")
+"""Fields of syntax trees that decide no number."""
 
 
 def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str, environment: Mapping[str, str]) -> str:
@@ -25,8 +27,8 @@ def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str,
 
 
 def core_sha256(package: Path) -> str:
-    """sha256 over the meaning of the core in a folder of this package: its syntax, without docstrings, comments, formatting and the
-    text of errors.
+    """sha256 over the meaning of the core in a folder of this package: its syntax, without docstrings, comments, formatting, annotations
+    and the text of errors.
 
     Raises:
         FileNotFoundError: if the folder holds no such core.
@@ -60,7 +62,7 @@ def _tokens(node: Any) -> Iterator[str]:
     elif isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
         for name, value in ast.iter_fields(node):
-            if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+            if value is not None and value != [] and name not in NO_MEANING:
                 yield f"{name}="
                 yield from _tokens(value)
         yield ")"

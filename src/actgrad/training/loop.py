@@ -76,10 +76,11 @@ def _train(
     prepared = prepare(config, dataset, builder)
     model, measurements = prepared.model, prepared.measurements
     first_weights = measurements.weights()
-    others = unknown_state(model, images[:1]) if prepared.own else ()
-    if checkpoint is not None and others is None:
-        checkpoint.not_kept("code of your own has state in no variable, such as that of tf.random or of a Python function")
-        checkpoint = None
+    others = unknown_state(model, images.shape[1:]) if prepared.own else []
+    if others is None:
+        if checkpoint is not None:
+            checkpoint.not_kept("code of your own has state in no variable, such as that of tf.random or of a Python function")
+        checkpoint, others = None, []
     batches = Batches(images, labels, recipe.batch_size)
     validation_batches = in_order(*validation)
 
@@ -113,6 +114,7 @@ def _train(
     start = Epoch(0, 0, {}, measurements.updates(0), measurements.probe(0, 0))
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         epochs = [start, *restore(state, model, others)]
+        measurements.probe(epochs[-1].step, None)  # the next measurement is compared with it
         for observer in observers:
             observer.resumed(epochs)
     else:
@@ -122,7 +124,7 @@ def _train(
         if checkpoint is not None and epochs[-1].history:
             checkpoint.save(state_of(model, others, epochs[1:]))
         observed(epochs[-1])
-    measured = _measured(config, dataset, curve, epochs, prepared)
+    measured = _measured(config, dataset, curve, epochs, prepared, builder)
     if measured.metrics["status"] == "finished":
         measured.metrics["distance"] = {name: float(np.linalg.norm(last - first_weights[name])) for name, last in measurements.weights().items()}
     return measured, prepared.trained()
@@ -144,7 +146,14 @@ def _evaluate(model: keras.Model, data: tf.data.Dataset) -> tuple[float, float]:
     return measured["loss"], measured["accuracy"]
 
 
-def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs: list[Epoch], prepared: Prepared) -> Measured:
+def _measured(
+    config: "Config",
+    dataset: "Dataset",
+    curve: pd.DataFrame,
+    epochs: list[Epoch],
+    prepared: Prepared,
+    builder: Callable[..., keras.Model] | None,
+) -> Measured:
     model, measurements = prepared.model, prepared.measurements
     finished = [epoch for epoch in epochs if epoch.history]
     test_labels = dataset.labels["test"]
@@ -169,7 +178,7 @@ def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs:
         measured = dict(zip(TEST, _evaluate(model, in_order(test_images, test_labels)), strict=True))
         if np.isfinite(list(measured.values())).all():
             metrics["last"] = finished[-1].history | measured
-            metrics["linearity"] = linearity.errors(_in_float32(model, config, dataset), test_images) if prepared.network.from_logits else {}
+            metrics["linearity"] = linearity.errors(_in_float32(model, config, dataset, builder), test_images) if prepared.network.from_logits else {}
         else:
             metrics["status"] = "diverged"
     else:
@@ -189,11 +198,11 @@ def _measured(config: "Config", dataset: "Dataset", curve: pd.DataFrame, epochs:
     )
 
 
-def _in_float32(model: keras.Model, config: "Config", dataset: "Dataset") -> keras.Model:
+def _in_float32(model: keras.Model, config: "Config", dataset: "Dataset", builder: Callable[..., keras.Model] | None) -> keras.Model:
     """The trained model, computing in float32: bfloat16 rounds by more than an affine network differs from its map."""
     if config.recipe.precision == "float32":
         return model
-    precise = build(config, dataset.images["train"], len(dataset.class_names), precision="float32").model
+    precise = build(config, dataset.images["train"], len(dataset.class_names), precision="float32", builder=builder).model
     precise.set_weights(model.get_weights())
     return precise
 

@@ -1,24 +1,26 @@
 """State that a network of the user's own keeps where Keras does not know of it."""
 
+from collections.abc import Sequence
+
 import keras
-import numpy as np
 import tensorflow as tf
 
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 """Operations that call Python, whose state is in no graph."""
 
 
-def unknown_state(model: keras.Model, images: np.ndarray) -> list[tf.Variable] | None:
-    """The variables that a training step uses beside those of the model, such as a counter; None if it keeps state that cannot be saved, as
-    operations of tf.random and Python functions do.
+def unknown_state(model: keras.Model, image_shape: Sequence[int]) -> list[tf.Variable] | None:
+    """The variables that training and evaluation use beside those of the model, such as a counter; None if state is kept that cannot be
+    saved, as operations of tf.random and Python functions do.
     """
 
     def step(x: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             outputs = model(x, training=True)
-        return tape.gradient(outputs, [v.value for v in model.trainable_variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(outputs, [v.value for v in model.trainable_variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [*gradients, model(x, training=False)]
 
-    traced = tf.function(step, autograph=False).get_concrete_function(tf.convert_to_tensor(images, tf.float32))
+    traced = tf.function(step, autograph=False).get_concrete_function(tf.TensorSpec((None, *image_shape), tf.float32))
     definition = traced.graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     by_handle = {id(variable.handle): variable for variable in traced.graph.variables}
@@ -26,7 +28,7 @@ def unknown_state(model: keras.Model, images: np.ndarray) -> list[tf.Variable] |
     if any(variable is None for variable in used) or any(node.op in PYTHON or _has_own_state(node) for node in nodes):
         return None
     known = {id(variable.value) for variable in model.variables}
-    return [variable for variable in used if id(variable) not in known]
+    return list({id(variable): variable for variable in used if id(variable) not in known}.values())
 
 
 def _has_own_state(node: tf.compat.v1.NodeDef) -> bool:

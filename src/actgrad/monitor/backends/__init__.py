@@ -47,7 +47,7 @@ class Visit:
 
     name: str
     kind: str
-    function: Callable[[Any], Any]
+    function: Any
     layer: keras.Layer | None
     owner: keras.Layer | None
     z: Any

@@ -120,5 +120,10 @@ def gradients(run: Run) -> tuple[Any, list[Visit], list[Any]]:
 def _zeros(run: Run) -> list[jax.Array]:
     """Zeros like each z."""
     visits: list[Visit] = []
-    jax.eval_shape(lambda: visits.extend(run(lambda _, z: z)[1]) or 0)
+
+    def forward() -> int:
+        visits.extend(run(lambda _, z: z)[1])
+        return 0
+
+    jax.eval_shape(forward)
     return [jnp.zeros(visit.z.shape, visit.z.dtype) for visit in visits]
