@@ -129,6 +129,10 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
     [
         ("    def call(self, z):\n        raise ValueError('no')\n", r"odd_acts.Odd fails on pre-activations of shape \(241, 2\)"),
         ("    def __init__(self):\n        super().__init__()\n", r"odd_acts.Odd takes no name; give its __init__ a \*\*kwargs"),
+        (
+            "    def call(self, z):\n        return z * keras.random.uniform(())\n",
+            "odd_acts.Odd gives other values for the same pre-activations when it is called again; let it draw random numbers, or count, only",
+        ),
     ],
 )
 def test_a_layer_of_ones_own_that_does_not_work_is_refused_with_a_sentence(tmp_path, monkeypatch, body, expected):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from actgrad.config.schema import Config
+from actgrad.monitor.names import COUNTS
 from actgrad.networks.build import Network, build
 from actgrad.networks.initial_weights import initializers
 from actgrad.pipeline.environment import environment
@@ -248,13 +249,13 @@ def test_a_run_is_compared_with_its_own_start(run_config, few_digits):
 
     def with_dead(units: list[int]) -> dict:
         dense.set_weights([0 * dense.kernel.numpy(), np.where(np.isin(np.arange(84), units), -1.0, 1.0)])
-        return measurements.probe(0, None).set_index("layer").loc["dense1_activation", ["dead", "newly_dead", "revived"]].to_dict()
+        return measurements.probe(0, None).set_index("layer").loc["dense1_activation", list(COUNTS[1:])].to_dict()
 
-    assert with_dead([0, 1, 2]) == {"dead": 3, "newly_dead": 0, "revived": 0}
-    assert with_dead([0, 1, 10, 11, 12, 13]) == {"dead": 6, "newly_dead": 4, "revived": 1}
+    assert with_dead([0, 1, 2]) == {"dead": 3, "newly_dead": 0, "revived": 0, "revived_since_last": 0}
+    assert with_dead([0, 1, 10, 11, 12, 13]) == {"dead": 6, "newly_dead": 4, "revived": 1, "revived_since_last": 1}
     measurements.restart()
-    assert with_dead([0, 1, 10]) == {"dead": 3, "newly_dead": 0, "revived": 0}
-    assert with_dead([0]) == {"dead": 1, "newly_dead": 0, "revived": 2}
+    assert with_dead([0, 1, 10]) == {"dead": 3, "newly_dead": 0, "revived": 0, "revived_since_last": 0}
+    assert with_dead([0]) == {"dead": 1, "newly_dead": 0, "revived": 2, "revived_since_last": 2}
 
 
 def test_a_known_attenuation_is_measured_and_predicted(run_config, few_digits):
@@ -293,6 +294,18 @@ def as_in_float32():
     """Afterwards, Keras as a run finds it."""
     yield
     determinism.start(0, 2)
+
+
+@pytest.mark.usefixtures("as_in_float32")
+def test_a_network_of_a_builder_that_is_given_is_judged_in_float32_too(run_config, few_digits):
+    def shallow(input_shape, classes, activation, *_, **__):
+        inputs = keras.Input(input_shape)
+        x = activation()(keras.layers.Dense(8)(keras.layers.Flatten()(inputs)))
+        return keras.Model(inputs, keras.layers.Dense(classes, dtype="float32")(x))
+
+    config = run_config("activation=linear", "recipe.precision=mixed_bfloat16", "recipe.epochs=1")
+    result, _ = train(config, few_digits, builder=shallow)
+    assert result.metrics["linearity"]["folding_error"] < 1e-4
 
 
 @pytest.mark.usefixtures("as_in_float32")

@@ -23,6 +23,7 @@ from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from actgrad.diagnosis.signal import sentence
 from actgrad.monitor import probe
 from actgrad.monitor.gradient_monitor import CAPACITY
+from actgrad.monitor.names import COUNTS
 from conftest import ROOT
 from monitor_models import BACKEND, IMAGES, LABELS, convolutional, recurrent
 
@@ -211,10 +212,11 @@ def test_exactly_so_many_units_are_dead_and_come_back():
 
     def with_dead(*units: int) -> dict:
         model.layers[0].set_weights([np.zeros((3, 10)), np.where(np.isin(np.arange(10), units), -1.0, 1.0)])
-        return probe.measure().set_index("layer").loc["d", ["units", "dead", "newly_dead", "revived"]].to_dict()
+        return probe.measure().set_index("layer").loc["d", list(COUNTS)].to_dict()
 
-    assert with_dead(0, 1, 2) == {"units": 10, "dead": 3, "newly_dead": 0, "revived": 0}
-    assert with_dead(2, 5) == {"units": 10, "dead": 2, "newly_dead": 1, "revived": 2}
+    assert with_dead(0, 1, 2) == {"units": 10, "dead": 3, "newly_dead": 0, "revived": 0, "revived_since_last": 0}
+    assert with_dead(2, 5) == {"units": 10, "dead": 2, "newly_dead": 1, "revived": 2, "revived_since_last": 2}
+    assert with_dead(0, 2) == {"units": 10, "dead": 2, "newly_dead": 0, "revived": 1, "revived_since_last": 1}
     assert probe.census(np.ones((5, 3), np.float32)).to_dict("records") == [{"layer": "d", "units": 10, "dead": 2}]
 
 
@@ -866,8 +868,12 @@ def test_under_tf_distribute_the_probe_alone_is_measured_and_this_is_said_once(t
         ),
         (lambda: ActivationProbe(sparse(), X[:, :1], np.array([0, 1])), "expected axis -1 of input shape to have value 2"),
         (lambda: actgrad.inspect(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), X, Y), "the model has no loss"),
+        (lambda: actgrad.inspect("model.keras", X, Y), "the model is a str; give a keras.Model"),
+        (lambda: actgrad.inspect(line("sgd"), X[:0], Y[:0]), "the probe has no example"),
+        (lambda: actgrad.inspect(line("sgd"), X.tolist(), Y), "x of the probe is a list of "),
+        (lambda: actgrad.inspect(line("sgd"), zip(X, Y, strict=True), Y), "x of the probe is a zip; give an array of some hundred examples"),
+        (lambda: actgrad.inspect(line("sgd"), X, 1.0), "y of the probe is a "),
     ],
-    ids=["not compiled", "shape", "examples", "probe", "at", "no probe", "census", "labels", "classes", "reason", "no loss"],
 )
 def test_a_mistake_gets_one_sentence(use, message):
     with pytest.raises(ValueError) as raised:

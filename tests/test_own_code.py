@@ -1,14 +1,18 @@
 """Layers and networks of the user's own while they are trained: what they may do, and how what they may not do is said."""
 
+import importlib
 import sys
 from functools import partial
 
+import keras
 import numpy as np
 import pytest
 
 from actgrad.config.schema import Activation, Model
 from actgrad.errors import UserError
+from actgrad.networks.own_code import guarded
 from actgrad.results.run import FILES
+from actgrad.training.own_state import unknown_state
 from conftest import LAYERS, SITES, sentence, train
 from test_resume import Killed, Memory
 
@@ -72,6 +76,19 @@ class ByPython(Leaky):
         ByPython.steps += 1
         return np.float32(0.1 + 0.001 * ByPython.steps)
     def slope(self, z): return tf.ensure_shape(tf.numpy_function(self.next, [], tf.float32), [])
+class CountsInEvaluation(Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.calls = tf.Variable(0.0, trainable=False)
+    def call(self, z, training=False):
+        if not training:
+            self.calls.assign_add(1.0)
+        return ops.tanh(z)
+class DrawsInEvaluation(Layer):
+    def call(self, z, training=False):
+        if not training:
+            tf.random.uniform(())
+        return ops.tanh(z)
 class Counting(Leaky):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -162,6 +179,40 @@ def test_a_layer_with_state_of_its_own_ends_in_the_same_bytes_after_an_interrupt
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes(), file
 
 
+@pytest.mark.parametrize(("name", "expected"), [("CountsInEvaluation", 1), ("DrawsInEvaluation", None), ("ByKeras", 1), ("Counting", 1), ("Step", 0)])
+def test_state_that_keras_does_not_know_is_found_in_training_and_in_evaluation(own, name, expected):
+    own(name)
+    own_acts = importlib.import_module("own_acts")
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(4)(inputs)
+    model = keras.Model(inputs, getattr(own_acts, name)()(x))
+    found = unknown_state(model, (3,))
+    assert (found if found is None else len(found)) == expected
+
+
+OWN_LAYER = {"activation.layer": "own_acts.Layer", "model.build": "actgrad.networks.lenet5.build"}
+
+
+def test_a_fault_that_is_not_of_the_users_code_is_not_put_on_it():
+    with pytest.raises(RuntimeError, match=r"^of this project$"), guarded(OWN_LAYER):
+        raise RuntimeError("of this project")
+
+
+def test_what_keras_makes_of_the_users_code_is_his_to_mend():
+    with pytest.raises(UserError, match=r"^activation.layer=own_acts.Layer fails while it is trained: .*; mend it$"), guarded(OWN_LAYER):
+        keras.ops.matmul(np.ones((2, 3), np.float32), np.ones((2, 3), np.float32))
+
+
+def test_a_file_that_the_users_code_cannot_use_is_named(own, tmp_path):
+    own("Layer")
+    (tmp_path / "own_acts.py").write_text("def opens(): open('/nowhere/slopes.txt')\ndef asks(): raise TimeoutError('no answer')\n")
+    own_acts = importlib.import_module("own_acts")
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/slopes\.txt"), guarded(OWN_LAYER):
+        own_acts.opens()
+    with pytest.raises(UserError, match=r"fails while it is trained \(own_acts.py, line 2\): no answer; mend it$"), guarded(OWN_LAYER):
+        own_acts.asks()
+
+
 def test_steps_are_counted(run_config, few_digits, monkeypatch):
     from actgrad.training.batches import Batches
 
@@ -172,8 +223,6 @@ def test_steps_are_counted(run_config, few_digits, monkeypatch):
 
 
 def test_keras_limit_of_steps_does_not_count(run_config, few_digits):
-    import keras
-
     keras.config.set_max_steps_per_epoch(1)
     result, _ = train(run_config("activation=relu", "recipe.epochs=1"), few_digits)
     assert result.metrics["steps"] == -(-len(few_digits.images["train"]) // 32) == result.steps["step"].max()
