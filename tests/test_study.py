@@ -26,9 +26,11 @@ import yaml
 from actgrad.config import composing
 from actgrad.config.schema import Study
 from actgrad.errors import UserError
+from actgrad.files import write_bytes
 from actgrad.pipeline import checkpoints, composed, launchers, records, status, study
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.composed import ComposedRun
+from actgrad.pipeline.environment import environment
 from actgrad.results.paths import composed_path
 from actgrad.results.run import FILES
 from conftest import STUDY, Project
@@ -280,6 +282,17 @@ def test_a_study_says_what_it_does_and_records_it(project):
     summary = json.loads((project.folder / "runs" / "digits" / "relu.json").read_text())
     assert (summary["runs"], summary["diverged"]) == (3, 0)
     assert summary["test_accuracy"] == {name.partition("-")[0]: round(metrics_of(project, name)["last"]["test/accuracy"], 4) for name in ALL}
+
+
+def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ComposedRun("digits", "relu", "baseline", 0, {})
+    for name, value, counts in (("cpu", "z80", True), ("gpu", "T4", False), ("keras", "3.0", False)):
+        made_in = environment() | {name: value}
+        write_bytes(run.folder / "metrics.json", json.dumps({"environment": made_in}).encode())
+        assert study._environment_of(run) == (made_in if counts else environment())
+    write_bytes(run.folder / "metrics.json", b"")
+    assert study._environment_of(run) == environment()
 
 
 @pytest.mark.slow

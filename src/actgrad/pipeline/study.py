@@ -102,7 +102,7 @@ def _train_missing(selection: Selection, study: Study) -> None:
     if not data.is_file():
         raise UserError(f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
     data_sha256 = sha256(data)
-    expected = {run: run.fingerprint(data_sha256, CORE_SHA256, environment()) for run in runs}
+    expected = {run: run.fingerprint(data_sha256, CORE_SHA256, _environment_of(run)) for run in runs}
     for activation in activations:
         _discard_edited(selection.dataset, activation)
     todo = [run for run in runs if not _finished(run, expected[run])]
@@ -121,7 +121,30 @@ def _train_missing(selection: Selection, study: Study) -> None:
         data
     ) != data_sha256:
         raise UserError("the composed runs or the dataset were changed while runs were trained; start the same command again")
-    print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now")
+    print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now{_elsewhere(runs)}")
+
+
+def _environment_of(run: ComposedRun) -> dict[str, str]:
+    """The environment in which a run is finished: of this process, or the one that it was made in if that had another type of processor and
+    nothing else, which rounds otherwise, as the machines of a cluster may.
+    """
+    here, made_in = environment(), _made_in(run) or {}
+    return made_in if made_in | {"cpu": here["cpu"]} == here else here
+
+
+def _made_in(run: ComposedRun) -> dict[str, str] | None:
+    """The environment of the run that lies in a run's folder; None if no metrics.json there can be read."""
+    try:
+        return dict(json.loads((run.folder / "metrics.json").read_text())["environment"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _elsewhere(runs: Sequence[ComposedRun]) -> str:
+    """What is said of runs that were made on another type of processor than that of this machine."""
+    types = Counter((_made_in(run) or {}).get("cpu") for run in runs)
+    others = [f"{number} on a processor of type {cpu}" for cpu, number in types.items() if cpu != environment()["cpu"]]
+    return f"; trained {', '.join(others)}" if others else ""
 
 
 def _discard_edited(dataset: str, activation: str) -> None:
@@ -146,9 +169,8 @@ def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
 
     It may have been trained in another environment than that of this process: on a machine of a cluster.
     """
-    try:
-        made_in = json.loads((run.folder / "metrics.json").read_text())["environment"]
-    except (OSError, ValueError, KeyError):
+    made_in = _made_in(run)
+    if made_in is None:
         return "it has no metrics.json that can be read"
     if not _finished(run, run.fingerprint(data_sha256, CORE_SHA256, made_in)):
         return "code, configuration or data were edited while it was trained; it is trained again by the same command"
