@@ -17,13 +17,12 @@ def main() -> None:
     params = study()
     if argument:
         require_dataset(dataset_name(argument), params)
-    conditions = listed(params)
     from actgrad.tracking import publish, store
 
     for dataset in [dataset_name(argument)] if argument else params.datasets:
         folders = [
             run_folder(dataset, activation, condition, seed)
-            for condition, runs in conditions.items()
+            for condition, runs in listed(params, dataset).items()
             for activation in runs.activations
             for seed in runs.seeds
         ]

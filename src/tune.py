@@ -1,7 +1,7 @@
 """Search the learning rate of each activation on the validation split, and write the best ones into conf/rates/<dataset>.yaml.
 
 Trains the short trials of conf/condition/tuning.yaml, logs each to MLflow, and keeps their results in runs/<dataset>/learning-rates.csv.
-The condition `tuned` takes for each activation the rate with the highest validation accuracy. A new search of an activation replaces
+The condition `standardized_tuned` takes for each activation the rate with the highest validation accuracy. A new search of an activation replaces
 its earlier trials. One that was interrupted goes on.
 """
 

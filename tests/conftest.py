@@ -34,7 +34,7 @@ SITES = tuple(f"{layer}_activation" for layer in LAYERS[:-1])
 
 
 PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitattributes", ".gitignore")
-STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["sigmoid", "relu"], "seeds": [0]}
+STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["sigmoid", "relu"], "seeds": [0], "only": {}}
 
 
 class Project:

@@ -53,10 +53,11 @@ def test_a_recipe_on_the_command_line_wins_over_the_one_that_the_dataset_names(r
     assert run_config("data=digits", f"recipe={name}").recipe.batch_size == written["batch_size"]
 
 
-def test_the_conditions_of_the_study_list_runs_of_its_activations():
+@pytest.mark.parametrize("dataset", ["digits", "cifar10", "cifar10_jpeg"])
+def test_the_conditions_of_the_study_list_runs_of_its_activations(dataset):
     study = loading.study(ROOT / "params.yaml")
-    listed = loading.listed(study)
-    assert list(listed) == study.conditions
+    listed = loading.listed(study, dataset)
+    assert list(listed) == (study.conditions if dataset not in study.only else study.only[dataset].conditions)
     for runs in listed.values():
         assert set(runs.activations) <= set(study.activations)
         assert set(runs.seeds) <= set(study.seeds)
@@ -65,8 +66,8 @@ def test_the_conditions_of_the_study_list_runs_of_its_activations():
 @pytest.mark.parametrize("dataset", NAMES["data"])
 def test_every_condition_composes_for_every_dataset(run_config, dataset):
     study = loading.study(ROOT / "params.yaml")
-    for condition, runs in loading.listed(study).items():
-        if condition == "tuned" and dataset not in RATES:  # src/tune.py searches the rates of a dataset once a study lists it
+    for condition, runs in loading.listed(study, dataset).items():
+        if condition == "standardized_tuned" and dataset not in RATES:  # src/tune.py searches the rates of a dataset once a study lists it
             continue
         composed = run_config(f"data={dataset}", f"condition={condition}", f"activation={runs.activations[0]}")
         assert composed.key == f"{dataset}/{runs.activations[0]}/{condition}-0"
@@ -75,7 +76,7 @@ def test_every_condition_composes_for_every_dataset(run_config, dataset):
 @pytest.mark.parametrize("dataset", RATES)
 def test_every_activation_has_a_rate(dataset):
     rates = yaml.safe_load((ROOT / "conf" / "rates" / f"{dataset}.yaml").read_text())["learning_rate"]
-    assert list(rates) == NAMES["activation"]
+    assert set(rates) == set(loading.condition_config("standardized_tuned").activations)
 
 
 def test_a_condition_has_the_activations_and_seeds_that_params_yaml_lists_unless_it_lists_its_own(tmp_path):
@@ -84,11 +85,34 @@ def test_a_condition_has_the_activations_and_seeds_that_params_yaml_lists_unless
     for name, values in {"plain": {}, "few": {"activations": ["relu", "elu"]}, "others": {"seeds": [7, 8]}}.items():
         (tmp_path / "condition" / f"{name}.yaml").write_text(yaml.safe_dump({"condition": {"name": name, **values}}))
     study = schema.Study(datasets=["digits"], conditions=["plain", "few", "others"], activations=["tanh", "relu"], seeds=[0, 1])
-    assert loading.listed(study, tmp_path) == {
+    assert loading.listed(study, "digits", tmp_path) == {
         "plain": loading.Listed(["tanh", "relu"], [0, 1]),
         "few": loading.Listed(["relu"], [0, 1]),
         "others": loading.Listed(["tanh", "relu"], [7, 8]),
     }
+
+
+def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_an_activation_its_own_conditions(tmp_path):
+    (tmp_path / "activation").mkdir()
+    (tmp_path / "condition").mkdir()
+    for name, values in {"relu": {}, "rrelu": {"conditions": ["plain"]}}.items():
+        (tmp_path / "activation" / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, "layer": "ReLU", **values}))
+    for name in ("plain", "other"):
+        (tmp_path / "condition" / f"{name}.yaml").write_text(yaml.safe_dump({"condition": {"name": name}}))
+    both = {"datasets": ["a"], "conditions": ["plain", "other"], "activations": ["relu", "rrelu"], "seeds": [0, 1, 2]}
+
+    def listed(**only) -> dict:
+        return loading.listed(schema.Study(**both, only={"b": schema.Fewer(**only)}), "b", tmp_path)
+
+    assert listed() == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1, 2])}
+    assert listed(conditions=["plain"], seeds=[2]) == {"plain": loading.Listed(["relu", "rrelu"], [2])}
+    for only, expected in (
+        ({"conditions": ["plane"]}, r"condition=plane is not known; known: other, plain; .* did you mean condition=plain\?"),
+        ({"seeds": [7]}, r"params.yaml: only.b.seeds has none of the seeds of plain; add one, or take plain out of its conditions"),
+        ({"conditions": ["other"]}, r"no condition of b has the activation rrelu; add one to the conditions in params.yaml, or take rrelu out"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            listed(**only)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +133,7 @@ def test_a_condition_that_lists_no_runs_is_refused(tmp_path, condition, text, ex
     (tmp_path / "condition" / "x.yaml").write_text(text or "condition: {name: x}")
     study = schema.Study(datasets=["digits"], conditions=[condition], activations=["relu"], seeds=[0])
     with pytest.raises(UserError, match=expected):
-        loading.listed(study, tmp_path)
+        loading.listed(study, "digits", tmp_path)
 
 
 def test_an_activation_of_the_study_that_has_the_name_of_another_is_refused(tmp_path):
@@ -117,25 +141,38 @@ def test_an_activation_of_the_study_that_has_the_name_of_another_is_refused(tmp_
     (tmp_path / "activation" / "mine.yaml").write_text("name: relu\nlayer: ReLU\n")
     study = schema.Study(datasets=["digits"], conditions=["baseline"], activations=["mine"], seeds=[0])
     with pytest.raises(UserError, match=r"conf/activation/mine.yaml has name=relu; give it the name of its file, mine"):
-        loading.listed(study, tmp_path)
+        loading.listed(study, "digits", tmp_path)
 
 
 def test_what_a_condition_changes(run_config):
-    baseline = run_config("data=digits").model_dump()
+    baseline = run_config("data=digits", "activation=leaky_relu").model_dump()
     lenet5, mlp = baseline["model"], run_config("data=digits", "model=mlp").model_dump()["model"]
     rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
+    scaled = baseline["recipe"] | {"input_scaling": "standardized"}
+
+    def deep(depth: int, residual: bool = False, **recipe) -> dict:
+        return {"model": mlp | {"config": mlp["config"] | {"depth": depth, "residual": residual}}, "recipe": scaled | recipe}
+
     changed = {
         "baseline": {},
-        "standardized": {"recipe": baseline["recipe"] | {"input_scaling": "standardized"}},
+        "standardized": {"recipe": scaled},
         "he": {"recipe": baseline["recipe"] | {"kernel_initializer": "he_uniform"}},
-        "tuned": {"recipe": baseline["recipe"] | {"learning_rate": rates["relu"]}},
-        "batch_norm": {"model": lenet5 | {"config": lenet5["config"] | {"batch_normalization": True}}},
+        "standardized_he": {"recipe": scaled | {"kernel_initializer": "he_uniform"}},
+        "standardized_tuned": {"recipe": scaled | {"learning_rate": rates["leaky_relu"]}},
+        "batch_norm": {"model": lenet5 | {"config": lenet5["config"] | {"batch_normalization": True}}, "recipe": scaled},
         "average_pooling": {"model": lenet5 | {"config": lenet5["config"] | {"pooling": "average"}}},
-        **{f"deep_{depth}": {"model": mlp | {"config": mlp["config"] | {"depth": depth}}} for depth in (2, 4, 8, 16)},
+        **{f"deep_{depth}": deep(depth) for depth in (2, 4, 8, 16)},
+        "deep_16_residual": deep(16, residual=True),
+        "deep_16_orthogonal": deep(16, kernel_initializer="orthogonal"),
+        "deep_16_he": deep(16, kernel_initializer="he_uniform"),
+        **{
+            f"leaky_{percent}": {"recipe": scaled, "activation": baseline["activation"] | {"config": {"negative_slope": percent / 100}}}
+            for percent in (10, 18, 25, 50)
+        },
     }
     assert {*changed, "tuning"} == set(NAMES["condition"])
     for name, values in changed.items():
-        found = run_config(f"condition={name}").model_dump()
+        found = run_config("activation=leaky_relu", f"condition={name}").model_dump()
         assert found.pop("condition")["name"] == name
         assert found == {key: value for key, value in baseline.items() if key != "condition"} | values
 
@@ -167,12 +204,13 @@ def test_the_key_of_a_run(run_config):
 
 
 def test_the_rate_of_an_activation_is_taken_from_those_that_were_searched_for(run_config):
-    assert run_config("condition=tuned", "activation=linear").recipe.learning_rate == 0.01
-    assert run_config("condition=tuned", "recipe.learning_rate=0.5").recipe.learning_rate == 0.5
+    rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
+    assert run_config("condition=standardized_tuned", "activation=linear").recipe.learning_rate == rates["linear"]
+    assert run_config("condition=standardized_tuned", "recipe.learning_rate=0.5").recipe.learning_rate == 0.5
     with pytest.raises(
         UserError, match=r"conf/rates/digits.yaml has no learning rate for snake, only for elu, .*; give one with recipe.learning_rate="
     ):
-        run_config("condition=tuned", "activation.name=snake")
+        run_config("condition=standardized_tuned", "activation.name=snake")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +243,7 @@ def test_a_value_that_cannot_be_is_refused_with_what_may_be(run_config, override
     [
         (["activation=tnh"], f"activation=tnh is not known; known: {', '.join(NAMES['activation'])}; a new one is a file conf/activation/tnh.yaml"),
         (["condition=hee"], f"condition=hee is not known; known: {', '.join(NAMES['condition'])}; a new one is a file conf/condition/hee.yaml"),
-        (["data=digits", "rates=nope"], "no learning rates have been searched for nope; search them with python src/tune.py data=nope"),
+        (["data=digits", "rates=nope"], "no learning rates have been searched for nope; search them: python src/tune.py data=nope"),
         (["recipe.epoch=3"], "recipe.epoch is not a key of this configuration; known there: input_scaling"),
         (["activation.config.max_value=6"], "known there: none; to pass another argument, write +activation.config.max_value=VALUE"),
         (

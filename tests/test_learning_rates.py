@@ -84,14 +84,14 @@ def test_the_rates_are_a_file_of_conf():
 def test_a_run_takes_the_rate_of_its_activation(run_config):
     rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
     for name in ("sigmoid", "relu"):
-        tuned = run_config(f"activation={name}", "condition=tuned")
-        assert (tuned.recipe.learning_rate, tuned.key) == (rates[name], f"digits/{name}/tuned-0")
-    assert run_config("activation=relu", "condition=tuned", "recipe.learning_rate=7.0").recipe.learning_rate == 7
+        tuned = run_config(f"activation={name}", "condition=standardized_tuned")
+        assert (tuned.recipe.learning_rate, tuned.key) == (rates[name], f"digits/{name}/standardized_tuned-0")
+    assert run_config("activation=relu", "condition=standardized_tuned", "recipe.learning_rate=7.0").recipe.learning_rate == 7
 
 
 def test_an_activation_without_a_tuned_rate_is_refused(run_config):
     with pytest.raises(UserError, match="has no learning rate for snake, only for elu, "):
-        run_config("activation=relu", "activation.name=snake", "condition=tuned")
+        run_config("activation=relu", "activation.name=snake", "condition=standardized_tuned")
 
 
 @pytest.mark.parametrize("dataset", [path.parent.name for path in (ROOT / "runs").glob("*/learning-rates.csv")])

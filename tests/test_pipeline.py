@@ -245,7 +245,7 @@ def test_a_search_writes_rates_that_the_pipeline_uses(project):
     best = trials.loc[trials["val_accuracy"].idxmax(), "learning_rate"]
     assert project.run("python", "src/tune.py", "data=digits", *arguments).count("finished before, with the same configuration") == 2
     assert pd.read_csv(project.folder / "runs" / "digits" / "learning-rates.csv").equals(trials)
-    project.run("python", "src/train.py", "data=digits", "activation=relu", "condition=tuned", "run_dir=outputs/tuned")
+    project.run("python", "src/train.py", "data=digits", "activation=relu", "condition=standardized_tuned", "run_dir=outputs/tuned")
     assert yaml.safe_load((project.folder / "outputs" / "tuned" / "config.yaml").read_text())["recipe"]["learning_rate"] == best
     assert len(mlflow_runs(project, "digits tuning")) == 2
 

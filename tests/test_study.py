@@ -209,14 +209,16 @@ with Board(runs, folder) as board:
 
 
 CORE_NUMBER = ("src/actgrad/monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06")
-ALL = ["baseline-0", "he-0", "tuned-0"]
+ALL = ["baseline-0", "he-0", "standardized_tuned-0"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """Three runs of six epochs, two of them with the same values; trained and committed."""
     project = Project(tmp_path_factory.mktemp("stüdy (1), a=b #2 100%"))
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "he", "tuned"]}))
+    (project.folder / "params.yaml").write_text(
+        yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "he", "standardized_tuned"]})
+    )
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
     project.edit("conf/condition/tuned.yaml", "  seeds: [0, 1, 2]\n", "")
     assert yaml.safe_load((project.folder / "conf/rates/digits.yaml").read_text())["learning_rate"]["relu"] == 0.001  # that of the recipe
@@ -297,16 +299,16 @@ def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(
 
 @pytest.mark.slow
 def test_two_conditions_with_the_same_values_share_one_training(project):
-    baseline, tuned = metrics_of(project, "baseline-0"), metrics_of(project, "tuned-0")
-    assert tuned == baseline | {"key": "digits/relu/tuned-0"}
+    baseline, tuned = metrics_of(project, "baseline-0"), metrics_of(project, "standardized_tuned-0")
+    assert tuned == baseline | {"key": "digits/relu/standardized_tuned-0"}
     assert baseline["key"] == "digits/relu/baseline-0"
     for name in FILES[:-1]:
-        assert (run_folder(project, "tuned-0") / name).read_bytes() == (run_folder(project, "baseline-0") / name).read_bytes()
+        assert (run_folder(project, "standardized_tuned-0") / name).read_bytes() == (run_folder(project, "baseline-0") / name).read_bytes()
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert sorted((run.info.run_name, run.info.status) for run in runs) == [(f"relu/{name}", "FINISHED") for name in ALL]
     accuracies = {run.data.tags["condition"]: run.data.metrics["test/accuracy"] for run in runs}
-    assert accuracies["baseline"] == accuracies["tuned"] != accuracies["he"]
+    assert accuracies["baseline"] == accuracies["standardized_tuned"] != accuracies["he"]
 
 
 @pytest.mark.slow
@@ -362,7 +364,7 @@ def edit_words_of_the_core(project: Project) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_or_swapped_file_is_trained_again(project):
-    swap = run_folder(project, "tuned-0")
+    swap = run_folder(project, "standardized_tuned-0")
     shutil.rmtree(swap)
     shutil.copytree(run_folder(project, "baseline-0"), swap)  # of the same fingerprint, and with another key
     steps = run_folder(project, "baseline-0") / "steps.parquet"
@@ -380,15 +382,15 @@ def test_a_damaged_or_swapped_file_is_trained_again(project):
 def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     by_hand = run_folder(project, "notes of mine")
     by_hand.mkdir()
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "tuned"]}))
-    assert "1 of them" not in study_of(project, "condition=tuned")
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "standardized_tuned"]}))
+    assert "1 of them" not in study_of(project, "condition=standardized_tuned")
     assert run_folder(project, "he-0").is_dir()  # a part of a study says nothing of the rest
     printed = study_of(project)
     assert "runs/digits/relu/he-0 is not listed any more; removed" in printed
     assert printed.endswith("digits: 2 runs, 0 of them trained now\n")
     assert not run_folder(project, "he-0").exists()
     assert by_hand.is_dir()
-    assert records.read("digits", "relu", project.folder)["run"].tolist() == ["baseline-0", "tuned-0"]
+    assert records.read("digits", "relu", project.folder)["run"].tolist() == ["baseline-0", "standardized_tuned-0"]
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_accuracy(run: RunResult) -> float | None:
 def belong_together(conditions: Mapping[str, Runs]) -> None:
     """Raise UserError unless all runs were trained on the same data by the same core, and those of a condition with the same recipe and model.
 
-    Learning rates may differ between activations: the condition `tuned` has one for each.
+    Learning rates may differ between activations: the condition `standardized_tuned` has one for each.
     """
     first = next(every_run(runs)[0] for runs in conditions.values())
     for runs in conditions.values():

@@ -74,7 +74,7 @@ def refusal(error: Exception) -> str:
         if group == "hydra/launcher":
             return f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}"
         if group == "rates":
-            return f"no learning rates have been searched for {choice}; search them with python src/tune.py data={choice}, or leave out `tuned`"
+            return f"no learning rates have been searched for {choice}; search them: python src/tune.py data={choice}, or take standardized_tuned out"
         return unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else "")
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:

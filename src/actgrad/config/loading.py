@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad.config.schema import Activation, Condition, Config, Data, Study, parse
+from actgrad.config.schema import Activation, Condition, Config, Data, Fewer, Study, parse
 from actgrad.console import unquoted
 from actgrad.errors import UserError, did_you_mean
 from actgrad.files import PROJECT
@@ -87,29 +87,40 @@ class Listed:
     seeds: list[int]
 
 
-def listed(study: Study, conf: Path = CONF) -> dict[str, Listed]:
-    """The runs of each condition. One that lists activations has those of them that params.yaml lists too; else it has all.
+def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
+    """The runs of a dataset under each of its conditions.
+
+    A condition that lists activations has those of them that params.yaml lists too; else it has all, but for those that are for other
+    conditions alone.
 
     Raises:
-        UserError: if a condition or an activation is not known, or a condition has no activation.
+        UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition.
     """
-    for name in study.activations:
-        activation_config(name, conf)
+    only = study.only.get(dataset, Fewer())
+    for name in only.conditions or ():
+        condition_config(name, conf)
+    of_activations = {name: activation_config(name, conf).conditions for name in study.activations}
     runs = {}
-    for name in study.conditions:
+    for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):
         condition = condition_config(name, conf)
         if _file("condition", name, conf).get("test") is False:
             raise UserError(f"the condition {name} never looks at the test split, so it is none of a study; take it out of params.yaml")
         own = condition.activations or study.activations
         for activation in own:
             activation_config(activation, conf)
-        activations = [activation for activation in own if activation in study.activations]
+        activations = [one for one in own if one in of_activations and name in (of_activations[one] or [name])]
         if not activations:
             raise UserError(
                 f"the condition {name} is for {', '.join(own)}, and params.yaml lists none of them; "
                 f"add one to its activations, or take {name} out of its conditions"
             )
-        runs[name] = Listed(activations, condition.seeds or study.seeds)
+        seeds = [seed for seed in condition.seeds or study.seeds if only.seeds is None or seed in only.seeds]
+        if not seeds:
+            raise UserError(f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions")
+        runs[name] = Listed(activations, seeds)
+    for name in of_activations:
+        if not any(name in of_condition.activations for of_condition in runs.values()):
+            raise UserError(f"no condition of {dataset} has the activation {name}; add one to the conditions in params.yaml, or take {name} out")
     return runs
 
 

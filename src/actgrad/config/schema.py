@@ -21,6 +21,16 @@ class Strict(BaseModel):
 S = TypeVar("S", bound=Strict)
 
 
+def _each_once(values: list) -> list:
+    if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+        raise ValueError(f"{twice[0]} is listed twice; remove one")
+    return values
+
+
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_each_once)]
+
+
 class Data(Strict):
     """A dataset: where its images come from and how they are split.
 
@@ -45,11 +55,16 @@ class Data(Strict):
 
 
 class Activation(Strict):
-    """A Keras layer, by its name in keras.layers or by a dotted path, and its arguments."""
+    """A Keras layer, by its name in keras.layers or by a dotted path, and its arguments.
+
+    Attributes:
+        conditions: under which a study trains it; None for all that list it, and all that list no activation.
+    """
 
     name: Name
     layer: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
     config: dict[str, Any] = {}
+    conditions: Names | None = None
 
 
 class Model(Strict):
@@ -90,16 +105,6 @@ class Tracking(Strict):
     experiment: str
 
 
-def _each_once(values: list) -> list:
-    if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-        raise ValueError(f"{twice[0]} is listed twice; remove one")
-    return values
-
-
-Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
-Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_each_once)]
-
-
 class Condition(Strict):
     """What a set of runs has in common beside the dataset. It may list fewer activations or other seeds than params.yaml."""
 
@@ -132,16 +137,29 @@ class Config(Strict):
 
     def deciding(self) -> dict[str, Any]:
         """The values that decide a result. Not among them: names, where things are written, and the dataset, which counts by its checksum."""
-        return self.model_dump(include={"seed", "test", "activation", "model", "recipe"}, warnings=False)
+        include = {"seed": True, "test": True, "activation": {"name", "layer", "config"}, "model": True, "recipe": True}
+        return self.model_dump(include=include, warnings=False)
+
+
+class Fewer(Strict):
+    """The conditions and seeds that a dataset has, of those of a study; None for all."""
+
+    conditions: Names | None = None
+    seeds: Seeds | None = None
 
 
 class Study(Strict):
-    """params.yaml: which runs exist."""
+    """params.yaml: which runs exist.
+
+    Attributes:
+        only: dataset -> what it has of these conditions and seeds.
+    """
 
     datasets: Names
     conditions: Names
     activations: Names
     seeds: Seeds
+    only: dict[Name, Fewer] = {}
 
 
 def parse(schema: type[S], values: Any, where: str = "") -> S:

@@ -71,7 +71,7 @@ def text(dataset: str, activation: str, study: Study) -> str:
         UserError: if a file of conf/ or params.yaml cannot be used.
     """
     conditions = {}
-    for name, listed in loading.listed(study).items():
+    for name, listed in loading.listed(study, dataset).items():
         if activation not in listed.activations:
             continue
         values = _config(dataset, activation, name, listed.seeds[0]).deciding()
@@ -87,11 +87,12 @@ def check(study: Study) -> int:
     Raises:
         UserError: if a file of conf/ or params.yaml cannot be used.
     """
-    listed = loading.listed(study)
+    runs = 0
     for dataset in study.datasets:
-        for name, one in listed.items():
+        for name, one in loading.listed(study, dataset).items():
             _config(dataset, one.activations[0], name, one.seeds[0])
-    return len(study.datasets) * sum(len(one.activations) * len(one.seeds) for one in listed.values())
+            runs += len(one.activations) * len(one.seeds)
+    return runs
 
 
 def _config(dataset: str, activation: str, condition: str, seed: int) -> Config:

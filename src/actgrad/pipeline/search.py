@@ -51,4 +51,4 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         write_bytes(kept, csv_bytes(table))
         write_bytes(target, text.encode())
     print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
-    print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition=tuned")
+    print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition={learning_rates.TUNED}")
