@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from actgrad.analysis import tables
+from actgrad.analysis.alarms import alarms
 from actgrad.analysis.runs import Runs, belong_together
 from actgrad.config.loading import Listed, listed
 from actgrad.config.schema import Study
@@ -61,6 +62,11 @@ class Evidence:
         return tables.pairs(self.conditions)
 
     @functools.cached_property
+    def alarms(self) -> pd.DataFrame:
+        """What published rules are worth, as alarms.alarms gives it."""
+        return alarms(self.conditions)
+
+    @functools.cached_property
     def depth(self) -> pd.DataFrame | None:
         """Networks of several depths, as tables.by_depth gives them."""
         return tables.by_depth(self.conditions)
@@ -77,7 +83,7 @@ class Evidence:
         Raises:
             UserError: if a run is missing, or runs cannot be compared.
         """
-        conditions = {name: _runs(dataset, name, one) for name, one in listed(study).items()}
+        conditions = {name: _runs(dataset, name, one) for name, one in listed(study, dataset).items()}
         belong_together(conditions)
         return cls(
             dataset,

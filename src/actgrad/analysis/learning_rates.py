@@ -11,14 +11,15 @@ from actgrad.errors import UserError
 from actgrad.results.paths import trials_path
 from actgrad.training.names import VAL_ACCURACY, VAL_LOSS
 
-TUNED = "tuned"
+TUNED = "standardized_tuned"
 """The condition that takes the rates that were found."""
 
-COLUMNS = ("activation", "learning_rate", "seed", "epochs", "status", "val_accuracy", "val_loss")
+COLUMNS = ("activation", "learning_rate", "seed", "epochs", "status", "val_accuracy", "val_loss", "dead_share")
 
 
 def read(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row a trial: COLUMNS; accuracy and loss after its last epoch, empty if it finished none.
+    """One row a trial: COLUMNS; accuracy and loss after its last epoch, empty if it diverged, and the share of units that were dead at its last
+    measurement.
 
     Args:
         folders: the run folders of the trials.
@@ -30,6 +31,8 @@ def read(folders: Sequence[Path]) -> pd.DataFrame:
 def _row(folder: Path) -> dict[str, object]:
     values = yaml.safe_load((folder / "config.yaml").read_text())
     metrics = json.loads((folder / "metrics.json").read_text())
+    probes = pd.read_csv(folder / "probe.csv")
+    units = probes[probes["hidden"] & (probes["step"] == probes["step"].max())]
     return {
         "activation": values["activation"]["name"],
         "learning_rate": values["recipe"]["learning_rate"],
@@ -38,6 +41,7 @@ def _row(folder: Path) -> dict[str, object]:
         "status": metrics["status"],
         "val_accuracy": metrics["last"].get(VAL_ACCURACY),
         "val_loss": metrics["last"].get(VAL_LOSS),
+        "dead_share": units["dead"].sum() / units["units"].sum(),
     }
 
 

@@ -6,6 +6,7 @@ report's time. The tests compare with both.
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,24 +43,42 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def share(count: int, of: int) -> Estimate:
+    """A share with its exact interval for a binomial count (Clopper and Pearson 1934); of nothing, NaN without one."""
+    if not of:
+        return Estimate(float("nan"), None, None)
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if count == 0 else float(special.betaincinv(count, of - count + 1, tail))
+    high = 1.0 if count == of else float(special.betaincinv(count + 1, of - count, 1 - tail))
+    return Estimate(count / of, low, high)
+
+
+def fisher(count: int, of: int, other: int, of_other: int) -> float:
+    """p of Fisher's exact test, two-sided: whether two shares differ, count / of and other / of_other."""
+    total, both = of + of_other, count + other
+    ways = {k: math.comb(both, k) * math.comb(total - both, of - k) for k in range(max(0, of - total + both), min(of, both) + 1)}
+    return sum(way for way in ways.values() if way <= ways[count]) / math.comb(total, of)
+
+
 PAIRED = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm", "detectable", "significant")
 
 
-def paired(values: Mapping[str, Mapping[int, float | None]]) -> pd.DataFrame:
-    """Every pair of activations compared, seed by seed.
+def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Pairs of activations compared, seed by seed.
 
     Args:
         values: activation -> seed -> what was measured, None where nothing was.
+        planned: the pairs, where not every one is compared.
 
     Runs of one seed start with the same weights and see the same order of examples, so the difference is taken within
     seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
-    two-sided), p_holm (Holm's correction over all pairs), detectable (the difference that this many seeds with this spread
+    two-sided), p_holm (Holm's correction over these pairs), detectable (the difference that this many seeds with this spread
     show with a probability of POWER, at the level of Holm's first step), and `significant` (p_holm below 1 - LEVEL).
     Where all seeds have the same difference, p is of the sign test, and there is no interval. The intervals are of each pair by itself,
     uncorrected. Pairs with fewer than two common seeds have no test, and no significant difference.
     """
     rows = []
-    for first, second in itertools.combinations(values, 2):
+    for first, second in itertools.combinations(values, 2) if planned is None else planned:
         seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
         differences = np.round([values[first][seed] - values[second][seed] for seed in seeds], DIGITS)
         rows.append({"first": first, "second": second, "seeds": len(seeds), **_test(differences)})

@@ -5,6 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconclusive", "not measured"
+"""Verdicts on claims."""
+
 
 def fold(decades: float) -> str:
     """A ratio, given by its decimal logarithm, to two digits: 3,100-fold; below one as it is: 0.3-fold."""

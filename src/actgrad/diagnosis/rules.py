@@ -8,6 +8,7 @@ The rules are those of their sources, with their thresholds; they contradict eac
 - the step of one layer's weight: all trained weights of a layer together.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Measurements:
     probes: pd.DataFrame
     layers: pd.DataFrame
 
-    @property
+    @functools.cached_property
     def units(self) -> pd.DataFrame:
         """The rows of hidden sites."""
         return self.probes[self.probes["hidden"].astype(bool)] if len(self.probes) else self.probes.assign(hidden=[], kind=[])

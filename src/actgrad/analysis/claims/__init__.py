@@ -11,7 +11,7 @@ from actgrad.analysis.claims.registry import CLAIMS, CONFIRMED, INCONCLUSIVE, NO
 
 __all__ = ["CLAIMS", "CONFIRMED", "INCONCLUSIVE", "NOT_MEASURED", "REFUTED", "Claim", "Finding", "ledger"]
 
-ORDER = ("functions", "gradients", "units", "accuracy", "cost", "article")
+ORDER = ("functions", "gradients", "weights", "units", "accuracy", "scaling", "leaky", "deep", "alarms", "cost", "article")
 """The modules in the order of the ledger; others follow by name."""
 
 _found = [module.name for module in pkgutil.iter_modules(__path__)]

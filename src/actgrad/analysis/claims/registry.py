@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import probed
-from actgrad.analysis.statistics import Estimate
+from actgrad.analysis.runs import LEARNED, outcome, probed, test_accuracy
+from actgrad.analysis.statistics import Estimate, share
+from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.results.run import RunResult
-
-CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconclusive", "not measured"
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, the rule for its verdict (the function's docstring), the activations it needs and the figure to look at."""
+    """A statement, and how it is judged.
+
+    Attributes:
+        needs: the activations without whose runs it is not measured.
+        figure: to look at.
+        judge: gives the finding; its docstring is the rule.
+        changes: why the rule was changed, for each of its versions after the first.
+    """
 
     id: str
     statement: str
     needs: tuple[str, ...]
     figure: str
     judge: Callable[[Evidence], Finding]
+    changes: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -62,11 +69,11 @@ class Claim:
 CLAIMS: list[Claim] = []
 
 
-def claim(id: str, statement: str, needs: Sequence[str] = (), figure: str = "") -> Callable:
+def claim(id: str, statement: str, needs: Sequence[str] = (), figure: str = "", changes: Sequence[str] = ()) -> Callable:
     """Enters a function into the ledger. It takes Evidence and returns a Finding; its docstring is the rule."""
 
     def register(judge: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
-        CLAIMS.append(Claim(id, statement, tuple(needs), figure, judge))
+        CLAIMS.append(Claim(id, statement, tuple(needs), figure, judge, tuple(changes)))
         return judge
 
     return register
@@ -80,11 +87,23 @@ def ledger(evidence: Evidence) -> list[dict[str, Any]]:
         finding = entry.finding(evidence)
         verdicts = {name: entry.finding(one).verdict for name, one in alone.items()}
         under = {name: verdict for name, verdict in verdicts.items() if verdict != NOT_MEASURED}
-        rows.append({"id": entry.id, "statement": entry.statement, **asdict(finding), "rule": entry.rule, "figure": entry.figure, "under": under})
+        rule = {"rule": entry.rule, "version": len(entry.changes) + 1, "changes": list(entry.changes)}
+        rows.append({"id": entry.id, "statement": entry.statement, **asdict(finding), **rule, "figure": entry.figure, "under": under})
     return rows
 
 
 # --- parts
+
+
+def accuracies(runs: Sequence[RunResult]) -> dict[int, float | None]:
+    """Seed -> test accuracy after the last epoch; None for a run that failed or diverged."""
+    return {run.seed: test_accuracy(run) if outcome(run) == LEARNED else None for run in runs}
+
+
+def of_share(count: int, of: int, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> tuple[str, Estimate]:
+    """The verdict of a share by its exact interval, and the share."""
+    found = share(count, of)
+    return verdict(found, confirmed, refuted), found
 
 
 def keys(evidence: Evidence, *activations: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import numpy as np
 from actgrad.analysis.claims.registry import (
     CONFIRMED,
     INCONCLUSIVE,
+    NOT_MEASURED,
     REFUTED,
     Finding,
     claim,
@@ -19,6 +20,9 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import probed
 from actgrad.analysis.statistics import estimate
 from actgrad.results.run import RunResult
+
+MANY_DEAD = 0.4
+"""The share of dead units that is said to be possible."""
 
 
 @claim("saturation", "Pre-activations of large magnitude put sigmoid units in a region where almost no gradient passes.", ["sigmoid"], "unit_states")
@@ -49,6 +53,61 @@ def dying_relu(evidence: Evidence) -> Finding:
         f"{np.mean(newly_dead):.1f} are newly dead, {revived:.1f} have revived (means over seeds)."
     )
     return measured(found, sentence, estimate(newly_dead), "newly dead units", keys(evidence, "relu"))
+
+
+@claim("dead-for-ever", "A dead ReLU is dead for ever.", ["relu"], "unit_states")
+def dead_for_ever(evidence: Evidence) -> Finding:
+    """ReLU units that pass no gradient for any image of the probe batch at one measurement, and for some image at the next. Refuted if every seed has
+    such a unit, confirmed if none has and some seed has a dead unit."""
+    runs = evidence.runs["relu"]
+    counts = [_revivals(run) for run in runs]
+    if not any(dead != 0 for _, dead in counts):
+        return Finding(NOT_MEASURED, "No ReLU unit is dead at any measurement but the last.", keys=keys(evidence, "relu"))
+    found = REFUTED if all(revived for revived, _ in counts) else INCONCLUSIVE if any(revived for revived, _ in counts) else CONFIRMED
+    effect = estimate([revived / dead for revived, dead in counts if dead])
+    sentence = (
+        f"Of the units that are dead at one measurement of the probe, {100 * effect.value:.1f} % pass a gradient at the next (mean over seeds)."
+    )
+    return measured(found, sentence, effect, "of the dead units", keys(evidence, "relu"))
+
+
+def _revivals(run: RunResult) -> tuple[float, float]:
+    """How often a unit that was dead at one measurement was not at the next, and how often a unit was dead at a measurement but the last; NaN where
+    a count is."""
+    probes = run.probes[run.probes["layer"].isin(run.activated)].astype({"dead": float, "revived_since_last": float})
+    steps = sorted(probes["step"].unique())
+    revived, dead = (probes.loc[probes["step"] != steps[end], name].sum(skipna=False) for name, end in (("revived_since_last", 0), ("dead", -1)))
+    return float(revived), float(dead)
+
+
+@claim("few-dormant", "In supervised learning few neurons are dormant (Sokar, Agarwal, Castro and Evci 2023).", ["relu"], "unit_states")
+def few_dormant(evidence: Evidence) -> Finding:
+    """A unit is tau-dormant if its mean output is at most tau times that of all units of its layer (section 3.1 there); here tau is 0.025. The share
+    of dormant ReLU units at the end of training. Confirmed if its interval over seeds lies below 10 %, refuted if above."""
+    effect = estimate([_share_dormant(run) for run in evidence.runs["relu"]])
+    found = verdict(effect, lambda _, high: high < 0.1, lambda low, _: low > 0.1)
+    sentence = f"At the end {100 * effect.value:.1f} % of the ReLU units have at most 0.025 times the mean output of their layer."
+    return measured(found, sentence, effect, "of the units", keys(evidence, "relu"))
+
+
+def _share_dormant(run: RunResult) -> float:
+    """Share of the units of all activated layers that are 0.025-dormant at the end."""
+    end = run.probe[(run.probe["epoch"] == last_epoch(run)) & run.probe["layer"].isin(run.activated)]
+    return float((end["dormant_0.025"] * end["units"]).sum() / end["units"].sum())
+
+
+@claim("high-rate-kills", "With too high a learning rate, 40 % of a network's ReLU units can be dead.", figure="learning_rates")
+def high_rate_kills(evidence: Evidence) -> Finding:
+    """The short trials of ReLU, each with another learning rate: the share of units that are dead at their end. Confirmed if at some rate every seed
+    has 40 % or more, refuted if at no rate any seed has."""
+    if evidence.trials is None or "dead_share" not in evidence.trials or "relu" not in set(evidence.trials["activation"]):
+        return Finding(NOT_MEASURED, "The learning rates of relu have not been searched on this dataset.")
+    shares = evidence.trials[evidence.trials["activation"] == "relu"].groupby("learning_rate")["dead_share"].agg(["min", "mean", "max"])
+    found = CONFIRMED if (shares["min"] >= MANY_DEAD).any() else INCONCLUSIVE if (shares["max"] >= MANY_DEAD).any() else REFUTED
+    worst = shares["mean"].idxmax()
+    said = ", ".join(f"{rate:g}: {100 * row['mean']:.0f} %" for rate, row in shares.iterrows())
+    sentence = f"Dead ReLU units at the end of short trials, by learning rate (means over seeds): {said}."
+    return Finding(found, sentence, float(shares.loc[worst, "mean"]), f"of the units at the rate {worst:g}")
 
 
 @claim("leaky-never-dies", "A slope on the negative side leaves no unit without gradient.", ["leaky_relu", "prelu"], "unit_states")

@@ -1,0 +1,63 @@
+"""What the published rules of diagnosis.rules are worth: how often each fires in runs that fail, and in runs that learn."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from actgrad.analysis.runs import LEARNED, Runs, every_run, outcome
+from actgrad.analysis.statistics import share
+from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.diagnosis.rules import RULES, Measurements
+from actgrad.monitor.names import NORMS
+from actgrad.results.run import RunResult
+
+EPOCHS = 3
+"""Rules are asked after so many epochs: an alarm that comes at the end tells nothing."""
+
+
+OUTCOMES = {"failed": False, "learned": True}
+
+
+def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a published rule, over all runs of all conditions: rule, source, threshold; failed and learned, the number of runs that did;
+    fired_failed and fired_learned, those of them in which it fires within EPOCHS epochs; and the shares of both with their exact intervals:
+    sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, as the claim about alarms has it.
+    A run that diverged has failed.
+    """
+    runs = [run for of_condition in conditions.values() for run in every_run(of_condition)]
+    fired = [fired_in(run) for run in runs]
+    learned = [outcome(run) == LEARNED for run in runs]
+    rows = []
+    for number, rule in enumerate(RULES):
+        counts = {"failed": learned.count(False), "learned": learned.count(True)}
+        counts |= {f"fired_{name}": sum(number in one for one, ok in zip(fired, learned, strict=True) if ok == of) for name, of in OUTCOMES.items()}
+        row = {"rule": rule.name, "source": rule.source, "threshold": rule.threshold, **counts}
+        for name, of in (("sensitivity", "failed"), ("false_alarms", "learned")):
+            found = share(counts[f"fired_{of}"], counts[of])
+            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row | {"verdict": _verdict(row)})
+    return pd.DataFrame(rows)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if not row["failed"] or not row["learned"]:
+        return NOT_MEASURED
+    if row["sensitivity_low"] > max(0.5, row["false_alarms_high"]):
+        return CONFIRMED
+    return REFUTED if row["sensitivity_high"] < 0.5 or row["false_alarms_low"] > 0.5 else INCONCLUSIVE
+
+
+def fired_in(run: RunResult) -> set[int]:
+    """The places in RULES of the rules that fire within the first EPOCHS epochs of a run."""
+    steps_an_epoch = run.metrics["steps"] // max(1, run.metrics["epochs"]) or run.metrics["steps"]
+    last = EPOCHS * steps_an_epoch
+    asked = Measurements(_monitored(run, last), run.probes[run.probes["step"] <= last], pd.DataFrame(run.metrics["layers"]))
+    return {number for number, rule in enumerate(RULES) if next(rule.find(asked), None) is not None}
+
+
+def _monitored(run: RunResult, last: int) -> pd.DataFrame:
+    """The steps of a run until one, with the columns of GradientMonitor.steps."""
+    steps = run.steps[run.steps["step"] <= last].astype(dict.fromkeys(NORMS, float))
+    sizes = steps["layer"].map({one["layer"]: one["parameters"] for one in run.metrics["layers"]})
+    return steps.assign(grad_rms=steps["grad_norm"] / sizes**0.5, update_ratio=steps["update_norm"] / steps["weight_norm"])

@@ -1,0 +1,129 @@
+"""Claims that compare conditions, on runs with a planted truth."""
+
+import numpy as np
+import pytest
+
+from actgrad.analysis.alarms import alarms, fired_in
+from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.analysis.evidence import Evidence
+from actgrad.diagnosis.rules import RULES
+from test_claims import judged, made, wobble
+
+
+def found(claim: str, conditions: dict[str, dict[str, dict]], seeds: int = 4) -> dict:
+    """A row of the ledger of conditions whose activations are made up as given."""
+    return judged(Evidence("toy", {name: made(kinds, seeds, name) for name, kinds in conditions.items()}))[claim]
+
+
+@pytest.mark.parametrize(("tuned", "verdict"), [(0.1, CONFIRMED), (10.0, REFUTED), (1.0, INCONCLUSIVE)])
+def test_the_variance_over_activations_is_compared_with_that_on_raw_pixels(tuned, verdict):
+    def spread(size: float, wave: int) -> dict[str, dict]:
+        return {
+            name: {"accuracy": lambda seed, place=place: 0.6 + size * place * (1 + wave * 0.01 * (-1) ** seed)}
+            for place, name in enumerate(("sigmoid", "tanh", "relu"))
+        }
+
+    conditions = {"baseline": spread(0.01, 0) | {"elu": {"accuracy": 0.1}}, "standardized_tuned": spread(0.01 * tuned, 1) | {"elu": {}}}
+    row = found("differences-shrink", conditions)
+    assert row["verdict"] == verdict
+    assert row["effect"] == pytest.approx(2 * np.log10(tuned), abs=1e-3)
+    assert "4 runs fail on raw pixels, 0 with scaled inputs and tuned rates." in row["sentence"]
+    assert "over 3 activations" in row["sentence"]
+
+
+SLOPES = {"leaky_10": 0.1, "leaky_18": 0.18, "leaky_25": 0.25, "leaky_50": 0.5}
+
+
+def leaky(**accuracies) -> dict[str, dict[str, dict]]:
+    """Conditions of the leaky variants: what leaky_relu reaches under each, and the others under `standardized`."""
+    known = {"relu": 0.7, "leaky_relu": 0.7, "prelu": 0.7, "rrelu": 0.7, **dict.fromkeys(SLOPES, 0.7)} | accuracies
+    as_kind = {name: {"accuracy": wobble(value, 0.001 * (1 + place))} for place, (name, value) in enumerate(known.items())}
+    others = {name: {"leaky_relu": as_kind[name]} for name in SLOPES}
+    return {"standardized": {name: kind for name, kind in as_kind.items() if name not in SLOPES}} | others
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "verdict"),
+    [({"leaky_25": 0.9}, CONFIRMED), ({"leaky_50": 0.5}, REFUTED), ({"leaky_25": 0.9, "leaky_50": 0.5}, INCONCLUSIVE), ({}, INCONCLUSIVE)],
+)
+def test_larger_slopes_are_compared_with_the_small_one(accuracies, verdict):
+    row = found("larger-slope-is-better", leaky(**accuracies))
+    assert row["verdict"] == verdict
+    assert row["sentence"].startswith("Points of test accuracy against the slope 0.01: 0.1: ")
+    assert found("larger-slope-is-better", {"standardized": {"leaky_relu": {}}})["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "verdict"),
+    [({"prelu": 0.9}, CONFIRMED), ({"rrelu": 0.9}, CONFIRMED), ({"leaky_18": 0.9}, REFUTED), ({"prelu": 0.9, "relu": 0.9}, INCONCLUSIVE)],
+)
+def test_learned_and_random_slopes_are_compared_with_every_fixed_one(accuracies, verdict):
+    row = found("learned-or-random-slope-is-best", leaky(**accuracies))
+    assert row["verdict"] == verdict
+    assert found("learned-or-random-slope-is-best", {"standardized": {"prelu": {}}})["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("tanh", "sigmoid", "verdict"),
+    [
+        (wobble(0.8, 0.001), 0.1, CONFIRMED),
+        (wobble(0.3, 0.001), wobble(0.4, 0.001), REFUTED),
+        (wobble(0.3, 0.001), 0.1, REFUTED),
+        (wobble(0.6), 0.1, INCONCLUSIVE),
+        (0.1, 0.1, REFUTED),
+    ],
+)
+def test_orthogonal_networks_are_compared_with_those_of_relu(tanh, sigmoid, verdict):
+    conditions = {"deep_16_he": {"relu": {"accuracy": wobble(0.6, 0.002)}}}
+    conditions["deep_16_orthogonal"] = {"sigmoid": {"accuracy": sigmoid}, "tanh": {"accuracy": tanh}}
+    row = found("orthogonal-sigmoidal", conditions)
+    assert row["verdict"] == verdict
+    assert ("sigmoid fails in every seed" in row["sentence"]) == (sigmoid == 0.1)
+    assert found("orthogonal-sigmoidal", {"deep_16": {"relu": {}}})["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(wobble(0.2), CONFIRMED), (wobble(4.0), REFUTED), (wobble(1.0), INCONCLUSIVE)])
+def test_what_residual_paths_leave_of_an_attenuation(left, verdict):
+    conditions = {"deep_16": {"sigmoid": {"decades": 8.0}, "relu": {"decades": 0.5}}}
+    conditions["deep_16_residual"] = {"sigmoid": {"decades": left}, "relu": {"decades": 0.0}}
+    row = found("residual-ends-vanishing", conditions)
+    assert (row["verdict"], row["unit"]) == (verdict, "decades, sigmoid")
+    assert len(row["keys"]) == 8
+    conditions["deep_16"]["sigmoid"]["decades"] = 0.3
+    assert found("residual-ends-vanishing", conditions)["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("first", "verdict"), [(0.01, CONFIRMED), (0.9, REFUTED), (0.1, INCONCLUSIVE)])
+def test_how_far_the_first_of_many_layers_moves(first, verdict):
+    row = found("early-layers-hardly-learn", {"deep_16": {"sigmoid": {"distance": lambda seed: (2 * first * (1 + 0.01 * (-1) ** seed), 2.0)}}})
+    assert row["verdict"] == verdict
+    assert row["effect"] == pytest.approx(first)
+
+
+def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
+    """A ratio of 0.5 sets off all four rules of the update ratio but the widest, one of 1e-3 none; failing is told by the accuracy alone."""
+    conditions = {
+        "deep_2": made({"tanh": {"ratio": 0.5, "accuracy": 0.1}}, 20, "deep_2"),
+        "deep_4": made({"tanh": {"accuracy": lambda seed: 0.1 if seed < 1 else 0.9}}, 21, "deep_4"),
+    }
+    table = alarms(conditions)
+    assert len(table) == len(RULES)
+    assert set(table["failed"]) == {21}
+    assert set(table["learned"]) == {20}
+    of_rule = table.set_index(["rule", "source"])
+    karpathy, sagemaker = (of_rule.loc[("update ratio", source)] for source in ("Karpathy (makemore 3)", "SageMaker Debugger"))
+    assert (karpathy["fired_failed"], karpathy["fired_learned"], karpathy["verdict"]) == (20, 0, CONFIRMED)
+    assert (sagemaker["fired_failed"], sagemaker["verdict"]) == (0, REFUTED)
+    row = judged(Evidence("toy", conditions))["alarms-tell-of-failure"]
+    assert row["sentence"].startswith(f"Of {len(RULES)} rules, 3 tell of failure, ")
+    assert row["verdict"] == REFUTED
+    assert found("alarms-tell-of-failure", {"deep_2": {"tanh": {}}})["verdict"] == NOT_MEASURED
+
+
+def test_an_alarm_after_the_third_epoch_does_not_count():
+    """One step an epoch: the update ratio is high from step 4 on."""
+    (run,) = made({"tanh": {}}, 1)["tanh"]
+    run.steps.loc[run.steps["step"] >= 4, "update_norm"] = 0.5
+    assert not {RULES[number].name for number in fired_in(run)} & {"update ratio"}
+    run.steps.loc[run.steps["step"] >= 3, "update_norm"] = 0.5
+    assert "update ratio" in {RULES[number].name for number in fired_in(run)}
