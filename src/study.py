@@ -2,7 +2,7 @@
 
 Which runs there are: params.yaml and conf/condition. What they are is first composed into runs/<dataset>/composed-runs/<activation>.yaml. A run whose
 process dies goes on where it was; one that fails stops no other, and is named at the end. conf/local/default.yaml chooses where
-runs are trained: see README.md, "On a cluster".
+runs are trained: see docs/clusters.md.
 """
 
 from actgrad.config import loading

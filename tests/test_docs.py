@@ -16,7 +16,7 @@ from conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
 README = (ROOT / "README.md").read_text()
-CLUSTER = re.findall(r"^```yaml\n(.*?)^```$", README.partition("## On a cluster")[2].partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+CLUSTER = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "clusters.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 # --- results
@@ -75,19 +75,19 @@ def test_the_table_of_faults_has_every_fault():
 # --- runs and conditions
 
 
-def test_the_readme_counts_the_runs_of_the_study():
+def test_the_runs_of_the_study_are_counted():
     study = loading.study(ROOT / "params.yaml")
     demo = loading.listed(study, "digits")
     assert f"the demo's {sum(len(one.activations) * len(one.seeds) for one in demo.values())} runs" in README
     listed = loading.listed(study, "cifar10")
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+) × (\d+) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+) × (\d+) \|$", (ROOT / "docs" / "conditions.md").read_text(), re.MULTILINE)
     assert {name: (int(activations), int(seeds)) for name, activations, seeds in rows} == {
         name: (len(one.activations), len(one.seeds)) for name, one in listed.items()
     }
 
 
 @pytest.mark.parametrize("text", CLUSTER, ids=lambda text: re.search("launcher: ([a-z_]+)", text)[1])
-def test_the_launchers_of_the_readme_are_whole_files(tmp_path, monkeypatch, text):
+def test_the_launchers_that_are_shown_are_whole_files(tmp_path, monkeypatch, text):
     name = re.search("launcher: ([a-z_]+)", text)[1]
     package = f"hydra_plugins.hydra_{name.partition('_')[0]}_launcher"
     if importlib.util.find_spec(package) is None:
@@ -100,7 +100,7 @@ def test_the_launchers_of_the_readme_are_whole_files(tmp_path, monkeypatch, text
     assert launchers.launcher_overrides(1)[0] == f"hydra/launcher={name}"
 
 
-def test_the_readme_shows_three_launchers():
+def test_three_launchers_are_shown():
     assert len(CLUSTER) == 3
 
 
