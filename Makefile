@@ -49,7 +49,7 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	MLFLOW_DISABLE_TELEMETRY=true python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
-MONITOR := tests/test_monitor_values.py tests/test_monitor_bits.py tests/test_examples.py::test_a_loop_of_ones_own
+MONITOR := $(wildcard tests/test_monitor_*.py) tests/test_examples.py::test_a_loop_of_ones_own
 
 test: $(READY)  ## run the tests; those of the monitor on JAX too
 	$(PYTEST)

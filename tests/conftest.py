@@ -168,6 +168,14 @@ def two_threads() -> None:
     determinism.start(0, 2)
 
 
+@pytest.fixture
+def names_from_the_start() -> None:
+    """Keras names layers as in a new process, by numbers from the start."""
+    import keras
+
+    keras.utils.clear_session()
+
+
 @pytest.fixture(scope="session")
 def run_config() -> Callable[..., Config]:
     """Compose the configuration of a run: two epochs of digits, with further overrides."""

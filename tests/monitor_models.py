@@ -1,4 +1,4 @@
-"""Models and settings under which GradientMonitor must not change a bit."""
+"""Models that the tests of the monitor measure, and the settings under which GradientMonitor must not change a bit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +15,9 @@ LABELS = RANDOM.integers(0, 4, 38)
 TOKENS = RANDOM.integers(0, 50, (38, 12))
 NUMBERS = RANDOM.normal(size=(38, 1)).astype("float32")
 BATCH = 16
+X = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
+Y = np.array([[1.0], [0.0]], np.float32)
+"""Two examples, few enough to work out by hand what is measured."""
 
 
 @dataclass
@@ -29,6 +32,14 @@ class Case:
     policy: str = "float32"
     probe: tuple[Any, Any] = (IMAGES[:16], LABELS[:16])
     slow: bool = True
+
+
+def line(optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """y = x w + b with w = (0.5, -1), b = 0.25; its loss is the mean square of the error."""
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="line")])
+    model.layers[0].set_weights([np.array([[0.5], [-1.0]], np.float32), np.array([0.25], np.float32)])
+    model.compile(optimizer, "mse")
+    return model
 
 
 def images(*middle: keras.Layer, **more: Any) -> keras.Model:

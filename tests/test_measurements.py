@@ -1,4 +1,4 @@
-"""What a run measures while it trains, against values that are worked out by other means. Those of the probe itself: test_monitor_values."""
+"""What a run measures while it trains, against values that are worked out by other means. Those of the probe itself: test_monitor_probe."""
 
 import keras
 import numpy as np

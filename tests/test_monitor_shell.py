@@ -1,0 +1,77 @@
+"""The instrument in a process of its own: the command that inspects a saved model, a training under tf.distribute, and what the package imports."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actgrad.__main__ import main
+from conftest import ROOT
+from monitor_models import BACKEND, IMAGES, LABELS, convolutional
+
+pytestmark = pytest.mark.usefixtures("names_from_the_start")
+
+
+def at_a_shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KERAS_BACKEND": BACKEND}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
+    model = convolutional()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x_val=IMAGES, y_val=LABELS)
+    done = at_a_shell("-m", "actgrad", "inspect", "model.keras", "data.npz", "--csv", "table.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Fewer than two layers")
+    assert "optimizer" not in done.stderr
+    assert pd.read_csv(tmp_path / "table.csv")["layer"].tolist() == ["conv2d", "dense"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz"), ("model.keras", "model.keras"), ("model.keras", "text.npz")],
+)
+def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    convolutional().save("model.keras")
+    np.savez("data.npz", x=IMAGES)
+    Path("text.npz").write_text("not numbers")
+    assert main(["inspect", *arguments]) == 1
+    said = capsys.readouterr()
+    assert "pickle" not in said.err
+    assert (said.out, said.err.count("\n"), said.err[:7]) == ("", 1, "error: ")
+
+
+def test_the_package_imports_neither_keras_nor_a_backend(tmp_path):
+    program = "import sys, actgrad; print([name for name in ('keras', 'tensorflow', 'jax', 'torch', 'mlflow', 'hydra') if name in sys.modules])"
+    assert at_a_shell("-c", program, cwd=tmp_path).stdout == "[]\n"
+
+
+DISTRIBUTED = """
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np
+from actgrad import GradientMonitor
+x, y = np.ones((8, 3), "float32"), np.zeros((8, 1), "float32")
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+monitor = GradientMonitor(probe=(x, y))
+model.fit(x, y, batch_size=4, verbose=0, callbacks=[monitor])
+monitor.report("page.html")
+print(len(monitor.steps), len(monitor.layers), sorted(set(monitor.probes["step"])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is of TensorFlow")
+def test_under_tf_distribute_the_probe_alone_is_measured_and_this_is_said_once(tmp_path):
+    done = at_a_shell("-c", DISTRIBUTED, cwd=tmp_path)
+    assert done.stdout == "0 2 [0, 1, 2]\n", done.stderr
+    assert done.stderr.count("trained by tf.distribute on 2 replicas, whose steps cannot be recorded; only the probe is measured") == 1
