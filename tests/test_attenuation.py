@@ -11,7 +11,7 @@ from actgrad.analysis.runs import Runs
 from actgrad.analysis.words import fold
 from actgrad.diagnosis.signal import SMALLEST, attenuation
 from conftest import SITES
-from test_report import deep, made_up
+from made_up_runs import deep, made_up
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from actgrad.report.content import content
 from conftest import ROOT
-from test_report import DATA, DEEP, TIMES, TRIALS, evidence, study_runs
+from made_up_runs import DATA, DEEP, TIMES, TRIALS, evidence, study_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPORTS = sorted((ROOT / "reports").glob("*/index.html"))

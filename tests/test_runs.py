@@ -9,7 +9,7 @@ from actgrad.analysis import tables
 from actgrad.analysis.runs import DIVERGED, FAILED, LEARNED, belong_together, differences, outcome, threshold
 from actgrad.errors import UserError
 from actgrad.results.run import RunResult
-from test_report import made_up, study_runs
+from made_up_runs import made_up, study_runs
 
 
 @pytest.mark.parametrize(
