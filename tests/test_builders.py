@@ -1,0 +1,263 @@
+"""What a builder of the user's own may do, and which networks are refused."""
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from actgrad.config.schema import Config, Model
+from actgrad.errors import UserError
+from actgrad.networks.build import build as build_network
+from conftest import image_set, layer_named, sentence, train
+
+OWN = """
+import keras
+from keras import layers
+
+def good(input_shape, classes, activation, initializer, *, units, label="own"):
+    inputs = keras.Input(input_shape)
+    x = layers.Dense(units, kernel_initializer=initializer("first"), name="first")(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(classes, name="last")(activation("first_activation")(x)))
+
+def inside(input_shape, classes, activation, initializer):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(classes)(layers.Dense(9, activation=activation(), name="first")(layers.Flatten()(inputs))))
+
+def softmax(input_shape, classes, activation, initializer):
+    inputs = keras.Input(input_shape)
+    x = activation("first_activation")(layers.Dense(9, kernel_initializer=initializer("first"), name="first")(layers.Flatten()(inputs)))
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax", kernel_initializer=initializer("output"), name="output")(x))
+
+def logits(input_shape, classes, activation, initializer):
+    inputs = keras.Input(input_shape)
+    x = activation("first_activation")(layers.Dense(9, kernel_initializer=initializer("first"), name="first")(layers.Flatten()(inputs)))
+    return keras.Model(inputs, layers.Dense(classes, kernel_initializer=initializer("output"), name="output")(x))
+
+def sequential(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(9), activation(), layers.Dense(classes)])
+
+def no_model(input_shape, classes, activation, initializer):
+    return layers.Dense(classes)
+
+def nothing(input_shape, classes, activation, initializer):
+    activation()
+
+def no_activation(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(classes)])
+
+def wide(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(9), activation(), layers.Dense(classes + 1)])
+
+def image(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Dense(9), activation(), layers.Dense(classes)])
+
+def sigmoid(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(9), activation(), layers.Dense(classes, activation="sigmoid")])
+
+def at_the_end(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(classes), activation()])
+
+def narrow(input_shape, classes, activation, initializer):
+    return keras.Sequential([keras.Input((5, 5, 1)), layers.Flatten(), layers.Dense(9), activation(), layers.Dense(classes)])
+
+def raising(input_shape, classes, activation, initializer):
+    raise RuntimeError("no such luck")
+
+def applied(input_shape, classes, activation, initializer):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(classes)(activation(layers.Flatten()(inputs))))
+
+def few(input_shape, classes):
+    return None
+
+number = 3
+"""
+IMAGES = image_set(8, channels=1)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, run_config) -> Callable[..., Config]:
+    """The configuration of a run with a builder of own_nets, a module of the user's, and these arguments."""
+    (tmp_path / "own_nets.py").write_text(OWN)
+    (tmp_path / "broken_nets.py").write_text("import no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
+
+    def composed(name: str, *overrides: str, **arguments) -> Config:
+        model = Model(build=name if "." in name else f"own_nets.{name}", config=arguments)
+        return run_config(*overrides).model_copy(update={"model": model})
+
+    return composed
+
+
+def test_a_builder_of_ones_own_is_given_shape_classes_activation_and_initializer(own):
+    network = build_network(own("good", "activation=tanh", "seed=5", units=7), IMAGES, 10)
+    assert network.from_logits
+    assert [layer.name for layer in network.activations] == ["first_activation"]
+    assert layer_named(network.model, "first").kernel.shape == (64, 7)
+    assert network.model.output_shape == (None, 10)
+    again, other = (build_network(own("good", f"seed={seed}", units=7), IMAGES, 10) for seed in (5, 6))
+    assert np.array_equal(layer_named(network.model, "first").kernel, layer_named(again.model, "first").kernel)
+    assert not np.array_equal(layer_named(network.model, "first").kernel, layer_named(other.model, "first").kernel)
+
+
+def test_a_network_that_ends_in_a_sigmoid_is_refused(own, few_digits):
+    with pytest.raises(UserError, match="the network ends in a sigmoid, which gives no distribution over classes; let it return logits or a softmax"):
+        train(own("sigmoid", "activation=relu", "recipe.epochs=1"), few_digits)
+
+
+@pytest.mark.parametrize("name", ["inside", "sequential"])
+def test_a_builder_may_put_the_activation_into_a_layer_or_return_a_sequential_model(own, few_digits, name):
+    config = own(name, "activation=sigmoid", "recipe.epochs=1")
+    network = build_network(config, IMAGES, 10)
+    assert (len(network.activations), network.from_logits) == (1, True)
+    assert network.model(IMAGES.astype(np.float32)).shape == (8, 10)
+    result, _ = train(config, few_digits)
+    assert result.metrics["status"] == "finished"
+    assert len(result.activated) == 1
+
+
+def test_a_softmax_at_the_end_is_trained_as_probabilities(own, few_digits):
+    config = own("softmax", "activation=tanh")
+    network = build_network(config, IMAGES, 10)
+    assert not network.from_logits
+    assert network.with_probabilities() is network.model
+    result, trained = train(config, few_digits)
+    probabilities = trained.predict(few_digits.images["test"].astype(np.float32), verbose=0)
+    labels = few_digits.labels["test"]
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-5)
+    assert result.metrics["last"]["test/loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-4)
+    assert result.metrics["last"]["test/accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels), abs=1e-6)
+    assert result.metrics["linearity"] == {}  # a softmax is not affine, so it says nothing of the rest
+    assert (result.layers, result.activated) == (["first", "output"], ["first_activation"])
+
+
+def test_probabilities_learn_what_logits_learn(own, few_digits):
+    """The same network with the softmax inside it and without."""
+    inside, outside = (train(own(name, "activation=tanh"), few_digits)[0] for name in ("softmax", "logits"))
+    assert inside.history["train/loss"].tolist() == pytest.approx(outside.history["train/loss"].tolist(), rel=1e-3)
+    first = [result.gradients.iloc[0].to_dict() for result in (inside, outside)]
+    assert first[0] == pytest.approx(first[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "expected"),
+    [
+        (
+            "actgrad.networks.mlp.build",
+            {"dept": 3},
+            "model.config.dept is not taken by actgrad.networks.mlp.build, which takes depth, width, residual, normalization",
+        ),
+        (
+            "actgrad.networks.mlp.build",
+            {"depth": 3, "residual": False, "normalization": "none"},
+            "model.config.width is missing; actgrad.networks.mlp.build needs depth, width, residual, normalization",
+        ),
+        (
+            "actgrad.networks.mlp.build",
+            {"depth": 0, "width": 8, "residual": False, "normalization": "none"},
+            "model.config.depth=0 cannot be used: input should be greater than 0",
+        ),
+        (
+            "actgrad.networks.mlp.build",
+            {"depth": 1.5, "width": "8", "residual": False, "normalization": "group"},
+            "model.config.depth=1.5 cannot be used: input should be a valid integer; "
+            "model.config.width='8' cannot be used: input should be a valid integer; "
+            "model.config.normalization='group' cannot be used: input should be 'none', 'batch' or 'layer'",
+        ),
+        (
+            "actgrad.networks.lenet5.build",
+            {"filters": [6, 16], "kernel_size": 5, "dense_units": 84, "pooling": "max", "batch_normalization": False},
+            "model.config.filters=[6, 16] cannot be used: list should have at least 3 items after validation, not 2",
+        ),
+        ("own_nets.good", {}, "model.config.units is missing; own_nets.good needs units, label"),
+        ("own_nets.good", {"units": 7, "size": 3}, "model.config.size is not taken by own_nets.good, which takes units, label"),
+        ("own_nets.no_model", {"units": 7}, "model.config.units is not taken by own_nets.no_model, which takes none"),
+        (
+            "own_nets.good",
+            {"units": "many"},
+            "model.build=own_nets.good fails: Received an invalid value for `units`, expected a positive integer. Received: units=many; "
+            "mend it, or change a value of model.config",
+        ),
+        (
+            "own_nets.absent",
+            {},
+            "model.build=own_nets.absent is not a function; is its module on PYTHONPATH, and a function of that name in it?",
+        ),
+        (
+            "own_nets.number",
+            {},
+            "model.build=own_nets.number is not a function; is its module on PYTHONPATH, and a function of that name in it?",
+        ),
+        (
+            "no_nets.build",
+            {},
+            "model.build=no_nets.build is not a function; is its module on PYTHONPATH, and a function of that name in it?",
+        ),
+        (
+            "broken_nets.build",
+            {},
+            "model.build=broken_nets.build: its module cannot be imported (ModuleNotFoundError: No module named 'no_such_module'); mend it",
+        ),
+        (
+            "own_nets.few",
+            {},
+            "model.build=own_nets.few must take (input_shape, classes, activation, initializer, **config); it takes (input_shape, classes)",
+        ),
+        ("own_nets.no_model", {}, "model.build=own_nets.no_model returns Dense, not a keras.Model; return the network"),
+        ("own_nets.nothing", {}, "model.build=own_nets.nothing returns NoneType, not a keras.Model; return the network"),
+        (
+            "own_nets.no_activation",
+            {},
+            "model.build=own_nets.no_activation makes no layer of its activation; write Dense(64, activation=activation()), or activation()(x)",
+        ),
+        ("own_nets.wide", {}, "the network of model.build=own_nets.wide returns (11,) an image; let it return one number a class, 10"),
+        ("own_nets.image", {}, "the network of model.build=own_nets.image returns (8, 8, 10) an image; let it return one number a class, 10"),
+        ("own_nets.raising", {}, "model.build=own_nets.raising fails: no such luck; mend it, or change a value of model.config"),
+        (
+            "own_nets.applied",
+            {},
+            "model.build=own_nets.applied fails: activation is no layer but makes one: write activation()(x), "
+            "or layers.Dense(64, activation=activation()); mend it, or change a value of model.config",
+        ),
+    ],
+)
+def test_what_is_no_network_is_refused_with_a_sentence(own, build, config, expected):
+    with pytest.raises(UserError) as refused:
+        build_network(own(build, **config), IMAGES, 10)
+    assert str(refused.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sigmoid", "the network ends in a sigmoid, which gives no distribution over classes; let it return logits or a softmax"),
+        ("at_the_end", "the network hides its activations from the probe: in a loop, or in its output; use them in layers between"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_or_measured_is_refused(own, few_digits, name, expected):
+    with pytest.raises(UserError) as refused:
+        train(own(name, "activation=tanh"), few_digits)
+    assert str(refused.value) == expected
+
+
+def test_a_network_for_other_images_is_refused(own):
+    with pytest.raises(UserError, match=r"^the network of model.build=own_nets.narrow fails on images of shape \(8, 8, 1\): .*; mend it$"):
+        build_network(own("narrow"), IMAGES, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["model=mycnn"],
+            "error: model=mycnn is not known; known: lenet5, mlp; a new one is a file conf/model/mycnn.yaml, with `build: my_pkg.nets.build`, "
+            "where my_pkg is on PYTHONPATH and build is a function (input_shape, classes, activation, initializer, **config) -> keras.Model, "
+            "and `config: {}`, which holds its other arguments",
+        ),
+        (["model.name=other"], "error: model.name is not a key of this configuration; known there: build, config"),
+    ],
+)
+def test_train_refuses_a_model_that_is_not_known_with_one_sentence(script, arguments, expected):
+    assert sentence(script("train.py", "data=digits", *arguments)) == expected
