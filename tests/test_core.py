@@ -235,3 +235,22 @@ run.complete(config)
     done = subprocess.run(command, cwd=tmp_path, env=variables(tmp_path) | {"PYTHONPATH": "src"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "done" / "metrics.json").read_text())["core_sha256"] == CORE_SHA256
+
+
+@pytest.mark.slow
+def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
+    """Else a file of it that is first needed by a later run could be edited meanwhile."""
+    program = """
+import sys
+from pathlib import Path
+from actgrad.files import PROJECT
+from actgrad.pipeline.keras_process import load_core
+from actgrad.results.fingerprint import CORE, OTHER_BACKENDS
+load_core()
+package = PROJECT / "src" / "actgrad"
+files = [path.relative_to(package) for room in CORE for path in (package / room).rglob("*.py") if path.stem != "__init__"]
+files = [path for path in files if path.as_posix() not in OTHER_BACKENDS]
+print([name for name in (".".join(("actgrad", *path.with_suffix("").parts)) for path in files) if name not in sys.modules])
+"""
+    (tmp_path / "program.py").write_text(program)
+    assert script(tmp_path / "program.py", PYTHONPATH=str(Path(__file__).parents[1] / "src")).stdout == "[]\n"

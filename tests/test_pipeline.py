@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, STUDY, Project
-from test_study import CORE_NUMBER, append, edit_words_of_the_core
+from edits import CORE_NUMBER, append, edit_words_of_the_core
 
 COMPOSE = {"compose@digits-sigmoid", "compose@digits-relu"}
 TRAIN = {"train@digits-sigmoid", "train@digits-relu"}

@@ -316,7 +316,7 @@ def test_a_study_waits_for_another_of_the_same_runs(tmp_path):
 
 
 def test_warnings_of_runs_are_counted(tmp_path):
-    from test_study import some_runs
+    from test_study_plan import some_runs
 
     runs = some_runs(0, 1, 2)
     console.warned()  # of tests before this one

@@ -1,18 +1,13 @@
 """Many runs at once: which of them are trained, what they share, and what happens if a process dies or a file is edited meanwhile."""
 
 import contextlib
-import importlib.util
 import json
-import os
-import pty
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -23,205 +18,23 @@ import psutil
 import pytest
 import yaml
 
-from actgrad.config import composing
-from actgrad.config.schema import Study
-from actgrad.errors import UserError
-from actgrad.files import write_bytes
-from actgrad.pipeline import checkpoints, composed, launchers, records, status, study
+from actgrad.pipeline import checkpoints, records
 from actgrad.pipeline.checkpoints import Checkpoint
-from actgrad.pipeline.composed import ComposedRun
-from actgrad.pipeline.environment import environment
-from actgrad.results.paths import composed_path
 from actgrad.results.run import FILES
 from conftest import STUDY, Project
+from edits import CORE_NUMBER, append, edit_words_of_the_core
 
-# --- what a launcher is told
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """Lets this machine have so many cores, a launcher, and a conf/local/default.yaml of its own."""
-
-    def has(cores: int, launcher: str, own: dict | None) -> None:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-        monkeypatch.setattr(launchers, "launcher_choice", lambda: launcher)
-        monkeypatch.setattr(launchers, "CONF", tmp_path)
-        if own is not None:
-            (tmp_path / "local").mkdir()
-            chosen = {"defaults": [{"override /hydra/launcher": launcher}], "hydra": {"launcher": own}}
-            (tmp_path / "local" / "default.yaml").write_text(yaml.safe_dump(chosen))
-
-    return has
-
-
-@pytest.mark.parametrize(
-    ("cores", "launcher", "own", "told"),
-    [
-        (8, "basic", None, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
-        (3, "basic", None, ["hydra/launcher=basic"]),
-        (1, "basic", None, ["hydra/launcher=basic"]),
-        (8, "basic", {}, ["hydra/launcher=basic"]),
-        (8, "joblib", {}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
-        (8, "joblib", {"n_jobs": 3}, ["hydra/launcher=joblib"]),
-        (8, "joblib", {"verbose": 1}, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
-        (8, "ray", {}, ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=2", "++hydra.launcher.ray.init.num_cpus=8"]),
-        (8, "ray", {"ray": {"init": {"address": "auto"}}}, ["hydra/launcher=ray", "++hydra.launcher.ray.remote.num_cpus=2"]),
-        (
-            7,
-            "ray",
-            {"ray": {"remote": {"num_cpus": 4}}},
-            ["hydra/launcher=ray", "++hydra.launcher.ray.init.num_cpus=6"],
-        ),
-        (8, "submitit_local", {}, ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2", "hydra.sweeper.max_batch_size=4"]),
-        (
-            8,
-            "submitit_slurm",
-            {"partition": "cpu", "array_parallelism": 20},
-            ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=2"],
-        ),
-        (8, "submitit_slurm", {"cpus_per_task": 5}, ["hydra/launcher=submitit_slurm"]),
-    ],
-)
-def test_a_launcher_is_told_what_there_is_room_for_unless_the_users_own_file_says_so(machine, cores, launcher, own, told):
-    machine(cores, launcher, own)
-    assert launchers.launcher_overrides(threads=2) == told
-
-
-@pytest.fixture
-def local(tmp_path, monkeypatch):
-    """Writes conf/local/default.yaml beside a copy of conf/."""
-    conf = tmp_path / "conf"
-    shutil.copytree(composing.CONF, conf, ignore=shutil.ignore_patterns("local"))
-    (conf / "local").mkdir()
-    monkeypatch.setattr(composing, "CONF", conf)
-    monkeypatch.setattr(launchers, "CONF", conf)
-    return lambda text: (conf / "local" / "default.yaml").write_text(f"# @package _global_\n{text}\n")
-
-
-def test_the_users_own_file_chooses_the_launcher(local):
-    assert composing.launcher_choice() == "basic"
-    local("defaults: [{override /hydra/launcher: joblib}]\nhydra: {launcher: {n_jobs: 3}}")
-    assert launchers.launcher_overrides(threads=1) == ["hydra/launcher=joblib"]
-    local("defaults: [{override /hydra/launcher: basic}]")
-    assert launchers.launcher_overrides(threads=1) == ["hydra/launcher=basic"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (
-            "defaults: [{override /hydra/launcher: rocket}]",
-            "hydra/launcher=rocket is not known; known: basic, joblib, ray, submitit_local, submitit_slurm",
-        ),
-        ("defaults: [", "while parsing"),
-    ],
-)
-def test_a_launcher_that_cannot_be_used_is_refused(local, text, expected):
-    local(text)
-    with pytest.raises(UserError, match=expected):
-        launchers.launcher_overrides(threads=1)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its packages are installed")
-def test_a_launcher_whose_packages_are_missing_is_refused(local):
-    local("defaults: [{override /hydra/launcher: ray}]")
-    with pytest.raises(UserError, match="hydra/launcher=ray needs packages that are not installed; install them with make setup-scale"):
-        launchers.launcher_overrides(threads=1)
-
-
-def test_the_users_own_file_decides_no_result(local, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    composed.write("digits", "relu", Study(**STUDY))
-    before = composed_path("digits", "relu").read_bytes()
-    local("recipe: {epochs: 3}")
-    assert composing.composed(["run_dir=unused"]).recipe.epochs == 3  # of a run by hand
-    composed.write("digits", "relu", Study(**STUDY))
-    assert composed_path("digits", "relu").read_bytes() == before
-
-
-# --- which runs one command trains, and what is shown of them
-
-
-def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[ComposedRun]:
-    return [ComposedRun("digits", activation, "baseline", seed, {"recipe": {"threads": threads}}) for seed in seeds]
-
-
-def test_a_run_that_has_died_is_begun_again_by_itself():
-    """Its process may have been ended for the fault of another that was trained beside it."""
-    runs = some_runs(0, 1, 2)
-    assert list(study._batches(runs, Counter({runs[1]: 1}))) == [[runs[0], runs[2]], [runs[1]]]
-
-
-def test_one_command_trains_runs_with_one_number_of_threads():
-    two, one = some_runs(0, threads=2), some_runs(1, 2)
-    assert list(study._batches([one[0], *two, one[1]], Counter())) == [one, two]
-
-
-def test_a_run_that_shares_the_training_of_another_comes_after_it():
-    first, *others = some_runs(0, 1, 2, 3)
-    of_another = some_runs(4, activation="relu6")
-    fingerprints = dict(zip([first, *others, *of_another], "aabca", strict=True))
-    assert study._twins_last([first, *others, *of_another], fingerprints) == [first, others[1], others[2], *of_another, others[0]]
-
-
-def test_runs_whose_names_run_together_have_status_files_of_their_own(tmp_path):
-    assert status.path(tmp_path, "digits/leaky/relu_he-0") != status.path(tmp_path, "digits/leaky_relu/he-0")
-
-
-def test_a_terminal_gets_a_table_that_follows_the_runs(tmp_path):
-    """Told by status files as jobs write them, through a pseudo-terminal."""
-    program = """
-import sys
-from pathlib import Path
-from actgrad.pipeline import status
-from actgrad.pipeline.board import Board
-from actgrad.files import write_bytes
-from actgrad.results.run import json_bytes
-from test_study import some_runs
-folder = Path(sys.argv[1])
-runs = some_runs(0, 1, 2, 3)
-with Board(runs, folder) as board:
-    for run, content in zip(runs, [{"state": "done"}, {"state": "failed", "reason": "because"}, {"state": "running"}]):
-        write_bytes(status.path(folder, run.key), json_bytes(content))
-    board.look()
-"""
-    (tmp_path / "program.py").write_text(program)
-    ours, theirs = pty.openpty()
-    subprocess.run(
-        [sys.executable, tmp_path / "program.py", tmp_path],
-        stdout=theirs,
-        check=True,
-        env=os.environ | {"PYTHONPATH": f"src{os.pathsep}tests", "TERM": "xterm"},
-    )
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # how the end of what was written there shows
-        while read := os.read(ours, 10_000):
-            shown += read
-    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    rows = [line.replace("│", " ").split()[:5] for line in table.splitlines()[-8:]]
-    assert ["baseline", "1", "1", "1", "1"] in rows
-    assert ["all", "1", "1", "1", "1"] in rows
-    assert "training now: digits/relu/baseline-2" in table
-
-
-# --- a study
-
-
-CORE_NUMBER = ("src/actgrad/monitor/names.py", "SATURATION = 0.05", "SATURATION = 0.06")
-ALL = ["baseline-0", "he-0", "standardized_tuned-0"]
+CONDITIONS = ["standardized", "he", "standardized_tuned"]
+ALL = [f"{name}-0" for name in CONDITIONS]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """Three runs of six epochs, two of them with the same values; trained and committed."""
     project = Project(tmp_path_factory.mktemp("stüdy (1), a=b #2 100%"))
-    (project.folder / "params.yaml").write_text(
-        yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "he", "standardized_tuned"]})
-    )
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": CONDITIONS}))
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
-    project.edit("conf/condition/tuned.yaml", "  seeds: [0, 1, 2]\n", "")
-    assert yaml.safe_load((project.folder / "conf/rates/digits.yaml").read_text())["learning_rate"]["relu"] == 0.001  # that of the recipe
+    (project.folder / "conf/rates/digits.yaml").write_text("# @package recipe\nlearning_rate: {relu: 0.001}\n")  # that of the recipe
     project.run("python", "src/download.py", "data=digits")
     project.printed = study_of(project)
     project.commit("results")
@@ -286,29 +99,18 @@ def test_a_study_says_what_it_does_and_records_it(project):
     assert summary["test_accuracy"] == {name.partition("-")[0]: round(metrics_of(project, name)["last"]["test/accuracy"], 4) for name in ALL}
 
 
-def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = ComposedRun("digits", "relu", "baseline", 0, {})
-    for name, value, counts in (("cpu", "z80", True), ("gpu", "T4", False), ("keras", "3.0", False)):
-        made_in = environment() | {name: value}
-        write_bytes(run.folder / "metrics.json", json.dumps({"environment": made_in}).encode())
-        assert study._environment_of(run) == (made_in if counts else environment())
-    write_bytes(run.folder / "metrics.json", b"")
-    assert study._environment_of(run) == environment()
-
-
 @pytest.mark.slow
 def test_two_conditions_with_the_same_values_share_one_training(project):
-    baseline, tuned = metrics_of(project, "baseline-0"), metrics_of(project, "standardized_tuned-0")
-    assert tuned == baseline | {"key": "digits/relu/standardized_tuned-0"}
-    assert baseline["key"] == "digits/relu/baseline-0"
+    plain, tuned = metrics_of(project, "standardized-0"), metrics_of(project, "standardized_tuned-0")
+    assert tuned == plain | {"key": "digits/relu/standardized_tuned-0"}
+    assert plain["key"] == "digits/relu/standardized-0"
     for name in FILES[:-1]:
-        assert (run_folder(project, "standardized_tuned-0") / name).read_bytes() == (run_folder(project, "baseline-0") / name).read_bytes()
+        assert (run_folder(project, "standardized_tuned-0") / name).read_bytes() == (run_folder(project, "standardized-0") / name).read_bytes()
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert sorted((run.info.run_name, run.info.status) for run in runs) == [(f"relu/{name}", "FINISHED") for name in ALL]
     accuracies = {run.data.tags["condition"]: run.data.metrics["test/accuracy"] for run in runs}
-    assert accuracies["baseline"] == accuracies["standardized_tuned"] != accuracies["he"]
+    assert accuracies["standardized"] == accuracies["standardized_tuned"] != accuracies["he"]
 
 
 @pytest.mark.slow
@@ -350,26 +152,14 @@ def test_edits_outside_the_core_and_words_inside_it_train_nothing(project):
     assert project.run("git", "status", "--porcelain", "runs") == ""
 
 
-def append(project: Project, name: str) -> None:
-    with (project.folder / name).open("a") as file:
-        file.write("\nEDITED = 1\n")
-
-
-def edit_words_of_the_core(project: Project) -> None:
-    """A docstring, an error sentence, and a comment."""
-    project.edit("src/actgrad/monitor/steps.py", '"""The table of what each update did to each layer."""', '"""Updates."""')
-    project.edit("src/actgrad/networks/own_code.py", "its module cannot be imported (", "its module cannot be read (")
-    project.edit("src/actgrad/training/loop.py", "import keras\n", "import keras  # the library\n")
-
-
 @pytest.mark.slow
 def test_a_damaged_or_swapped_file_is_trained_again(project):
     swap = run_folder(project, "standardized_tuned-0")
     shutil.rmtree(swap)
-    shutil.copytree(run_folder(project, "baseline-0"), swap)  # of the same fingerprint, and with another key
-    steps = run_folder(project, "baseline-0") / "steps.parquet"
+    shutil.copytree(run_folder(project, "standardized-0"), swap)  # of the same fingerprint, and with another key
+    steps = run_folder(project, "standardized-0") / "steps.parquet"
     steps.write_bytes(steps.read_bytes()[:-1] + b"x")
-    shutil.copy(run_folder(project, "baseline-0") / "history.csv", run_folder(project, "he-0") / "history.csv")
+    shutil.copy(run_folder(project, "standardized-0") / "history.csv", run_folder(project, "he-0") / "history.csv")
     assert study_of(project).endswith("digits: 3 runs, 3 of them trained now\n")
     assert nothing_differs(project)
     for name in ALL:
@@ -382,7 +172,7 @@ def test_a_damaged_or_swapped_file_is_trained_again(project):
 def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     by_hand = run_folder(project, "notes of mine")
     by_hand.mkdir()
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": ["baseline", "standardized_tuned"]}))
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": CONDITIONS[::2]}))
     assert "1 of them" not in study_of(project, "condition=standardized_tuned")
     assert run_folder(project, "he-0").is_dir()  # a part of a study says nothing of the rest
     printed = study_of(project)
@@ -390,34 +180,34 @@ def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     assert printed.endswith("digits: 2 runs, 0 of them trained now\n")
     assert not run_folder(project, "he-0").exists()
     assert by_hand.is_dir()
-    assert records.read("digits", "relu", project.folder)["run"].tolist() == ["baseline-0", "standardized_tuned-0"]
+    assert records.read("digits", "relu", project.folder)["run"].tolist() == ["standardized-0", "standardized_tuned-0"]
 
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_costs_no_other(project):
-    params = STUDY | {"activations": ["tanh", "relu"], "conditions": ["baseline"]}
+    params = STUDY | {"activations": ["tanh", "relu"], "conditions": ["standardized"]}
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     project.edit("conf/activation/relu.yaml", "layer: ReLU", "layer: Brocken")
     project.edit("conf/recipe/digits.yaml", "epochs: 6", "epochs: 1")
     printed = study_of(project, check=False)
-    assert "failed: digits/relu/baseline-0: activation.layer=Brocken is not a Keras layer" in printed
+    assert "failed: digits/relu/standardized-0: activation.layer=Brocken is not a Keras layer" in printed
     assert printed.splitlines()[-1] == (
         "error: 1 runs trained, 1 failed, see above and outputs/study-digits.log; mend the cause and start the same command again"
     )
     assert "Traceback" not in printed
-    assert records.read("digits", "tanh", project.folder)["run"].tolist() == ["baseline-0"]
+    assert records.read("digits", "tanh", project.folder)["run"].tolist() == ["standardized-0"]
 
 
 @pytest.mark.slow
 def test_runs_that_could_not_be_logged_are_counted_at_the_end(project):
-    for name in ("he-0", "baseline-0"):
+    for name in ("he-0", "standardized-0"):
         shutil.rmtree(run_folder(project, name))
     printed = project.run("env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", "python", "src/study.py", "data=digits")
     warning, end = printed.splitlines()[-2:]
     assert end == "digits: 3 runs, 2 of them trained now"
     assert warning == (
         "warning: 2 runs were not logged to MLflow, or not wholly (python src/publish.py adds what is missing): "
-        "digits/relu/baseline-0, digits/relu/he-0; outputs/study-digits.log has the reasons"
+        "digits/relu/standardized-0, digits/relu/he-0; outputs/study-digits.log has the reasons"
     )
 
 
@@ -425,7 +215,7 @@ def test_runs_that_could_not_be_logged_are_counted_at_the_end(project):
 @pytest.mark.parametrize(("name", "text"), [("activation/mine", "name: relu\nlayer: ReLU\n"), ("condition/mine", "condition: {name: he}\n")])
 def test_a_file_with_the_name_of_another_is_refused_by_name(project, name, text):
     group = name.partition("/")[0]
-    listed = {"activations": ["relu", "mine"]} if group == "activation" else {"activations": ["relu"], "conditions": ["baseline", "mine"]}
+    listed = {"activations": ["relu", "mine"]} if group == "activation" else {"activations": ["relu"], "conditions": ["standardized", "mine"]}
     (project.folder / "conf" / f"{name}.yaml").write_text(text)
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | listed))
     printed = study_of(project, "--compose", check=False)
@@ -457,7 +247,7 @@ def wait_for_a_checkpoint(project: Project, process: subprocess.Popen) -> None:
 @pytest.mark.slow
 def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_meanwhile(project):
     shutil.rmtree(run_folder(project, "he-0"))
-    core = metrics_of(project, "baseline-0")["core_sha256"]
+    core = metrics_of(project, "standardized-0")["core_sha256"]
     process = project.start("python", "src/study.py", "data=digits", "condition=he")
     wait_for_a_checkpoint(project, process)
     project.edit(*CORE_NUMBER)
@@ -479,25 +269,6 @@ def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_m
 
     assert study_of(project, "condition=he").endswith("digits: 1 runs, 0 of them trained now\n")
     assert nothing_differs(project)
-
-
-@pytest.mark.slow
-def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
-    """Else a file of it that is first needed by a later run could be edited meanwhile."""
-    program = """
-import sys
-from pathlib import Path
-from actgrad.files import PROJECT
-from actgrad.pipeline.keras_process import load_core
-from actgrad.results.fingerprint import CORE, OTHER_BACKENDS
-load_core()
-package = PROJECT / "src" / "actgrad"
-files = [path.relative_to(package) for room in CORE for path in (package / room).rglob("*.py") if path.stem != "__init__"]
-files = [path for path in files if path.as_posix() not in OTHER_BACKENDS]
-print([name for name in (".".join(("actgrad", *path.with_suffix("").parts)) for path in files) if name not in sys.modules])
-"""
-    (tmp_path / "program.py").write_text(program)
-    assert script(tmp_path / "program.py", PYTHONPATH=str(Path(__file__).parents[1] / "src")).stdout == "[]\n"
 
 
 # --- processes that die, and a user who has seen enough

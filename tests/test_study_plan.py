@@ -1,0 +1,89 @@
+"""Which runs of a study one command trains and in what order, and what a terminal shows of them."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections import Counter
+
+from actgrad.files import write_bytes
+from actgrad.pipeline import status, study
+from actgrad.pipeline.composed import ComposedRun
+from actgrad.pipeline.environment import environment
+
+
+def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[ComposedRun]:
+    return [ComposedRun("digits", activation, "baseline", seed, {"recipe": {"threads": threads}}) for seed in seeds]
+
+
+def test_a_run_that_has_died_is_begun_again_by_itself():
+    """Its process may have been ended for the fault of another that was trained beside it."""
+    runs = some_runs(0, 1, 2)
+    assert list(study._batches(runs, Counter({runs[1]: 1}))) == [[runs[0], runs[2]], [runs[1]]]
+
+
+def test_one_command_trains_runs_with_one_number_of_threads():
+    two, one = some_runs(0, threads=2), some_runs(1, 2)
+    assert list(study._batches([one[0], *two, one[1]], Counter())) == [one, two]
+
+
+def test_a_run_that_shares_the_training_of_another_comes_after_it():
+    first, *others = some_runs(0, 1, 2, 3)
+    of_another = some_runs(4, activation="relu6")
+    fingerprints = dict(zip([first, *others, *of_another], "aabca", strict=True))
+    assert study._twins_last([first, *others, *of_another], fingerprints) == [first, others[1], others[2], *of_another, others[0]]
+
+
+def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ComposedRun("digits", "relu", "baseline", 0, {})
+    for name, value, counts in (("cpu", "z80", True), ("gpu", "T4", False), ("keras", "3.0", False)):
+        made_in = environment() | {name: value}
+        write_bytes(run.folder / "metrics.json", json.dumps({"environment": made_in}).encode())
+        assert study._environment_of(run) == (made_in if counts else environment())
+    write_bytes(run.folder / "metrics.json", b"")
+    assert study._environment_of(run) == environment()
+
+
+def test_runs_whose_names_run_together_have_status_files_of_their_own(tmp_path):
+    assert status.path(tmp_path, "digits/leaky/relu_he-0") != status.path(tmp_path, "digits/leaky_relu/he-0")
+
+
+def test_a_terminal_gets_a_table_that_follows_the_runs(tmp_path):
+    """Told by status files as jobs write them, through a pseudo-terminal."""
+    program = """
+import sys
+from pathlib import Path
+from actgrad.pipeline import status
+from actgrad.pipeline.board import Board
+from actgrad.files import write_bytes
+from actgrad.results.run import json_bytes
+from test_study_plan import some_runs
+folder = Path(sys.argv[1])
+runs = some_runs(0, 1, 2, 3)
+with Board(runs, folder) as board:
+    for run, content in zip(runs, [{"state": "done"}, {"state": "failed", "reason": "because"}, {"state": "running"}]):
+        write_bytes(status.path(folder, run.key), json_bytes(content))
+    board.look()
+"""
+    (tmp_path / "program.py").write_text(program)
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, tmp_path / "program.py", tmp_path],
+        stdout=theirs,
+        check=True,
+        env=os.environ | {"PYTHONPATH": f"src{os.pathsep}tests", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of what was written there shows
+        while read := os.read(ours, 10_000):
+            shown += read
+    table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    rows = [line.replace("│", " ").split()[:5] for line in table.splitlines()[-8:]]
+    assert ["baseline", "1", "1", "1", "1"] in rows
+    assert ["all", "1", "1", "1", "1"] in rows
+    assert "training now: digits/relu/baseline-2" in table
