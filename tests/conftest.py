@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,28 @@ class Project:
         self.run("git", "checkout", "--", ".")
         self.run("git", "clean", "-fdq")
         self.run("dvc", "checkout", "-q", "--force")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """The shrunk study, reproduced once and committed; its condition `he` has a second seed."""
+    project = Project(tmp_path_factory.mktemp("project with spaces"))
+    project.edit("conf/condition/he.yaml", "activations: [relu]", "activations: [relu], seeds: [0, 1]")
+    project.commit("a second seed")
+    project.printed = project.run("dvc", "repro")
+    project.commit("results")
+    return project
+
+
+@pytest.fixture
+def as_committed(project):
+    yield
+    project.undo()
+
+
+def running(printed: str) -> list[str]:
+    """The stages that DVC ran."""
+    return re.findall("Running stage '(.+?)'", printed)
 
 
 # --- the table of faults: what each test that is marked `fault` expects, and what it saw
