@@ -37,15 +37,20 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condit
         "dead": 0,
         "newly_dead": 0,
         "revived": 0,
+        "revived_since_last": 0,
+        "dormant_0.025": 0.0,
+        "act_std": 1.0,
+        "loss": 2.0,
+        "loss_at_chance": 2.0,
         "saturated": 0.0,
     }
-    sites = [{"layer": layer, "hidden": layer != "output", **measured} for layer in (*SITES, "output")]
+    sites = [{"layer": layer, "kind": activation, "hidden": layer != "output", **measured} for layer in (*SITES, "output")]
     probes = pd.DataFrame([{"epoch": e, "step": 10 * e, **site} for e in range(epochs + 1) for site in sites]).astype({"epoch": "Int64"})
     z = np.linspace(-6, 6, 25)
     values = dict.fromkeys((TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY), accuracy)
     return RunResult(
-        config="recipe: {input_scaling: none, optimizer: Adam, learning_rate: 0.1, batch_size: 2, epochs: 3, kernel_initializer: glorot_uniform, "
-        "threads: 2}\nmodel: {build: actgrad.networks.lenet5.build, config: {pooling: max}}\n",
+        config="activation: {config: {}}\nrecipe: {input_scaling: none, optimizer: Adam, learning_rate: 0.1, batch_size: 2, epochs: 3, "
+        "kernel_initializer: glorot_uniform, threads: 2}\nmodel: {build: actgrad.networks.lenet5.build, config: {pooling: max}}\n",
         history=history,
         steps=steps,
         probes=probes,
@@ -55,6 +60,9 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condit
             "status": "finished",
             "validation_split": "val",
             "largest_class": 1 / 6,
+            "epochs": epochs,
+            "steps": 10 * epochs,
+            "distance": dict.fromkeys(LAYERS, 1.0),
             "layers": [{"layer": layer, "kind": "Dense", "parameters": 9} for layer in LAYERS],
             "last": values,
             "best": {"epoch": epochs} | values,

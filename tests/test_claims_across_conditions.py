@@ -7,7 +7,7 @@ from actgrad.analysis.alarms import alarms, fired_in
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.evidence import Evidence
 from actgrad.diagnosis.rules import RULES
-from test_claims import judged, made, wobble
+from planted_runs import judged, made, wobble
 
 
 def found(claim: str, conditions: dict[str, dict[str, dict]], seeds: int = 4) -> dict:

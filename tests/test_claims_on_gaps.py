@@ -7,7 +7,7 @@ import pytest
 
 from actgrad.analysis import claims
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, REFUTED
-from test_claims import evidence, judged, made, made_up, wobble
+from planted_runs import evidence, judged, made, made_up, wobble
 
 
 def test_a_gradient_of_0_has_the_attenuation_of_the_smallest_number():

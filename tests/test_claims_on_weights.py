@@ -6,7 +6,7 @@ import pytest
 
 from actgrad.analysis import statistics
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
-from test_claims import evidence, findings, judged, made, wobble
+from planted_runs import evidence, findings, judged, made, wobble
 
 
 @pytest.mark.parametrize(

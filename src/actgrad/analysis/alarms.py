@@ -59,5 +59,5 @@ def fired_in(run: RunResult) -> set[int]:
 def _monitored(run: RunResult, last: int) -> pd.DataFrame:
     """The steps of a run until one, with the columns of GradientMonitor.steps."""
     steps = run.steps[run.steps["step"] <= last].astype(dict.fromkeys(NORMS, float))
-    sizes = steps["layer"].map({one["layer"]: one["parameters"] for one in run.metrics["layers"]})
+    sizes = steps["layer"].map({one["layer"]: one["parameters"] for one in run.metrics["layers"]}).astype(float)
     return steps.assign(grad_rms=steps["grad_norm"] / sizes**0.5, update_ratio=steps["update_norm"] / steps["weight_norm"])

@@ -81,13 +81,22 @@ def belong_together(conditions: Mapping[str, Runs]) -> None:
 
 
 def differences(runs: Runs, others: Runs) -> dict[str, str]:
-    """The settings in which the runs of another condition (`others`) differ from `runs`: dotted key -> value, in words.
+    """The settings in which the runs of another condition (`others`) differ from `runs`: dotted key -> value, in words; those of the activation too
+    where both have it.
 
     A number that differs between activations is given as a range.
     """
     ours = settings(every_run(runs)[0])
     theirs = [settings(run) for run in every_run(others)]
-    return {key: _in_words([one[key] for one in theirs]) for key in theirs[0] if any(one[key] != ours.get(key) for one in theirs)}
+    found = {key: _in_words([one[key] for one in theirs]) for key in theirs[0] if any(one[key] != ours.get(key) for one in theirs)}
+    for name in (name for name in others if name in runs):
+        here, there = (_of_activation(of_condition[name][0]) for of_condition in (runs, others))
+        found |= {key: _in_words([value]) for key, value in there.items() if value != here.get(key)}
+    return found
+
+
+def _of_activation(run: RunResult) -> dict[str, object]:
+    return {f"activation.config.{key}": value for key, value in configuration(run)["activation"]["config"].items()}
 
 
 def _sources(run: RunResult) -> dict[str, object]:

@@ -30,7 +30,7 @@ def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     return measured(verdict, sentence, share, "of the runs in which dL/dz vanishes", tuple(run.key for run in vanishing))
 
 
-@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="update_ratios")
+@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="gradient_norms")
 def update_ratio(evidence: Evidence) -> Finding:
     """The runs that learned. In each, the median over the steps of the last epoch of the norm of the update of all weights, by the norm of all
     weights. The share of these runs in which it lies between 10^-3.5 and 10^-2.5. Confirmed if its exact interval lies above 80 %, refuted if it
