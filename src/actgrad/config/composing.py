@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad.config.loading import CONF, NAMES, require_name_of_file, run_config, unknown
+from actgrad.config.loading import CONF, FIRST_LINE, NAMES, check_first_lines, require_name_of_file, run_config, unknown, without_first_line
 from actgrad.config.schema import Config
 from actgrad.errors import UserError, nearest
 
@@ -43,10 +43,16 @@ def without_local() -> list[str]:
 
 
 def launcher_choice() -> str:
-    """The launcher that conf/, with the user's own conf/local, chooses: `basic` unless told otherwise."""
+    """The launcher that conf/, with the user's own conf/local, chooses: `basic` unless told otherwise.
+
+    Raises:
+        UserError: if a file of them cannot be used.
+    """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", ["run_dir=unused"], return_hydra_config=True).hydra.runtime.choices["hydra/launcher"]
+            found = compose("config", ["run_dir=unused"], return_hydra_config=True)
+            check_first_lines(found)
+            return found.hydra.runtime.choices["hydra/launcher"]
     except COMPOSING as error:
         raise UserError(refusal(error)) from None
 
@@ -76,12 +82,23 @@ def refusal(error: Exception) -> str:
         if group == "rates":
             return f"no learning rates have been searched for {choice}; search them: python src/tune.py data={choice}, or take standardized_tuned out"
         return unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else "")
+    override = re.match(r"In '([^']+)': Could not override ", str(error))  # what is to be overridden is looked for under the file's group
+    if override and not _begins_rightly(override[1]):
+        return without_first_line(override[1])
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         more = f"; to pass another argument, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
         return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{_meant(str(cause.full_key), cause, str(error))}"
     return " ".join(str(error).split())
+
+
+def _begins_rightly(file: str) -> bool:
+    """Whether a file of conf/ begins with FIRST_LINE, as Hydra reads it, or is none of those that must."""
+    path = CONF / f"{file}.yaml"
+    if file.partition("/")[0] not in ("local", "data", "condition") or not path.is_file():
+        return True
+    return " ".join(path.read_text().lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
 
 
 def _meant(typed: str, cause: OmegaConfBaseException, said: str) -> str:

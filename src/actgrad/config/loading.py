@@ -17,8 +17,13 @@ CONF = PROJECT / "conf"
 PARAMS = Path("params.yaml")
 
 
+FIRST_LINE = "# @package _global_"
+"""What a file of conf/local, conf/data or conf/condition begins with. Hydra reads it there alone, and else puts the file's values under its group."""
+
+
 def run_config(composed: DictConfig) -> Config:
     """The checked configuration of one run, from what Hydra composed."""
+    check_first_lines(composed)
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -32,6 +37,21 @@ def run_config(composed: DictConfig) -> Config:
             )
         values["recipe"]["learning_rate"] = rates[activation]
     return parse(Config, values)
+
+
+def check_first_lines(composed: DictConfig) -> None:
+    """Raise UserError for a file of conf/ whose values lie under its group, because it does not begin with FIRST_LINE."""
+    values = OmegaConf.to_container(composed, resolve=False)
+    if "local" in values:
+        raise UserError(without_first_line("local/default"))
+    for group in ("data", "condition"):
+        if isinstance(values.get(group), dict) and isinstance(held := values[group].get(group), dict):
+            raise UserError(without_first_line(f"{group}/{held.get('name', 'NAME')}"))
+
+
+def without_first_line(file: str) -> str:
+    """The sentence for a file of conf/ that does not begin with FIRST_LINE."""
+    return f"conf/{file}.yaml does not begin with the line `{FIRST_LINE}`; write it there, above all else"
 
 
 NAMES = {"data": "data.name", "activation": "name", "condition": "condition.name"}

@@ -1,0 +1,78 @@
+"""Files of conf/ that a user writes: one that lacks its first line is told so, whichever script reads it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from actgrad.config import composing
+from actgrad.errors import UserError
+from actgrad.pipeline import launchers
+from conftest import ROOT, sentence
+
+LAUNCHER = "defaults:\n  - override /hydra/launcher: joblib\n"
+DIGITS = (ROOT / "conf" / "data" / "digits.yaml").read_text()
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch) -> Path:
+    """A copy of conf/, in the project of `script`."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    (tmp_path / "conf" / "local").mkdir()
+    monkeypatch.setattr(composing, "CONF", tmp_path / "conf")
+    return tmp_path / "conf"
+
+
+def told(file: str) -> str:
+    return f"conf/{file}.yaml does not begin with the line `# @package _global_`; write it there, above all else"
+
+
+def refused(*chosen: str) -> str:
+    with pytest.raises(UserError) as error:
+        composing.composed(["run_dir=unused", *chosen])
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", LAUNCHER, "hydra: {launcher: {n_jobs: 2}}\n", f"# mine\n# @package _global_\n{LAUNCHER}", f"# @package x\n{LAUNCHER}"]
+)
+def test_a_local_file_without_its_first_line(conf, text):
+    (conf / "local" / "default.yaml").write_text(text)
+    assert refused() == told("local/default")
+    with pytest.raises(UserError, match=r"conf/local/default.yaml does not begin with"):
+        launchers.launcher_overrides(threads=1)
+    composing.composed(["run_dir=unused", *composing.without_local()])  # as what the study composes, which does not read it
+
+
+def test_scripts_say_so_before_they_start_a_run(script, conf):
+    (conf.parent / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["he"], "activations": ["relu"], "seeds": [0]}))
+    assert script("download.py", "data=digits").returncode == 0
+    (conf / "local" / "default.yaml").write_text("hydra: {launcher: {n_jobs: 2}}\n")
+    for command in (["train.py", "data=digits"], ["study.py", "data=digits"], ["publish.py"]):
+        assert sentence(script(*command)) == f"error: {told('local/default')}"
+
+
+@pytest.mark.parametrize(
+    ("group", "text"),
+    [
+        ("data", DIGITS.partition("\n")[2].replace("name: digits", "name: own")),
+        ("data", "data: {name: own, format: digits, test_size: 360, val_size: 240}\n"),
+        ("condition", "defaults:\n  - override /rates: digits\ncondition: {name: own}\n"),
+        ("condition", "condition: {name: own}\n"),
+    ],
+)
+def test_a_dataset_or_condition_without_its_first_line(conf, group, text):
+    (conf / group / "own.yaml").write_text(text)
+    assert refused(f"{group}=own") == told(f"{group}/own")
+
+
+@pytest.mark.parametrize("text", ["# @package _global_\n", f"\n#  @package   _global_\n{LAUNCHER}", f"# @package _global_\n# mine\n{LAUNCHER}"])
+def test_a_local_file_that_hydra_reads_as_it_is_meant(conf, text):
+    (conf / "local" / "default.yaml").write_text(text)
+    assert composing.composed(["run_dir=unused"]) == composing.composed(["run_dir=unused", "~local"])
+
+
+def test_another_mistake_in_a_file_keeps_its_own_sentence(conf):
+    (conf / "local" / "default.yaml").write_text("# @package _global_\ndefaults:\n  - override /hydra/launchr: joblib\n")
+    assert "Could not override 'hydra/launchr'" in refused()
