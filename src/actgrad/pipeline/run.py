@@ -1,6 +1,7 @@
 """One run from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
 
 import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from actgrad.training.epochs import Measured
 
 
+COMPARED = "ACTGRAD_COMPARED_DATASET"
+"""Environment variable of a run: sha256 of the dataset's file that the process which starts the runs has compared with its source."""
+
+
+def without_comparing(dataset_sha256: str) -> list[str]:
+    """Overrides of train.py that spare each of its jobs the comparison of the dataset's file with its source, if it has this sha256."""
+    return [f"+hydra.job.env_set.{COMPARED}='{dataset_sha256}'"]  # in quotes, or 1e9… would be a number
+
+
 def complete(config: Config, may_replace: bool = True) -> float:
     """Train, track and write one run, unless that has been done; returns its last validation accuracy, NaN if it diverged.
 
@@ -37,7 +47,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
     Raises:
         UserError: if its dataset, its folder or a value of its configuration cannot be used, or if the folder holds another run.
     """
-    dataset = storage.load(config.data)
+    dataset = storage.load(config.data, os.environ.get(COMPARED))
     folder = new_folder(config.run_dir, "run_dir")
     checkpoint = Checkpoint(checkpoints.path(folder), fingerprint(config.deciding(), dataset.sha256, CORE_SHA256, environment()))
     with checkpoint.exclusive():

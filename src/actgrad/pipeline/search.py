@@ -15,6 +15,7 @@ from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.files import PROJECT, exclusive_lock, new_folder, write_bytes
 from actgrad.pipeline import status
+from actgrad.pipeline.run import without_comparing
 from actgrad.pipeline.study import OUTPUTS, TRAIN
 from actgrad.results.paths import trials_path
 from actgrad.results.run import csv_bytes
@@ -31,11 +32,11 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     """
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in OWN]:
         raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(OWN)}; leave it out")
-    if not len(storage.load(data_config(dataset, [])).images["val"]):
-        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+    compared = without_comparing(_dataset_sha256(dataset))
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
-        command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *without_local(), *status.overrides(Path(folder)), *overrides]
+        told = [*without_local(), *status.overrides(Path(folder)), *compared]
+        command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *told, *overrides]
         if subprocess.run(command, check=False).returncode:
             raise UserError("the trials did not finish, see above; nothing was written")
         trials = [Path(run_dir) for run_dir in status.written(Path(folder))]
@@ -52,3 +53,11 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         write_bytes(target, text.encode())
     print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
     print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition={learning_rates.TUNED}")
+
+
+def _dataset_sha256(dataset: str) -> str:
+    """Of the file of a dataset that the trials can be trained on."""
+    loaded = storage.load(data_config(dataset, []))
+    if not len(loaded.images["val"]):
+        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+    return loaded.sha256

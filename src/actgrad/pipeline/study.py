@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from actgrad.config import loading
 from actgrad.config.schema import Study
 from actgrad.data import storage
 from actgrad.errors import UserError
@@ -24,6 +25,7 @@ from actgrad.pipeline.board import Board
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.composed import ComposedRun
 from actgrad.pipeline.environment import environment
+from actgrad.pipeline.run import without_comparing
 from actgrad.results import paths
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256
@@ -106,7 +108,10 @@ def _train_missing(selection: Selection, study: Study) -> None:
     for activation in activations:
         _discard_edited(selection.dataset, activation)
     todo = [run for run in runs if not _finished(run, expected[run])]
-    failed = _launch(selection, _twins_last(todo, expected)) if todo else {}
+    failed = {}
+    if todo:
+        compared = storage.load(loading.data_config(selection.dataset, [])).sha256
+        failed = _launch(selection, _twins_last(todo, expected), compared)
     failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
     for run, reason in failed.items():
         sys.stderr.write(f"failed: {run.key}: {reason}\n")
@@ -215,8 +220,11 @@ def _remove(path: Path) -> None:
     print(f"{path} is not listed any more; removed")
 
 
-def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedRun, str]:
+def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: str) -> dict[ComposedRun, str]:
     """Train runs. One whose process died is begun again, and goes on from its checkpoint.
+
+    Args:
+        dataset_sha256: of the dataset's file, which has been compared with its source.
 
     Returns:
         The runs that failed, and why.
@@ -229,8 +237,8 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun]) -> dict[ComposedR
             for runs in _batches(queued, died):
                 _require_room(Path(name))
                 before = output.tell()
-                launcher = launchers.launcher_overrides(runs[0].threads)
-                _run([*TRAIN, "-m", *launcher, *status.overrides(Path(name)), f"run={','.join(run.key for run in runs)}"], output, board)
+                told = [*launchers.launcher_overrides(runs[0].threads), *status.overrides(Path(name)), *without_comparing(dataset_sha256)]
+                _run([*TRAIN, "-m", *told, f"run={','.join(run.key for run in runs)}"], output, board)
                 if all(board.state(run) == status.QUEUED for run in runs):
                     board.fail(runs, f"the launcher started no run: {_last_line(log, before)}")
             free_since: dict[ComposedRun, float] = {}

@@ -98,7 +98,8 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
     elif data_sha256 != metrics["data_sha256"]:
         yield Check("weights_sha256", metrics["weights_sha256"], None, "the dataset, which says how large the network is, is not here")
     else:
-        yield Check("weights_sha256", metrics["weights_sha256"], saved_weights_sha256(run.model, config), "the model that the MLflow run logged")
+        saved = saved_weights_sha256(run.model, config, data_sha256)
+        yield Check("weights_sha256", metrics["weights_sha256"], saved, "the model that the MLflow run logged")
 
 
 def _pipeline(folder: Path) -> Iterator[Check]:
@@ -239,12 +240,15 @@ def _changes(stage: str, data: Path) -> str:
     return ", ".join([*changed, *(one for one in told if isinstance(one, str))])  # a string: the command itself has changed
 
 
-def saved_weights_sha256(model: Path, config: Config) -> str:
+def saved_weights_sha256(model: Path, config: Config, data_sha256: str) -> str:
     """The checksum of a saved network's weights.
 
     They alone are read from its file: a saved model can hold code, which is not run.
+
+    Args:
+        data_sha256: of the dataset's file; one that has it is that of the run, so that it is not compared with its source.
     """
-    dataset = storage.load(config.data)
+    dataset = storage.load(config.data, data_sha256)
     network = build(config, dataset.images["train"], len(dataset.class_names)).with_probabilities()
     try:
         network.load_weights(model)
