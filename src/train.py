@@ -37,7 +37,7 @@ def one_run(values: DictConfig) -> float:
 
 
 def main() -> None:
-    sys.argv[1:] = overrides.meant(sys.argv[1:])
+    sys.argv[1:] = overrides.for_hydra(sys.argv[1:])
     try:
         one_run()
     except composing.COMPOSING as error:

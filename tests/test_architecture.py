@@ -23,6 +23,11 @@ def test_the_pipeline_is_wiring():
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 100
 
 
+def test_one_module_says_which_name_is_like_another():
+    """So that case and separators count alike, wherever a name is mistyped."""
+    assert [path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py") if "difflib" in path.read_text()] == ["actgrad/errors.py"]
+
+
 def test_no_index_address_is_committed():
     for path in (*ROOT.glob("requirements*.lock"), ROOT / "pyproject.toml", ROOT / "Makefile"):
         assert not re.search(r"--(extra-)?index-url|--find-links|https?://(?!127\.0\.0\.1)", path.read_text())

@@ -222,7 +222,7 @@ def test_fuzz_overrides_of_train(given):
     """As train.py takes them: checked, composed by Hydra, checked again."""
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = loading.run_config(compose("config", overrides.meant(given)))
+            config = loading.run_config(compose("config", overrides.for_hydra(given)))
         if config.run:
             composed.run(config.run)
     except composing.COMPOSING as error:

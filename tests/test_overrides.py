@@ -16,7 +16,7 @@ from conftest import NAMES, ROOT, sentence, train
 def understood(*arguments: str) -> Config:
     """The configuration of the run that these arguments of train.py name."""
     check_typing(arguments)
-    return composing.composed([one for one in ["run_dir=unused", *overrides.meant(arguments)] if not one.startswith("-")])
+    return composing.composed([one for one in ["run_dir=unused", *overrides.for_hydra(arguments)] if not one.startswith("-")])
 
 
 QUOTES = "; other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\""
@@ -130,7 +130,7 @@ def test_a_model_of_ones_own_can_be_named_on_the_command_line_alone():
 
 
 def test_a_dictionary_that_is_swept_over_is_what_is_typed():
-    assert overrides.meant(["-m", "model.config={},{a: 1}"]) == ["-m", "~model.config", "+model.config={},{a: 1}"]
+    assert overrides.for_hydra(["-m", "model.config={},{a: 1}"]) == ["-m", "~model.config", "+model.config={},{a: 1}"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_dictionary_that_is_swept_over_is_what_is_typed():
     ],
 )
 def test_what_is_meant_reaches_hydra(arguments, expected):
-    assert overrides.meant(arguments) == expected
+    assert overrides.for_hydra(arguments) == expected
 
 
 @pytest.mark.parametrize(("typed", "value"), [("++seed=1", 1), ("+seed=1", None), ("seed=1_000", 1000)])

@@ -234,7 +234,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
 def test_the_first_condition_is_the_headline():
     both = {"he": study_runs("he"), "baseline": study_runs()}
     found = Evidence("toy", both)
-    assert (found.headline, list(found.others), found.runs) == ("he", ["baseline"], both["he"])
+    assert (found.headline, list(found.other_conditions), found.runs) == ("he", ["baseline"], both["he"])
     assert (found.under("baseline").conditions, found.pairs["condition"].unique().tolist()) == ({"baseline": both["baseline"]}, ["he"])
     text = content(found, DATA)["index.html"].decode()
     assert "each, condition <b>he</b>:" in text

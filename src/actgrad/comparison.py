@@ -28,7 +28,7 @@ from actgrad.training.epochs import Epoch
 from actgrad.training.names import VAL_ACCURACY
 
 NAME = "comparison"
-OWN = {
+OWN_LAYERS = {
     "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}),
     "prelu": ("actgrad.networks.layers.ChannelPReLU", {}),
     "maxout": ("actgrad.networks.layers.Maxout", {}),
@@ -195,14 +195,14 @@ def _activation(name: str) -> tuple[str, Activation]:
     if "." in name:
         short = name.rpartition(".")[2].lower()
         return short, parse(Activation, {"name": short, "layer": name})
-    if name in OWN:
-        layer, config = OWN[name]
+    if name in OWN_LAYERS:
+        layer, config = OWN_LAYERS[name]
         return name, Activation(name=name, layer=layer, config=config)
     try:
         keras.activations.get(name)
     except ValueError:
         raise UserError(
-            f"activation {name!r} is not known; give a name of keras.activations, {', '.join(OWN)}, or the dotted path of a layer"
+            f"activation {name!r} is not known; give a name of keras.activations, {', '.join(OWN_LAYERS)}, or the dotted path of a layer"
         ) from None
     return name, Activation(name=name, layer="Activation", config={"activation": name})
 

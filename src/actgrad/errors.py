@@ -9,7 +9,11 @@ class UserError(Exception):
 
 
 def nearest(typed: str, known: Iterable[str], likeness: float = 0.7) -> str | None:
-    """The known name that is most like a typed one, in whatever case and with whatever separators; None if none is."""
+    """The known name that is most like a typed one, in whatever case and with whatever separators; None if none is.
+
+    Args:
+        likeness: from 0 to 1, how alike they must be at least.
+    """
     names = {_plain(name): name for name in known}
     found = difflib.get_close_matches(_plain(typed), names, n=1, cutoff=likeness)
     return names[found[0]] if found and found[0] else None

@@ -48,7 +48,7 @@ class Evidence:
         return self.conditions[self.headline]
 
     @property
-    def others(self) -> dict[str, Runs]:
+    def other_conditions(self) -> dict[str, Runs]:
         """The other conditions."""
         return {name: runs for name, runs in self.conditions.items() if name != self.headline}
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from actgrad.config.loading import CONF, FIRST_LINE, NAMES, check_first_lines, require_name_of_file, run_config, unknown, without_first_line
+from actgrad.config.loading import CONF, FIRST_LINE, PLACE_OF_NAME, check_first_lines, require_name_of_file, run_config, unknown, without_first_line
 from actgrad.config.schema import Config
 from actgrad.errors import UserError, nearest
 
@@ -66,7 +66,7 @@ def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[
         overrides: that it was composed with. A name may be given there.
     """
     given = {one.lstrip("+").partition("=")[0] for one in overrides}
-    for group in NAMES:
+    for group in PLACE_OF_NAME:
         if f"{group}.name" not in given:
             require_name_of_file(group, choices[group], getattr(config, group).name)
 
@@ -89,7 +89,7 @@ def refusal(error: Exception) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         more = f"; to pass another argument, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
-        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{_meant(str(cause.full_key), cause, str(error))}"
+        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{_suggestion(str(cause.full_key), cause, str(error))}"
     return " ".join(str(error).split())
 
 
@@ -101,7 +101,7 @@ def _begins_rightly(file: str) -> bool:
     return " ".join(path.read_text().lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
 
 
-def _meant(typed: str, cause: OmegaConfBaseException, said: str) -> str:
+def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:
     """`; did you mean KEY=VALUE?` for the key that is most like a typed one, which may lack what stands before the last dot."""
     known = list(_dotted(OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)))
     last = {key.rpartition(".")[2]: key for key in known}

@@ -54,14 +54,14 @@ def without_first_line(file: str) -> str:
     return f"conf/{file}.yaml does not begin with the line `{FIRST_LINE}`; write it there, above all else"
 
 
-NAMES = {"data": "data.name", "activation": "name", "condition": "condition.name"}
-"""The groups of conf/ whose files say their own name, and where."""
+PLACE_OF_NAME = {"data": "data.name", "activation": "name", "condition": "condition.name"}
+"""Group of conf/ whose files say their own name -> the key that says it."""
 
 
 def require_name_of_file(group: str, file: str, name: str) -> None:
     """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
     if name != file:
-        raise UserError(f"conf/{group}/{file}.yaml has {NAMES[group]}={name}; give it the name of its file, {file}")
+        raise UserError(f"conf/{group}/{file}.yaml has {PLACE_OF_NAME[group]}={name}; give it the name of its file, {file}")
 
 
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
@@ -70,9 +70,9 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
     archives = [value for key, _, value in (item.partition("=") for item in overrides) if key == "data.archive"]
-    others = [item for item in overrides if not item.startswith("data.archive=")]
+    not_archives = [item for item in overrides if not item.startswith("data.archive=")]
     try:
-        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(others).get("data", {}))
+        merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(not_archives).get("data", {}))
         plain = OmegaConf.to_container(merged, resolve=True)
         for archive in archives:  # as it was typed: in YAML, "set #1" would be "set", and 2024 a number
             plain["archive"] = None if archive == "null" else unquoted(archive)

@@ -12,15 +12,14 @@ from hydra.errors import HydraException
 from actgrad.config.loading import CONF
 from actgrad.errors import UserError
 
-LEFT_OUT = ("local", "rates")
+OPTIONAL_GROUPS = ("local", "rates")
 """Groups of conf/ that a run can do without."""
 
-
-ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
+EXCLUSIVE_FLAGS = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags of Hydra's that exclude each other."""
 
 
-def meant(arguments: Sequence[str]) -> list[str]:
+def for_hydra(arguments: Sequence[str]) -> list[str]:
     """The arguments of train.py for Hydra: flags first, and KEY={…} for what replaces a dictionary, where Hydra would merge the two.
 
     Raises:
@@ -32,7 +31,7 @@ def meant(arguments: Sequence[str]) -> list[str]:
     given = parser.parse_intermixed_args(flags)
     if given.experimental_rerun:
         raise UserError("--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
-    if len(asked := [flag for flag in ALONE if getattr(given, flag)]) > 1:
+    if len(asked := [flag for flag in EXCLUSIVE_FLAGS if getattr(given, flag)]) > 1:
         raise UserError(f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
     overrides = [_parsed(text) for text in given.overrides]
     _check_each_once(overrides)
@@ -72,12 +71,12 @@ def _check_choice(override: Override) -> None:
     """Raise UserError for a group of conf/ without a choice, and for a value that every run needs but is left out."""
     group = override.key_or_group
     if override.is_delete():
-        if "." not in group and "/" not in group and group not in LEFT_OUT:
+        if "." not in group and "/" not in group and group not in OPTIONAL_GROUPS:
             raise UserError(f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
         return
     if not (CONF / group).is_dir():
         return
-    allowed = (str, type(None)) if group in LEFT_OUT else str
+    allowed = (str, type(None)) if group in OPTIONAL_GROUPS else str
     values = _values(override)
     if not all(isinstance(one, allowed) and one != "" for one in values):
         raise UserError(f"{override.input_line} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")

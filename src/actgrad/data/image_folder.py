@@ -12,7 +12,7 @@ from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
 from actgrad.data.ignored import is_document
 from actgrad.data.images import decoded, stacked
 from actgrad.data.sources import Listing, ignored_counts, listed
-from actgrad.data.split_names import meant, nearest, rename
+from actgrad.data.split_names import mistyped_split, renaming, split_called
 from actgrad.errors import UserError
 
 Layout = dict[PurePosixPath, tuple[str, str]]
@@ -50,7 +50,7 @@ def layout(listing: Listing) -> Layout:
     """
     if not listing.files:
         raise UserError(f"{listing.source} holds no file that can be used; {EXPECTED}")
-    has_splits = any(meant(part) for path in listing.files for part in path.parts[:-1])
+    has_splits = any(split_called(part) for path in listing.files for part in path.parts[:-1])
     places = _with_splits(listing) if has_splits else _without_splits(listing)
     _refuse_empty(listing, places, has_splits)
     return places
@@ -60,9 +60,9 @@ def _with_splits(listing: Listing) -> Layout:
     places = {path: (path.parts[-3], _class(path)) for path in listing.files if len(path.parts) >= 3 and path.parts[-3] in SPLITS}
     for path in listing.without_documents(places):
         split = path.parts[-3] if len(path.parts) >= 3 else ""
-        if renamed := rename(split):
+        if renamed := renaming(split):
             raise UserError(f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
-        guess = nearest(split)
+        guess = mistyped_split(split)
         listing.refuse(path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}")
     for split in SPLITS:
         folders = sorted({path.parents[1] for path, (of, _) in places.items() if of == split}, key=lambda folder: (len(folder.parts), folder))
@@ -99,7 +99,7 @@ def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
     of_classes = {path.parents[1] for path in places}
     of_splits = {folder.parent for folder in of_classes} if has_splits else set()
     for folder in sorted(listing.folders - used):
-        if folder.parent in of_classes or (folder.parent in of_splits and meant(folder.name)):
+        if folder.parent in of_classes or (folder.parent in of_splits and split_called(folder.name)):
             listing.refuse(folder, "has no image; put images there, or remove the folder")
 
 

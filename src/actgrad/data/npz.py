@@ -9,13 +9,14 @@ import numpy as np
 from actgrad.data.archives import open_zip, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
 from actgrad.data.labels import spread
-from actgrad.data.split_names import array_meant
+from actgrad.data.split_names import array_called
 from actgrad.errors import UserError
 from actgrad.files import DAMAGED
 
 MADE_FROM = "made_from"
 """The array in which a file of data/ says how it was made."""
-KNOWN = [f"{kind}_{split}" for split in SPLITS for kind in "xy"] + ["class_names"]
+ARRAYS = [f"{kind}_{split}" for split in SPLITS for kind in "xy"] + ["class_names"]
+"""The names of the arrays that a dataset of the user's own may have."""
 
 
 def read_arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
@@ -47,10 +48,10 @@ def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
         UserError: if an array is missing or not known, or if its shape, type or values do not fit.
     """
     for name in arrays:
-        if name not in KNOWN and name != MADE_FROM:
-            guess = array_meant(name, KNOWN)
+        if name not in ARRAYS and name != MADE_FROM:
+            guess = array_called(name, ARRAYS)
             hint = f"did you mean {guess}?" if guess else "remove it"
-            raise UserError(f"{source}: the array {shown(name)} is none of {', '.join(KNOWN)}; {hint}")
+            raise UserError(f"{source}: the array {shown(name)} is none of {', '.join(ARRAYS)}; {hint}")
     needed = [name for split in SPLITS for name in (f"x_{split}", f"y_{split}") if split == "train" or {f"x_{split}", f"y_{split}"} & set(arrays)]
     if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")

@@ -19,7 +19,7 @@ from actgrad.data.image_folder import check_alike
 from actgrad.data.images import decoded, stacked
 from actgrad.data.labels import from_zero
 from actgrad.data.sources import Listing, ignored_counts, listed
-from actgrad.data.split_names import meant, rename
+from actgrad.data.split_names import renaming, split_called
 from actgrad.errors import UserError
 from actgrad.files import DAMAGED
 
@@ -116,8 +116,8 @@ def _split(listing: Listing, path: PurePosixPath) -> str | None:
     for name in (word[0] if word else "", path.parent.name):
         if name in OWN_NAMES:
             return OWN_NAMES[name]
-        if meant(name):
-            listing.refuse(path, f"is in none of the splits {', '.join(OWN_NAMES)}; {rename(name)}")
+        if split_called(name):
+            listing.refuse(path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(name)}")
     return None
 
 

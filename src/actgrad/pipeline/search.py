@@ -20,7 +20,7 @@ from actgrad.pipeline.study import OUTPUTS, TRAIN
 from actgrad.results.paths import trials_path
 from actgrad.results.run import csv_bytes
 
-OWN = ("data", "condition", "run_dir")
+SET_HERE = ("data", "condition", "run_dir")
 """What the search itself sets of a trial."""
 
 
@@ -30,8 +30,8 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     Raises:
         UserError: if the dataset has no validation split, a trial fails, or all of an activation diverged.
     """
-    if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in OWN]:
-        raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(OWN)}; leave it out")
+    if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in SET_HERE]:
+        raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
     compared = without_comparing(_dataset_sha256(dataset))
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:

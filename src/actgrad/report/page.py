@@ -34,7 +34,7 @@ def page(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: Se
     environment.tests["known"] = lambda number: number is not None and number == number  # neither None nor NaN
     keys = {name: [run.key for run in every_run(runs)] for name, runs in evidence.conditions.items()}
     first = every_run(evidence.runs)[0]
-    trials, tuned = evidence.trials, evidence.others.get(learning_rates.TUNED, {})
+    trials, tuned = evidence.trials, evidence.other_conditions.get(learning_rates.TUNED, {})
     return environment.get_template("report.html").render(
         facts=facts,
         network=network(facts["model"]),
@@ -51,7 +51,7 @@ def page(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: Se
         pairs={(row["first"], row["second"]): row for row in evidence.pairs.to_dict("records")},
         units=tables.unit_totals(tables.unit_states(evidence.runs)).to_dict("records"),
         at_edge=[] if trials is None else learning_rates.best(trials).query("at_edge")["activation"].tolist(),
-        conditions={name: differences(evidence.runs, runs) for name, runs in evidence.others.items()},
+        conditions={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
         worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
         pairs_under=_pairs_under(evidence),
         sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},

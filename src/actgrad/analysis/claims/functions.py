@@ -20,7 +20,7 @@ def linear_collapse(evidence: Evidence) -> Finding:
     the test split, or all there are. Confirmed if their logits differ by at most 1e-4 of the largest logit in every such run; else refuted. For
     comparison: superposition in the networks without activation that have maximum pooling, which is not linear. It is how far the logits of the
     mean of two images are from the mean of their logits."""
-    folded = [run for run in evidence.others.get(LINEAR_POOLING, {}).get("linear", []) if run.metrics["linearity"]]
+    folded = [run for run in evidence.other_conditions.get(LINEAR_POOLING, {}).get("linear", []) if run.metrics["linearity"]]
     pooled = [run for run in evidence.runs["linear"] if run.metrics["linearity"]]
     if not (folded and pooled):
         return Finding(NOT_MEASURED, f"The study has no runs of linear under the condition {LINEAR_POOLING}, or they diverged.")

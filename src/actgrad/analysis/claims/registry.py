@@ -81,7 +81,7 @@ def claim(id: str, statement: str, needs: Sequence[str] = (), figure: str = "", 
 
 def ledger(evidence: Evidence) -> list[dict[str, Any]]:
     """Every claim with its finding on the headline's runs; `under` has its verdict under each other condition that can give one."""
-    alone = {name: evidence.under(name) for name in evidence.others}
+    alone = {name: evidence.under(name) for name in evidence.other_conditions}
     rows = []
     for entry in CLAIMS:
         finding = entry.finding(evidence)

@@ -30,7 +30,7 @@ def learning_rates(table: pd.DataFrame, evidence: Evidence) -> Figure:
     return figure
 
 
-@figure("The same under other conditions", lambda evidence: tables.conditions(evidence.conditions) if evidence.others else None)
+@figure("The same under other conditions", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
 def conditions(table: pd.DataFrame, evidence: Evidence) -> Figure:
     """Test accuracy after the last epoch under each condition: mean over seeds with its 95 % interval."""
     groups = list(dict.fromkeys(table["condition"]))
