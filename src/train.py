@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from actgrad.config import composing, loading, overrides
 from actgrad.console import refused, run_script
 from actgrad.errors import UserError
-from actgrad.pipeline import composed, run
+from actgrad.pipeline import composed, failures, run, status
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
 
@@ -32,14 +33,17 @@ def one_run(values: DictConfig) -> float:
         return run.complete(config, may_replace=not any(one.startswith("run_dir=") for one in given))
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # Hydra goes on with the other runs, and raises this one again when they are done
+            raise  # Hydra goes on with the other runs
         sys.exit(refused(error))  # here, because Hydra adds a line of its own to an exception
 
 
 def main() -> None:
-    sys.argv[1:] = overrides.for_hydra(sys.argv[1:])
+    arguments = overrides.for_hydra(sys.argv[1:])
+    by_hand = overrides.are_several_runs(arguments) and not status.is_watched(arguments)
     try:
-        one_run()
+        with failures.said_at_the_end() if by_hand else nullcontext(()) as more:
+            sys.argv[1:] = [*arguments, *more]
+            one_run()
     except composing.COMPOSING as error:
         raise UserError(composing.refusal(error)) from None
 

@@ -45,6 +45,12 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     return flags + [text for override in overrides for text in _replacing(override)]
 
 
+def are_several_runs(arguments: Sequence[str]) -> bool:
+    """Whether these arguments of train.py, as for_hydra returns them, train several runs."""
+    given = get_args_parser().parse_intermixed_args(list(arguments))
+    return given.multirun and not (given.help or given.hydra_help)
+
+
 def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; python src/train.py --help shows what it takes")
 

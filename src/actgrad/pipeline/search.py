@@ -16,8 +16,8 @@ from actgrad.errors import UserError
 from actgrad.files import PROJECT, exclusive_lock, new_folder, write_bytes
 from actgrad.pipeline import status
 from actgrad.pipeline.run import without_comparing
-from actgrad.pipeline.study import OUTPUTS, TRAIN
-from actgrad.results.paths import trials_path
+from actgrad.pipeline.study import TRAIN
+from actgrad.results.paths import OUTPUTS, trials_path
 from actgrad.results.run import csv_bytes
 
 SET_HERE = ("data", "condition", "run_dir")

@@ -1,6 +1,7 @@
 """Status file that each job writes for the progress table."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class StatusWriter(Callback):
 def overrides(folder: Path) -> list[str]:
     """Overrides of train.py that make each of its jobs write its status into a folder."""
     return [f"+hydra.callbacks.status._target_={__name__}.StatusWriter", f"+hydra.callbacks.status.folder={folder}"]
+
+
+def is_watched(arguments: Sequence[str]) -> bool:
+    """Whether arguments of train.py are those of src/study.py, which reads the status of each run and says itself what failed."""
+    return any(one.startswith("+hydra.callbacks.status.") for one in arguments) and any(one.startswith("run=") for one in arguments)
 
 
 def path(folder: Path, run: str) -> Path:

@@ -29,9 +29,9 @@ from actgrad.pipeline.run import without_comparing
 from actgrad.results import paths
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256
+from actgrad.results.paths import OUTPUTS
 
 TRAIN = (sys.executable, str(PROJECT / "src" / "train.py"))
-OUTPUTS = Path("outputs")
 ATTEMPTS = 3
 """How often a run whose process died is begun, in all."""
 NAMED = 5

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 RUNS = Path("runs")
+OUTPUTS = Path("outputs")
+"""Runs by hand, logs, and what commands keep while they run."""
 
 
 def run_folder(dataset: str, activation: str, condition: str, seed: int) -> Path:
