@@ -37,7 +37,7 @@ pytest_plugins = "faults"
         ),
         ("NaN in an .npz", {"x_train": np.full((40, 8, 8, 1), np.nan)}, (), "x_train must hold whole pixel values from 0 to 255"),
         ("pickled objects in an .npz", {"class_names": np.array([{}, "b"], dtype=object)}, (), "Object arrays cannot be loaded"),
-        ("0 epochs", {}, ("recipe.epochs=0",), "recipe.epochs=0 cannot be used: input should be greater than or equal to 1"),
+        ("0 epochs", {}, ("recipe.epochs=0",), "recipe.epochs=0 cannot be used: it must be at least 1"),
         (
             "a batch larger than the data",
             {},

@@ -1,17 +1,30 @@
 """The typed schema of conf/ and params.yaml: refuses unknown keys, wrong types and values out of range, each with a sentence."""
 
+import math
 import re
+import sys
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from actgrad.errors import UserError, did_you_mean
+from actgrad.errors import UserError, did_you_mean, must_be
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+NAME, SHA256, FILE_NAME = r"^[A-Za-z0-9_]+$", r"^[0-9a-f]{64}$", r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+LAYER, BUILDER = r"^[A-Za-z_][A-Za-z0-9_.]*$", r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
+PATTERNS = {
+    NAME: "it must be of letters, digits and _ alone",
+    SHA256: "it must be a sha256: 64 characters of 0-9 and a-f",
+    FILE_NAME: "it must be the name of a file, of letters, digits, _, - and dots",
+    LAYER: "it must be the name of a layer, such as ReLU or my_pkg.acts.Snake",
+    BUILDER: "it must be the dotted path of a function, such as my_pkg.nets.build",
+}
+"""What a text must be, by the pattern that it does not match."""
+
+Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Sha256 = Annotated[str, Field(pattern=SHA256)]
+FileName = Annotated[str, Field(pattern=FILE_NAME)]
 
 
 class Strict(BaseModel):
@@ -62,7 +75,7 @@ class Activation(Strict):
     """
 
     name: Name
-    layer: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+    layer: Annotated[str, Field(pattern=LAYER)]
     config: dict[str, Any] = {}
     conditions: Names | None = None
 
@@ -70,7 +83,7 @@ class Activation(Strict):
 class Model(Strict):
     """A function that builds a network, by a dotted path, and its arguments; see networks.build."""
 
-    build: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
+    build: Annotated[str, Field(pattern=BUILDER)]
     config: dict[str, Any] = {}
 
 
@@ -94,7 +107,9 @@ class Recipe(Strict):
     @field_validator("learning_rate", mode="before")
     @classmethod
     def whole_numbers_are_rates_too(cls, value: Any) -> Any:
-        return float(value) if type(value) is int else value
+        if type(value) is not int:
+            return value
+        return float(value) if abs(value) <= sys.float_info.max else math.inf
 
 
 class Tracking(Strict):
@@ -185,12 +200,15 @@ def _sentence(schema: type[Strict], error: Any, where: str) -> str:
         return known + did_you_mean(str(error["loc"][-1]), schema.model_fields)
     if error["type"] == "missing":
         return f"{key} is missing; give it a value"
-    reason = error["msg"].removeprefix("Value error, ")
-    sentence = f"{key}={error['input']!r} cannot be used: {reason[0].lower()}{reason[1:]}"
+    given = error["input"]
+    named = f"the key {given!r} of {where}{'.'.join(map(str, error['loc'][:-2]))}" if error["loc"][-1] == "[key]" else f"{key}={given!r}"
+    sentence = f"{named} cannot be used: {PATTERNS.get(error.get('ctx', {}).get('pattern')) or must_be(error)}"
     if error["type"] == "literal_error":
-        return sentence + did_you_mean(str(error["input"]), re.findall("'([^']+)'", error["ctx"]["expected"]))
-    if error["type"] == "string_type" and isinstance(error["input"], bool):
+        return sentence + did_you_mean(str(given), re.findall("'([^']+)'", error["ctx"]["expected"]))
+    if error["type"] == "string_type" and isinstance(given, bool):
         return f"{sentence}; YAML reads no, yes, on and off as true or false: write it in quotes"
-    if error["type"] == "list_type" and isinstance(error["input"], str | int):
-        return f"{sentence}; write it as a list, [{error['input']}]"
+    if error["type"] == "string_type" and isinstance(given, int | float):
+        return f"{sentence}; write it in quotes, '{given}'"
+    if error["type"] == "list_type" and isinstance(given, str | int):
+        return f"{sentence}; write it as a list, [{given}]"
     return sentence
