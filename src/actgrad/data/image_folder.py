@@ -62,6 +62,10 @@ def _with_splits(listing: Listing) -> Layout:
         split = path.parts[-3] if len(path.parts) >= 3 else ""
         if renamed := renaming(split):
             raise UserError(f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
+        if not places:
+            folder = next(part for other in listing.files for part in other.parts[:-1] if split_called(part))
+            meaning = f"and the folder {shown(folder)} has the name of a split; if it is a class, move all classes into a folder train"
+            listing.refuse(path, f"is not at <split>/<class>/<file>, {meaning}; {EXPECTED}")
         guess = mistyped_split(split)
         listing.refuse(path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}")
     for split in SPLITS:
