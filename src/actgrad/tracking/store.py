@@ -89,10 +89,24 @@ def experiment(uri: str, name: str) -> str:
     The files of a store that is named by a relative path are then found from the project's root, wherever that lies: MLflow itself
     writes down where it lay when the experiment was made.
     """
+    _make_experiment(name)
     found = mlflow.set_experiment(name).experiment_id
     if (store := local(uri)) and not store.is_absolute():
         _relative_files(store)
     return found
+
+
+def _make_experiment(name: str) -> None:
+    """Make an MLflow experiment unless it exists. set_experiment would print a line of MLflow's, and would not use one that another machine
+    makes at the same moment."""
+    client = mlflow.MlflowClient()
+    if client.get_experiment_by_name(name) is not None:
+        return
+    try:
+        client.create_experiment(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _relative_files(store: Path) -> None:
