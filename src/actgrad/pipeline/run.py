@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import yaml
 
 from actgrad.config.schema import Config
+from actgrad.console import warn
 from actgrad.data import storage
 from actgrad.data.storage import Dataset
 from actgrad.errors import UserError
@@ -117,7 +119,16 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
         metrics = result.write(folder)
         live_run.finished(replace(result, metrics=metrics), folder, network)
     checkpoint.remove()
+    if cut_off := without_gradient(measured.steps):
+        what = "what comes after them lets none pass, as a step function or stop_gradient; mend the activation or the network, unless you mean it"
+        warn(f"{config.key}: no gradient reaches {', '.join(cut_off)}: {what}", "have layers that no gradient reaches")
     return metrics
+
+
+def without_gradient(steps: pd.DataFrame) -> list[str]:
+    """The layers whose gradient was exactly 0 at every step of a training, in the order of the network."""
+    largest = steps.groupby("layer", sort=False)["grad_norm"].max()
+    return largest.index[largest == 0].tolist()
 
 
 def result_of(config: Config, measured: "Measured", data_sha256: str, fingerprint: str) -> RunResult:
