@@ -28,7 +28,8 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 	python -m dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
-	@echo "The runs:      make ui, then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+	@echo "The runs:      make ui, then open the link:"
+	@python src/publish.py data=digits --links
 
 study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
 	@python src/check.py
@@ -47,6 +48,8 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/pipeline_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
+	@echo "Open one of these links as soon as the server is up:"
+	@MLFLOW_TRACKING_URI=sqlite:///mlflow.db python src/publish.py --links=http://127.0.0.1:$(PORT)
 	MLFLOW_DISABLE_TELEMETRY=true python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
 MONITOR := $(wildcard tests/test_monitor_*.py) tests/test_examples.py::test_a_loop_of_ones_own

@@ -1,4 +1,4 @@
-"""Bring the MLflow store in line with runs/: add what it lacks. It can be repeated.
+"""Bring the MLflow store in line with runs/: add what it lacks. It can be repeated. With --links, only print the links to its pages.
 
 Use it if the store was deleted, if it was down while runs were trained, or if DVC took results from its cache or a remote
 without training them.
@@ -7,19 +7,25 @@ without training them.
 from actgrad.config.loading import listed, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.results.paths import RUNS, run_folder
-from actgrad.results.run import RunResult, missing
+from actgrad.results.run import missing
 
 
 def main() -> None:
-    parser = script_parser(__doc__, "  python src/publish.py data=digits\n")
+    parser = script_parser(__doc__, "  python src/publish.py data=digits\n  python src/publish.py --links\n")
     parser.add_argument("dataset", metavar="data=NAME", nargs="?", help="a dataset of params.yaml; default: all of them")
-    argument = parser.parse_args().dataset
+    parser.add_argument("--links", metavar="ADDRESS", nargs="?", const="", help="print the links; ADDRESS is the server's, default: that of make ui")
+    arguments = parser.parse_args()
+    argument = arguments.dataset
     params = study()
     if argument:
         require_dataset(dataset_name(argument), params)
-    from actgrad.tracking import publish, store
+    from actgrad.tracking import experiments, publish, store
 
     for dataset in [dataset_name(argument)] if argument else params.datasets:
+        tracking = store.configured(dataset)
+        if arguments.links is not None:
+            print(f"{dataset}: {experiments.link(tracking, arguments.links) or 'not in MLflow yet; python src/publish.py adds it'}", flush=True)
+            continue
         folders = [
             run_folder(dataset, activation, condition, seed)
             for condition, runs in listed(params, dataset).items()
@@ -28,7 +34,7 @@ def main() -> None:
         ]
         trained = [folder for folder in folders if not missing(folder)]
         not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in trained]
-        changed = publish.publish(store.configured(dataset), [(RunResult.read(folder), folder) for folder in trained], not_here)
+        changed = publish.publish(tracking, trained, not_here)
         print(f"{dataset}: {len(trained)} of {len(folders)} runs, {changed} MLflow runs made or completed", flush=True)
 
 

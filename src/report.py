@@ -1,11 +1,13 @@
 """Make reports/<dataset>/ from what params.yaml lists of runs/<dataset>/; with --readme, write the results of that report into README.md."""
 
 import gc
+from contextlib import suppress
 from pathlib import Path
 
 from actgrad.analysis.evidence import Evidence
 from actgrad.config.loading import data_config, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
+from actgrad.errors import UserError
 from actgrad.files import replace_folder, write_bytes
 from actgrad.report.content import content
 from actgrad.report.readme import replaced, section
@@ -35,6 +37,11 @@ def main() -> None:
     target = Path("reports", dataset)
     replace_folder(target, content(evidence, data_config(dataset, []), processes=2))
     print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
+    from actgrad.tracking import experiments, store  # here, because MLflow takes as long to import as a report to make
+
+    with suppress(UserError):  # a store that fails costs no report
+        if link := experiments.link(store.configured(dataset)):
+            print(f"its runs in MLflow: {link}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def one_run(values: DictConfig) -> float:
             config = of_study.config(loading.run_config(values).tracking)
         else:
             composing.check_names(config, hydra_config.runtime.choices, given)
+            config = config.named(overrides.run_name(config.activation.name, given))
         return run.complete(config, may_replace=not any(one.startswith("run_dir=") for one in given))
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:

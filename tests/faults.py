@@ -91,17 +91,22 @@ def same_bytes(found: Path, whole: Path) -> None:
         assert (found / name).read_bytes() == (whole / "whole" / name).read_bytes(), name
 
 
-def store(folder: Path, name: str = "mlflow.db") -> dict[str, dict[str, list]]:
-    """Name of an MLflow run -> metric -> [(step, value)], of the runs that are not superseded: one MLflow run each, and finished."""
+def store(folder: Path, name: str = "mlflow.db", experiment: str | None = None) -> dict[str, dict[str, list]]:
+    """Key of a run, less the dataset -> metric -> [(step, value)], of the runs that are not superseded: one MLflow run each, and finished.
+
+    Args:
+        experiment: name of the MLflow experiment that is looked at; all of them unless given.
+    """
     client = mlflow.MlflowClient(f"sqlite:///{folder}/{name}")
     found = {}
-    for experiment in client.search_experiments():
-        for one in client.search_runs([experiment.experiment_id]):
-            if one.data.tags.get("superseded") == "true":
+    for of in client.search_experiments():
+        for one in client.search_runs([of.experiment_id]) if experiment in (None, of.name) else ():
+            if one.data.tags.get("superseded") == "true" or "key" not in one.data.tags:  # or the mean of several
                 continue
-            assert one.info.run_name not in found
+            key = one.data.tags["key"].partition("/")[2]
+            assert key not in found
             assert one.info.status == "FINISHED"
-            found[one.info.run_name] = {
+            found[key] = {
                 name: sorted((value.step, value.value) for value in client.get_metric_history(one.info.run_id, name)) for name in one.data.metrics
             }
     return found

@@ -236,5 +236,6 @@ def test_two_that_publish_beside_a_training(folder, whole, seen):
     said = [one.communicate() for one in at_once]
     assert [one.returncode for one in at_once] == [0, 0, 0], said
     assert not [err for _, err in said if "tracking:" in err]
-    assert store(folder) == store(whole)
-    seen("one MLflow run, every metric once")
+    for experiment in ("digits", "digits by hand"):
+        assert store(folder, experiment=experiment) == store(whole)
+    seen("one MLflow run by hand and one of the study, every metric once")

@@ -30,6 +30,10 @@ def mlflow_runs(project: Project, experiment: str = "digits", store: str = "mlfl
     return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
 
 
+def key_of(run) -> str:
+    return run.data.tags["key"].removeprefix("digits/")
+
+
 def set_study(project: Project, **change: list) -> None:
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | change))
 
@@ -65,9 +69,9 @@ def test_the_lock_file_has_one_entry_for_an_activation_however_many_runs_it_has(
 
 def test_every_run_has_its_mlflow_run(project):
     runs = mlflow_runs(project)
-    assert sorted((run.info.run_name, run.info.status) for run in runs) == sorted((name, "FINISHED") for name in RUNS)
+    assert sorted((key_of(run), run.info.status) for run in runs) == sorted((name, "FINISHED") for name in RUNS)
     for run in runs:
-        metrics = metrics_of(project, run.info.run_name)
+        metrics = metrics_of(project, key_of(run))
         assert run.data.tags["weights_sha256"] == metrics["weights_sha256"]
         assert run.data.metrics["test/accuracy"] == metrics["last"]["test/accuracy"]
         assert len(run.data.tags["git_commit"]) == 40
@@ -279,7 +283,7 @@ def test_where_a_result_comes_from(project):
     assert printed.count("ok    dvc.lock ") == 2
     assert "WRONG" not in printed
     current = metrics_of(project, "relu/baseline-0")["fingerprint"]  # another test may have trained it with other values
-    (run,) = [run for run in mlflow_runs(project) if run.data.tags["fingerprint"] == current and run.info.run_name == "relu/baseline-0"]
+    (run,) = [run for run in mlflow_runs(project) if run.data.tags["fingerprint"] == current and key_of(run) == "relu/baseline-0"]
     of_mlflow_run = project.run("python", "src/verify.py", "--mlflow-run", run.info.run_id)
     assert of_mlflow_run.splitlines()[1:-1] == printed.split("digits/relu/he-0\n")[0].splitlines()[1:]
 
@@ -293,7 +297,7 @@ def test_an_mlflow_run_that_is_not_there_is_refused(project):
 def test_a_run_by_hand_whose_files_were_changed_is_not_taken_for_that_of_the_pipeline(project):
     store = ("env", "MLFLOW_TRACKING_URI=sqlite:///hand.db", "python")
     project.run(*store, "src/train.py", "data=digits", "activation=relu", "model=lenet5", "run_dir=outputs/hand")
-    (run,) = mlflow_runs(project, store="hand.db")
+    (run,) = mlflow_runs(project, "digits by hand", "hand.db")
     verify = (*store, "src/verify.py", "--mlflow-run", run.info.run_id)
     assert "WRONG" not in project.run(*verify)
     project.edit("outputs/hand/metrics.json", '"fingerprint": "', '"fingerprint": "0')

@@ -179,7 +179,7 @@ def test_a_checkpoint_is_found_where_the_project_has_been_moved(tmp_path, monkey
 MADE_BEFORE = """
 import mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
-mlflow.set_experiment("digits")
+mlflow.set_experiment("digits by hand")
 with mlflow.start_run(run_name="mine") as run:
     mlflow.log_text("old", "old.txt")
 print(run.info.run_id)
@@ -195,7 +195,7 @@ config = composed(["data=digits", "run_dir=x", "tracking.uri=sqlite:///mlflow.db
 with live.logged(config, Dataset({"val": [0]}, {}, []), 1, "f"):
     mlflow.log_text("new", "new.txt")
 client = mlflow.MlflowClient()
-for run in client.search_runs([client.get_experiment_by_name("digits").experiment_id]):
+for run in client.search_runs([client.get_experiment_by_name("digits by hand").experiment_id]):
     (name,) = [file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".txt")]
     print(run.info.run_name, run.info.artifact_uri, open(client.download_artifacts(run.info.run_id, name)).read())
 """
@@ -220,7 +220,7 @@ def test_a_copy_of_a_project_keeps_its_mlflow_files_to_itself_and_takes_no_run_o
     before = sorted(path.as_posix() for path in (tmp_path / "moved").rglob("*"))
     users = {"MLFLOW_RUN_ID": own, "MLFLOW_EXPERIMENT_NAME": "another", "MLFLOW_EXPERIMENT_ID": "7"}
     printed = [line.split() for line in say(LATER, tmp_path / "copy, 100% #2", **users).splitlines() if "mlruns" in line]
-    assert sorted((name, content) for name, _, content in printed) == [("mine", "old"), ("relu/baseline-0", "new")]
+    assert sorted((name, content) for name, _, content in printed) == [("mine", "old"), ("relu-0 · baseline", "new")]
     assert all(place.startswith("mlruns/") for _, place, _ in printed)
     assert sorted(path.as_posix() for path in (tmp_path / "moved").rglob("*")) == before
     assert not (tmp_path / "first").exists()

@@ -176,7 +176,7 @@ def same_mlflow_run_without_doubled_steps(project: Path, name: str) -> None:
     values = {}
     for store in ("whole", name):
         client = mlflow.MlflowClient(f"sqlite:///{project}/{store}.db")
-        (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "tags.key = 'digits/relu/baseline-0'")
+        (run,) = client.search_runs([client.get_experiment_by_name("digits by hand").experiment_id], "tags.key = 'digits/relu/baseline-0'")
         assert run.info.status == "FINISHED"
         histories = {metric: client.get_metric_history(run.info.run_id, metric) for metric in run.data.metrics}
         values[store] = {metric: sorted((one.step, one.value) for one in history) for metric, history in histories.items()}

@@ -108,7 +108,7 @@ def test_two_conditions_with_the_same_values_share_one_training(project):
         assert (run_folder(project, "standardized_tuned-0") / name).read_bytes() == (run_folder(project, "standardized-0") / name).read_bytes()
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    assert sorted((run.info.run_name, run.info.status) for run in runs) == [(f"relu/{name}", "FINISHED") for name in ALL]
+    assert sorted((run.data.tags["key"], run.info.status) for run in runs) == [(f"digits/relu/{name}", "FINISHED") for name in ALL]
     accuracies = {run.data.tags["condition"]: run.data.metrics["test/accuracy"] for run in runs}
     assert accuracies["standardized"] == accuracies["standardized_tuned"] != accuracies["he"]
 

@@ -20,10 +20,10 @@ from actgrad.errors import UserError
 from actgrad.files import sha256
 from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.run import FILES
-from actgrad.tracking import contents, live, store
+from actgrad.tracking import contents, live, metrics, store
 from actgrad.training.epochs import Epoch
 from conftest import LAYERS, ROOT, SITES
-from tracked_runs import runs_of, runs_of_experiment, track, track_all, tracking_lines
+from tracked_runs import all_runs, runs_of, track, track_all, tracking_lines
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +84,21 @@ def test_gradient_norms_and_probe_are_those_of_the_files(client, run, tracked):
 
 
 def test_a_run_has_no_more_metrics_than_a_page_can_hold(run):
-    assert len(run.data.metrics) == 37
+    assert len(run.data.metrics) == 39
 
 
-def test_long_trainings_are_thinned_to_two_hundred_points_with_both_ends():
-    steps = contents.thinned(1960)
-    assert (len(steps), steps[0], steps[-1]) == (200, 1, 1960)
-    assert set(np.diff(steps)) <= {9, 10}
-    assert contents.thinned(20) == list(range(1, 21))
+def test_long_trainings_are_thinned_to_fifty_points_with_both_ends():
+    steps = metrics.thinned(1960)
+    assert (len(steps), steps[0], steps[-1]) == (50, 1, 1960)
+    assert set(np.diff(steps)) <= {39, 40}
+    assert metrics.thinned(20) == list(range(1, 21))
 
 
 def test_params_are_the_whole_configuration(run, folder, run_config):
     config = run_config("activation=tanh", f"tracking.uri=sqlite:///{folder}/mlflow.db")
     whole = config.model_dump(exclude={"condition": {"activations", "seeds"}})
-    assert run.data.params == {key: str(value) for key, value in contents.flat(whole).items()}
+    named = {"activation": "tanh", "condition": "baseline", "model": "lenet5"}
+    assert run.data.params == {key: str(value) for key, value in contents.flat(whole).items()} | named
     assert yaml.safe_load((folder / "tanh-0" / "config.yaml").read_text()) == config.deciding()
     assert run.data.params["recipe.learning_rate"] == "0.001"
     assert run.data.params["activation.config.activation"] == "tanh"
@@ -111,6 +112,7 @@ def test_tags_say_what_ran(run, folder, tracked, few_digits):
         "dataset": "digits",
         "condition": "baseline",
         "activation": "tanh",
+        "model": "lenet5",
         "seed": "0",
         "fingerprint": result.metrics["fingerprint"],
         "status": "finished",
@@ -119,18 +121,18 @@ def test_tags_say_what_ran(run, folder, tracked, few_digits):
         "core_sha256": CORE_SHA256,
         "config_sha256": sha256(folder / "tanh-0" / "config.yaml"),
         "weights_sha256": result.metrics["weights_sha256"],
-        "complete": sha256(folder / "tanh-0" / "metrics.json"),
+        "complete": contents.complete_tag(sha256(folder / "tanh-0" / "metrics.json")),
         "device": "CPU",
     }
     own = {name: value for name, value in run.data.tags.items() if not name.startswith(("mlflow.", "git_"))}
     assert own == expected
-    assert run.info.run_name == "tanh/baseline-0"
+    assert run.info.run_name == "tanh-0 · baseline"
     assert run.info.status == "FINISHED"
 
 
 def test_each_run_has_one_mlflow_run_and_nothing_gathers_them(client, run):
     found = client.search_runs([run.info.experiment_id], f"attributes.start_time <= {run.info.start_time + 10**6}")
-    assert {one.info.run_name for one in found} >= {"relu/baseline-0", "tanh/baseline-0", "tanh/baseline-1"}
+    assert {one.info.run_name for one in found} >= {"relu-0 · baseline", "tanh-0 · baseline", "tanh-1 · baseline"}
     assert not any("mlflow.parentRunId" in one.data.tags or "key" not in one.data.tags for one in found)
 
 
@@ -226,7 +228,7 @@ def test_a_server_that_knows_no_logged_models_has_a_finished_run_without_one(run
     (said,) = tracking_lines(capsys)
     assert said.startswith("tracking: the trained model of digits/tanh/baseline-0 is not in MLflow (API request to endpoint")
     (run,) = runs_of(mlflow.MlflowClient(), "digits/tanh/baseline-0")
-    assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", sha256(tmp_path / "run" / "metrics.json"))
+    assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", contents.complete_tag(sha256(tmp_path / "run" / "metrics.json")))
     assert run.data.metrics["test/accuracy"] == result.metrics["last"]["test/accuracy"]
 
 
@@ -278,8 +280,8 @@ with live.logged(composed(["data=digits", "run_dir=x", "seed=" + sys.argv[1]]), 
     starting = [subprocess.Popen([*start, str(seed)], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for seed in range(4)]
     said = [one.communicate()[1] for one in starting]
     assert not any("tracking:" in text or "Traceback" in text for text in said), said
-    runs = runs_of_experiment(mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
-    assert sorted(run.info.run_name for run in runs) == [f"relu/baseline-{seed}" for seed in range(4)]
+    runs = all_runs(mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
+    assert sorted(run.info.run_name for run in runs) == [f"relu-{seed} · baseline" for seed in range(4)]
 
 
 def test_a_training_that_fails_leaves_a_failed_mlflow_run(client, run_config, few_digits):
@@ -297,17 +299,19 @@ def test_nothing_is_logged_when_tracking_is_off(run_config, few_digits, tmp_path
 
 
 def test_epoch_metrics_skip_what_was_not_measured(monkeypatch):
-    monkeypatch.setattr(contents, "STEP_POINTS", 2)
+    monkeypatch.setattr(metrics, "STEP_POINTS", 2)
     norms = {"grad_norm": [1.0, 2.0] * len(LAYERS), "update_norm": 3.0, "weight_norm": 6.0}
     steps = pd.DataFrame({"step": [1, 2] * len(LAYERS), "layer": np.repeat(LAYERS, 2), **norms})
     counts = {"dead": [3, None], "newly_dead": [2, None], "revived": [0, None], "saturated": [0.5, None]}
-    probes = pd.DataFrame({"epoch": 1, "step": 2, "layer": ["conv1", "output"], "preact_grad_rms": [0.1, 0.2], **counts})
-    logged = contents.epoch_metrics(Epoch(1, 2, {"val/loss": 0.3}, steps, probes), 20)
+    layers = {"layer": ["conv1", "output"], "hidden": [True, False]}
+    probes = pd.DataFrame({"epoch": 1, "step": 2, **layers, "preact_grad_rms": [0.1, 0.2], **counts})
+    logged = metrics.epoch_metrics(Epoch(1, 2, {"val/loss": 0.3}, steps, probes), 20)
     first = {(f"grad_norm/{layer}", 1): 1.0 for layer in LAYERS} | {(f"update_ratio/{layer}", 1): 0.5 for layer in LAYERS}
     assert logged == {("val/loss", 2): 0.3} | first | {
         ("preact_grad_rms/conv1", 2): 0.1,
         ("preact_grad_rms/output", 2): 0.2,
         ("dead/conv1", 2): 3.0,
+        ("dead/total", 2): 3.0,
         ("newly_dead/conv1", 2): 2.0,
         ("revived/conv1", 2): 0.0,
         ("saturated/conv1", 2): 0.5,
@@ -318,4 +322,4 @@ def test_a_history_with_an_epoch_twice_is_damaged(trained):
     _, result, _ = trained
     twice = dataclasses.replace(result, history=pd.concat([result.history, result.history.tail(1)]))
     with pytest.raises(UserError, match="digits/tanh/baseline-0 is damaged: it has an epoch twice"):
-        contents.run_metrics(twice)
+        metrics.run_metrics(twice)

@@ -1,5 +1,6 @@
 """Runs that tests of MLflow train, track and publish."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def track(config: Config, dataset: Dataset, folder: Path, observers: Sequence[ob
     with live.logged(config, dataset, 20, of_this) as live_run:
         measured, network = loop.train(config, dataset, [*observers, live_run])
         result = result_of(config, measured, dataset.sha256, of_this)
-        result.write(folder)
+        result = dataclasses.replace(result, metrics=result.write(folder))
         live_run.finished(result, folder, network)
     return result
 
@@ -36,17 +37,18 @@ def track_all(run_config: Callable[..., Config], dataset: Dataset, folder: Path)
 
 def runs_of(client: mlflow.MlflowClient, key: str) -> list[mlflow.entities.Run]:
     """The MLflow runs of a run, the newest first."""
-    return client.search_runs([client.get_experiment_by_name("digits").experiment_id], f"tags.key = '{key}'")
+    return [run for run in all_runs(client) if run.data.tags["key"] == key]
 
 
-def runs_of_experiment(client: mlflow.MlflowClient) -> list[mlflow.entities.Run]:
-    return client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+def all_runs(client: mlflow.MlflowClient) -> list[mlflow.entities.Run]:
+    """All MLflow runs of runs, in any MLflow experiment, the newest first."""
+    return [run for run in client.search_runs([one.experiment_id for one in client.search_experiments()]) if "key" in run.data.tags]
 
 
 def everything(client: mlflow.MlflowClient) -> dict:
     """What a store says, but for times and ids: name -> status, metrics with their steps, params, tags and files."""
     found = {}
-    for run in runs_of_experiment(client):
+    for run in all_runs(client):
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         values = {name: sorted((one.step, one.value) for one in history) for name, history in histories.items()}
         tags = {name: value for name, value in run.data.tags.items() if not name.startswith(("mlflow.", "git", "device"))}
@@ -66,18 +68,18 @@ class Published:
     def publish(self, *runs: tuple[str, int], not_here: Sequence[str] = ()) -> int:
         """Publish these runs, or all that were tracked, as they are in runs/."""
         folders = [Path("runs", "digits", name, f"baseline-{seed}") for name, seed in runs or TRAINED]
-        return publish.publish(self.tracking, [(RunResult.read(folder), folder) for folder in folders], not_here)
+        return publish.publish(self.tracking, folders, not_here)
 
     def superseded(self) -> dict[str, list[str]]:
         """Run name -> the tag `superseded` of its MLflow runs, the newest first."""
         found: dict[str, list[str]] = {}
-        for run in runs_of_experiment(self.client):
+        for run in all_runs(self.client):
             found.setdefault(run.info.run_name, []).append(run.data.tags.get("superseded", "not tagged"))
         return found
 
     def make(self, key: str, fingerprint: str, **params: str) -> str:
         """Make an MLflow run that nothing but this is known of; returns its id."""
-        (any_run, *_) = runs_of_experiment(self.client)
+        (any_run, *_) = all_runs(self.client)
         tags = {"key": key, "fingerprint": fingerprint}
         run_id = self.client.create_run(any_run.info.experiment_id, run_name=contents.run_name(key), tags=tags).info.run_id
         for name, value in params.items():

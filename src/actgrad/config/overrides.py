@@ -15,6 +15,10 @@ from actgrad.errors import UserError
 OPTIONAL_GROUPS = ("local", "rates")
 """Groups of conf/ that a run can do without."""
 
+
+UNNAMED = ("activation", "activation.name", "data", "data.archive", "local", "run", "run_dir")
+"""What the name of a run by hand leaves out: it is said elsewhere, or decides no result."""
+
 EXCLUSIVE_FLAGS = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags of Hydra's that exclude each other."""
 
@@ -49,6 +53,22 @@ def are_several_runs(arguments: Sequence[str]) -> bool:
     """Whether these arguments of train.py, as for_hydra returns them, train several runs."""
     given = get_args_parser().parse_intermixed_args(list(arguments))
     return given.multirun and not (given.help or given.hydra_help)
+
+
+def run_name(activation: str, given: Sequence[str]) -> str:
+    """The name of a run by hand: its activation, and what else was overridden, as in `leaky_relu negative_slope=0.1 seed=7`.
+
+    Args:
+        activation: its name.
+        given: the overrides, as Hydra has taken them.
+    """
+    keys = [one.lstrip("+~").partition("=")[0] for one in given]
+    last = [key.rpartition(".")[2] for key in keys]
+    shown = {}
+    for text, key, short in zip(given, keys, last, strict=True):
+        if key not in UNNAMED and not key.startswith("tracking.") and not (text.startswith("~") and keys.count(key) > 1):
+            shown[key] = f"{'~' if text.startswith('~') else ''}{text.lstrip('+~').replace(key, short if last.count(short) == 1 else key, 1)}"
+    return " ".join([activation, *shown.values()])
 
 
 def _refuse(message: str) -> NoReturn:

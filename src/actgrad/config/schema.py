@@ -113,11 +113,23 @@ class Recipe(Strict):
 
 
 class Tracking(Strict):
-    """Where runs are logged."""
+    """Where runs are logged.
+
+    Attributes:
+        experiment: the MLflow experiment of a run by hand.
+        study: that of the runs of the study; empty if they share one.
+        name: of an MLflow run; empty for the one that follows from what was overridden, or from the key of a run of the study.
+    """
 
     enabled: bool
     uri: str
     experiment: str
+    study: str = ""
+    name: str = ""
+
+    def of_study(self) -> "Tracking":
+        """The same, for a run of the study."""
+        return self.model_copy(update={"experiment": self.study or self.experiment, "name": ""})
 
 
 class Condition(Strict):
@@ -149,6 +161,10 @@ class Config(Strict):
     @property
     def key(self) -> str:
         return f"{self.data.name}/{self.activation.name}/{self.condition.name}-{self.seed}"
+
+    def named(self, name: str) -> "Config":
+        """The same, with this name in MLflow unless it has one."""
+        return self.model_copy(update={"tracking": self.tracking.model_copy(update={"name": self.tracking.name or name})})
 
     def deciding(self) -> dict[str, Any]:
         """The values that decide a result. Not among them: names, where things are written, and the dataset, which counts by its checksum."""

@@ -57,6 +57,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
         metrics = results.finished(folder, checkpoint.fingerprint)
         if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # it is removed last, when all else is done
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
+            _say_link(config, metrics)
         elif config.run and (twin := _twin(folder, checkpoint.fingerprint)):
             metrics = _copied(config, twin, folder)
             checkpoint.remove()
@@ -97,6 +98,16 @@ def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
     metrics = results.copy(twin, folder, config.key)
     live.copied(config, RunResult.read(folder), folder)
     return metrics
+
+
+def _say_link(config: Config, metrics: dict[str, Any]) -> None:
+    """Print where MLflow's page of a run by hand is, if the store has it."""
+    if config.run or not config.tracking.enabled:
+        return
+    from actgrad.tracking import reading
+
+    if link := reading.link_of(config, metrics["fingerprint"]):
+        print(f"{config.key}: in MLflow: {link}")
 
 
 def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:

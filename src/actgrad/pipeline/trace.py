@@ -23,6 +23,7 @@ from actgrad.results import run as results
 from actgrad.results.fingerprint import core_sha256, fingerprint
 from actgrad.results.run import RunResult
 from actgrad.tracking import contents, reading, store
+from actgrad.tracking.metrics import run_metrics
 from actgrad.tracking.reading import Recorded
 from actgrad.training.loop import weights_sha256
 
@@ -86,9 +87,9 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
         yield Check("MLflow run", None, None, "the store has no MLflow run of it: python src/publish.py adds one")
         return
     yield from _core(metrics["core_sha256"], run)
-    for name, value in contents.finished_tags(result, folder).items():
+    for name, value in contents.finished_tags(result).items():
         yield Check(f"{name} of the MLflow run", run.tags.get(name, ABSENT), value, str(folder))
-    expected = sorted((name, step, value) for (name, step), value in contents.run_metrics(result).items())
+    expected = sorted((name, step, value) for (name, step), value in run_metrics(result).items())
     differing = {name for name, *_ in set(expected) ^ set(run.metrics)}
     if not differing and len(run.metrics) != len(expected):
         differing = {"some are there twice"}

@@ -105,7 +105,7 @@ class RunResult:
             UserError: if one is missing, damaged, or not the one that was written.
         """
         try:
-            metrics = _metrics(folder)
+            metrics = read_metrics(folder)
             contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
             if folder.parts[-4:-3] == (RUNS.name,) and metrics["key"] != "/".join(folder.parts[-3:]):
                 raise UserError(f"{folder} holds the run {metrics['key']}; {AGAIN}")
@@ -128,7 +128,7 @@ class RunResult:
 AGAIN = "remove the folder, and train the run again"
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> dict[str, Any]:
     """The metrics.json of a run.
 
     Raises:
@@ -173,7 +173,7 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         None if there is no such run.
     """
     try:
-        metrics = _metrics(folder)
+        metrics = read_metrics(folder)
         if metrics["fingerprint"] != fingerprint or set(metrics["files"]) != set(FILES[:-1]):
             return None
         whole = all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == listed for name, listed in metrics["files"].items())

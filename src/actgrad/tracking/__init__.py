@@ -12,3 +12,4 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 for name in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME"):  # of whoever started this: a run here has an MLflow run of its own, where conf/ says
     os.environ.pop(f"MLFLOW_{name}", None)
 logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it would print the traceback of errors that we report in one sentence
+logging.getLogger("mlflow.tracking.fluent").setLevel(logging.WARNING)  # it would print that an MLflow experiment is made

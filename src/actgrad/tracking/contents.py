@@ -1,37 +1,32 @@
-"""What an MLflow run holds of a run: tags, params, metrics and files. It is the same for a live run and a published one."""
+"""What an MLflow run holds of a run: name, tags, params and files. It is the same for a live run and a published one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import yaml
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 
-from actgrad.config.schema import Config
-from actgrad.errors import UserError
-from actgrad.files import sha256
+from actgrad.analysis.runs import configuration
+from actgrad.config.schema import Config, Tracking
 from actgrad.results.paths import RUNS
 from actgrad.results.run import RunResult
 from actgrad.tracking.store import without_password
-from actgrad.training.names import HISTORY, TEST
 
-if TYPE_CHECKING:
-    from actgrad.training.epochs import Epoch
-
-STEP_POINTS = 200
-"""Maximum number of steps whose norms are logged."""
-STEP_METRICS = ("grad_norm", "update_ratio")
-"""What is logged of these steps: the norm of a layer's gradient, and that of its update by that of its weights."""
-PROBE_METRICS = ("preact_grad_rms", "dead", "newly_dead", "revived", "saturated")
-"""Columns of probe.csv that are logged."""
 PATCH = "git_diff.patch"
 """The file of an MLflow run that holds the difference from its commit."""
 
+FORMAT = 2
+"""Of what is logged. A higher number lets `publish` bring older MLflow runs in line with this code."""
 COMPLETE = "complete"
-"""Tag: sha256 of metrics.json. It is set last, so it says that the MLflow run holds all that the files of this run say."""
+"""Tag: FORMAT and the sha256 of metrics.json. It is set last, so it says that the MLflow run holds all that the files of this run say."""
 SUPERSEDED = "superseded"
 """Tag of the pipeline's MLflow runs: `true` if the study does not list the run any more, or has trained it anew."""
+MEAN_OF = "mean_of"
+"""Tag of an MLflow run that is the mean of runs of the study: their keys."""
+DESCRIPTION = "mlflow.note.content"
+"""MLflow's own tag for the description of a run or an experiment."""
+SOURCE = {"mlflow.source.name": "src/train.py", "mlflow.source.type": "LOCAL"}
 
 
 def of_pipeline(run_dir: str) -> bool:
@@ -39,44 +34,74 @@ def of_pipeline(run_dir: str) -> bool:
     return run_dir.startswith(f"{RUNS}/")
 
 
+def tracking_of(config: Config) -> Tracking:
+    """Where a run is logged: one that the pipeline trains is of the study."""
+    return config.tracking.of_study() if of_pipeline(config.run_dir) else config.tracking
+
+
 def run_name(key: str) -> str:
-    """<activation>/<condition>-<seed>: the dataset is the name of the MLflow experiment."""
-    return key.partition("/")[2]
+    """<activation>-<seed> · <condition>: the dataset is the name of the MLflow experiment."""
+    _, activation, condition, seed = parts(key)
+    return f"{activation}-{seed} · {condition}"
+
+
+def parts(key: str) -> tuple[str, str, str, str]:
+    """Dataset, activation, condition and seed of a run."""
+    dataset, activation, last = key.split("/")
+    condition, _, seed = last.rpartition("-")
+    return dataset, activation, condition, seed
+
+
+def complete_tag(metrics_sha256: str) -> str:
+    """The value of the tag COMPLETE, for the sha256 of a metrics.json."""
+    return f"{FORMAT}-{metrics_sha256}"
 
 
 # --- tags
 
 
-def starting_tags(key: str, fingerprint: str, validation_split: str, data_sha256: str) -> dict[str, str]:
+def names(key: str, build: str) -> dict[str, str]:
+    """What MLflow's page can group and filter runs by, as tags and as params.
+
+    Args:
+        key: of the run.
+        build: dotted path of the function that builds its network.
+    """
+    _, activation, condition, seed = parts(key)
+    *_, module, function = build.split(".")
+    return {"activation": activation, "condition": condition, "model": module if function == "build" else function, "seed": seed}
+
+
+def starting_tags(key: str, build: str, fingerprint: str, validation_split: str, data_sha256: str) -> dict[str, str]:
     """The tags of a run that are known before it is trained."""
-    dataset, activation, last = key.split("/")
-    condition, _, seed = last.rpartition("-")
-    return {
-        "key": key,
-        "dataset": dataset,
-        "activation": activation,
-        "condition": condition,
-        "seed": seed,
-        "fingerprint": fingerprint,
-        "validation_split": validation_split,
-        "data_sha256": data_sha256,
-    }
+    known = {"fingerprint": fingerprint, "validation_split": validation_split, "data_sha256": data_sha256}
+    return {"key": key, "dataset": parts(key)[0], **names(key, build), **known}
 
 
-def finished_tags(result: RunResult, folder: Path) -> dict[str, str]:
+def finished_tags(result: RunResult) -> dict[str, str]:
     """All tags that follow from the files of a finished run."""
     metrics = result.metrics
-    return starting_tags(result.key, metrics["fingerprint"], metrics["validation_split"], metrics["data_sha256"]) | {
+    return starting_tags(result.key, build(result), metrics["fingerprint"], metrics["validation_split"], metrics["data_sha256"]) | {
         "status": metrics["status"],
         "core_sha256": metrics["core_sha256"],
-        "config_sha256": sha256(folder / "config.yaml"),
+        "config_sha256": metrics["files"]["config.yaml"],
         "weights_sha256": metrics["weights_sha256"],
     }
 
 
-def mlflow_status(result: RunResult) -> str:
-    """MLflow's own word for the status of a run that has ended."""
-    return "FINISHED" if result.metrics["status"] == "finished" else "FAILED"
+def build(result: RunResult) -> str:
+    """Dotted path of the function that builds the network of a run."""
+    return configuration(result)["model"]["build"]
+
+
+def mlflow_status(metrics: Mapping[str, Any]) -> str:
+    """MLflow's own word for the status of a run that has ended, by its metrics.json."""
+    return "FINISHED" if metrics["status"] == "finished" else "FAILED"
+
+
+def dataset(name: str, source: str, sha256: str) -> MetaDataset:
+    """A dataset, as MLflow lists it among the inputs of a run."""
+    return MetaDataset(CodeDatasetSource({"source": source}), name=name, digest=sha256[:36])
 
 
 # --- params
@@ -91,65 +116,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def live_params(config: Config) -> dict[str, Any]:
-    """Dotted key -> value of a whole configuration, without the password in an address, and without the other runs of the condition."""
+    """Dotted key -> value of a whole configuration, without the password in an address, and without the other runs of the condition; and `names`."""
     values = flat(config.model_dump(exclude={"condition": {"activations", "seeds"}}))
-    return {name: without_password(value) if name == "tracking.uri" else value for name, value in values.items()}
+    whole = {name: without_password(value) if name == "tracking.uri" else value for name, value in values.items()}
+    return whole | names(config.key, config.model.build)
 
 
 def published_params(result: RunResult, folder: Path) -> dict[str, Any]:
     """Those of `live_params` that follow from the files of a run."""
-    return {"run_dir": folder.as_posix(), "data.name": result.dataset, "condition.name": result.condition} | flat(_configuration(result))
-
-
-def _configuration(result: RunResult) -> dict[str, Any]:
-    return yaml.load(result.config, yaml.CSafeLoader)  # ten times as fast as the loader that is written in Python
-
-
-# --- metrics
-
-
-def run_metrics(result: RunResult) -> dict[tuple[str, int], float]:
-    """(metric name, optimizer step) -> value of all metrics of a finished run.
-
-    Raises:
-        UserError: if its history has an epoch twice.
-    """
-    if result.history["epoch"].duplicated().any():
-        raise UserError(f"history.csv of {result.key} is damaged: it has an epoch twice; remove the folder of the run, and train it again")
-    history, metrics = result.history, result.metrics
-    planned = metrics["steps"] if history.empty else int(history["step"].iloc[0]) * _configuration(result)["recipe"]["epochs"]
-    values = _metrics(result.steps, result.probes, set(thinned(planned)))
-    for row in history.to_dict("records"):
-        values |= {(name, row["step"]): row[name] for name in HISTORY}
-    return values | {(name, metrics["steps"]): metrics["last"][name] for name in TEST if name in metrics["last"]}
-
-
-def epoch_metrics(epoch: "Epoch", planned: int) -> dict[tuple[str, int], float]:
-    """(metric name, optimizer step) -> value of all metrics of one epoch.
-
-    Args:
-        epoch: what was measured.
-        planned: optimizer steps of the whole training.
-    """
-    if epoch.number == 1 and not epoch.history:  # it diverged, and the files of the run will not say how many steps were planned
-        planned = epoch.step
-    values = {(name, epoch.step): value for name, value in epoch.history.items()}
-    return values | _metrics(epoch.steps, epoch.probes, set(thinned(planned)))
-
-
-def _metrics(steps: pd.DataFrame, probes: pd.DataFrame, chosen: set[int]) -> dict[tuple[str, int], float]:
-    rows = steps[steps["step"].isin(chosen)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows = rows.assign(update_ratio=rows["update_norm"] / rows["weight_norm"])
-    measured = pd.concat([_by_name(rows, STEP_METRICS), _by_name(probes, PROBE_METRICS)])
-    return {(f"{row.name}/{row.layer}", int(row.step)): float(row.value) for row in measured.itertuples(index=False)}
-
-
-def _by_name(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """One row a value that is there: step, layer, name, value."""
-    return rows.melt(["step", "layer"], list(names), var_name="name").astype({"value": float}).dropna()
-
-
-def thinned(steps: int) -> list[int]:
-    """At most STEP_POINTS of the steps 1 … steps, at even distances, both ends among them."""
-    return np.unique(np.linspace(1, steps, min(steps, STEP_POINTS)).round().astype(int)).tolist()
+    known = {"run_dir": folder.as_posix(), "data.name": result.dataset, "condition.name": result.condition}
+    return known | flat(configuration(result)) | names(result.key, build(result))

@@ -12,19 +12,19 @@ import keras
 import mlflow
 import numpy as np
 import tensorflow as tf
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 from mlflow.models import infer_signature
+from mlflow.utils.autologging_utils import disable_autologging
 
 from actgrad import git
 from actgrad.config.schema import Config
 from actgrad.console import warn
 from actgrad.data.dataset import Dataset
 from actgrad.results.run import RunResult
-from actgrad.tracking import publish, store
-from actgrad.tracking.contents import PATCH, SUPERSEDED, epoch_metrics, live_params, mlflow_status, of_pipeline, run_name, starting_tags
-from actgrad.tracking.reading import find, logged_steps, model_of
+from actgrad.tracking import contents, experiments, means, publish, store
+from actgrad.tracking.contents import PATCH, SUPERSEDED, live_params, mlflow_status, of_pipeline, run_name, starting_tags, tracking_of
+from actgrad.tracking.metrics import by_rate, epoch_metrics
+from actgrad.tracking.reading import file_names, find, logged_steps, model_of
 from actgrad.tracking.store import exclusive, reason, use
 from actgrad.training.batches import validation_split
 from actgrad.training.epochs import Epoch
@@ -84,26 +84,28 @@ class LiveRun:
 
     def _start(self) -> None:
         config = self._config
-        tags = starting_tags(config.key, self._fingerprint, validation_split(self._dataset.images), self._dataset.sha256)
-        tags |= {"device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU"}
+        tags = starting_tags(config.key, config.model.build, self._fingerprint, validation_split(self._dataset.images), self._dataset.sha256)
+        tags |= contents.SOURCE | {"device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU"}
         if of_pipeline(config.run_dir):
             tags |= {SUPERSEDED: "false"}
-        uri = use(config.tracking)
+        tracking = tracking_of(config)
+        uri = use(tracking)
         with exclusive(uri):
-            experiment = store.experiment(uri, config.tracking.experiment)
+            experiment = store.experiment(uri, tracking.experiment)
             if before := find(experiment, config.key, self._fingerprint):
                 run = mlflow.start_run(run_id=before)
                 mlflow.set_tags(tags)
                 self._logged = logged_steps(before)
             else:
-                run = mlflow.start_run(run_name=run_name(config.key), tags=tags)
+                run = mlflow.start_run(run_name=tracking.name or run_name(config.key), tags=tags)
             if not run.inputs or not run.inputs.dataset_inputs:
-                source = CodeDatasetSource({"source": config.data.source})
-                mlflow.log_input(MetaDataset(source, name=config.data.name, digest=self._dataset.sha256[:36]), context="training")
+                publish.log_dataset(run.info.run_id, config.data.name, config.data.source, self._dataset.sha256)
         if not run.data.params:  # else they are those of the training that is continued
             mlflow.log_params(live_params(config))
         if "git_commit" not in run.data.tags:  # else it began at that commit, with this very core
             _log_commit()
+        if not of_pipeline(config.run_dir):
+            print(f"{config.key}: in MLflow as {run.info.run_name}: {experiments.run_link(uri, experiment, run.info.run_id)}", flush=True)
 
     def _log(self) -> None:
         publish.log_metrics(mlflow.active_run().info.run_id, self._waiting)
@@ -112,11 +114,19 @@ class LiveRun:
     def _finish(self, result: RunResult, folder: Path, network: keras.Model) -> None:
         self._log()
         run = mlflow.get_run(mlflow.active_run().info.run_id)
-        publish.complete(run, result, folder, self._logged)
+        run_id, experiment = run.info.run_id, run.info.experiment_id
+        publish.complete(run, result, folder, self._logged, file_names(run_id))
         self._log_model(run, network)
-        mlflow.end_run(mlflow_status(result))
+        mlflow.end_run(mlflow_status(result.metrics))
         if of_pipeline(self._config.run_dir):
-            publish.supersede_others(run.info.experiment_id, result.key, self._fingerprint)
+            publish.supersede_others(experiment, result.key, self._fingerprint)
+            experiments.present_study(experiment, result)
+        elif self._config.test:
+            means.log(self._config, experiment)
+            experiments.present_by_hand(experiment, result)
+        else:
+            publish.log_metrics(run_id, by_rate(result))
+            experiments.present_search(experiment, result.dataset)
 
     def _log_model(self, run: Run, network: keras.Model) -> None:
         """Log the network unless it is there; a store that cannot keep it costs one sentence on stderr, and no more."""
@@ -130,13 +140,17 @@ class LiveRun:
 
 @contextmanager
 def logged(config: Config, dataset: Dataset, steps: int, fingerprint: str) -> Iterator[LiveRun]:
-    """A LiveRun that is marked as failed, or as killed, if the training within raises an exception, or is interrupted."""
-    run = LiveRun(config, dataset, steps, fingerprint)
-    try:
-        yield run
-    except BaseException as error:
-        run.ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+    """A LiveRun that is marked as failed, or as killed, if the training within raises an exception, or is interrupted.
+
+    MLflow's autologging, which code of the user's own may have switched on, logs nothing meanwhile.
+    """
+    with disable_autologging():
+        run = LiveRun(config, dataset, steps, fingerprint)
+        try:
+            yield run
+        except BaseException as error:
+            run.ended("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
 
 
 def copied(config: Config, result: RunResult, folder: Path) -> None:
@@ -147,7 +161,7 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
     if not config.tracking.enabled:
         return
     try:
-        publish.publish_run(config.tracking, result, folder)
+        publish.publish_run(tracking_of(config), result, folder)
     except Exception as error:  # whatever the store or the way to it does
         warn(f"tracking: {config.key} is not logged to MLflow ({reason(error)}); python src/publish.py can add it", NOT_LOGGED)
 

@@ -2,30 +2,25 @@
 
 import functools
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 from actgrad import git
+from actgrad.config.loading import data_config
 from actgrad.config.schema import Tracking
+from actgrad.errors import UserError
 from actgrad.files import PROJECT, sha256
 from actgrad.results import fingerprint as fingerprints
 from actgrad.results.locks import one_mlflow_run
 from actgrad.results.paths import record_path
-from actgrad.results.run import FILES, RunResult
-from actgrad.tracking import store
-from actgrad.tracking.contents import (
-    COMPLETE,
-    SUPERSEDED,
-    finished_tags,
-    mlflow_status,
-    of_pipeline,
-    published_params,
-    run_metrics,
-    run_name,
-)
+from actgrad.results.run import FILES, RunResult, read_metrics
+from actgrad.tracking import contents, descriptions, experiments, store
+from actgrad.tracking.contents import COMPLETE, DESCRIPTION, SUPERSEDED, complete_tag, mlflow_status, of_pipeline, parts, run_name
+from actgrad.tracking.metrics import Values, run_metrics
 from actgrad.tracking.reading import file_names, logged_steps
 from actgrad.tracking.store import exclusive, use, using
 
@@ -33,35 +28,42 @@ BATCH = 1000
 """MLflow's maximum number of metrics in one request."""
 
 
-def publish(tracking: Tracking, runs: Sequence[tuple[RunResult, Path]], not_here: Collection[str] = ()) -> int:
-    """Bring an MLflow experiment in line with the finished runs of a dataset, each given with its folder.
+def publish(tracking: Tracking, folders: Sequence[Path], not_here: Collection[str] = ()) -> int:
+    """Bring an MLflow experiment in line with the finished runs of a dataset.
 
     Missing MLflow runs are added, incomplete ones are completed, and doubles are deleted. The pipeline's MLflow runs of another
     fingerprint, or of a run that is not listed any more, are tagged as superseded. Runs by hand are left alone. It can be
-    repeated, and several processes may do it at once. A trained model is in no file, so it cannot be added.
+    repeated, and several processes may do it at once. A trained model is in no file, so it cannot be added. The saved views of
+    the experiment are written where they are missing.
 
     Args:
         tracking: the store and the MLflow experiment.
-        runs: the finished runs.
+        folders: of the finished runs, those of the study's first condition first.
         not_here: keys of further runs that the study lists, but whose files are not here. Their MLflow runs are left alone.
 
     Returns:
         How many MLflow runs were made or completed.
+
+    Raises:
+        UserError: if the store fails, or a file of a run is damaged.
     """
-    changed, commits = 0, _Commits()
+    changed, commits, listed = 0, _Commits(), {"", *not_here}
     with using(tracking) as uri:
         with exclusive(uri):
             experiment = store.experiment(uri, tracking.experiment)
         recorded: dict[str, list[Run]] = {}
         for run in mlflow.search_runs([experiment], output_format="list"):
             recorded.setdefault(run.data.tags.get("key", ""), []).append(run)
-        for result, folder in runs:
-            if not _in_line(recorded.get(result.key, []), result, folder, commits):
+        for folder in folders:
+            metrics = read_metrics(folder)
+            listed.add(metrics["key"])
+            if not _in_line(recorded.get(metrics["key"], []), metrics, folder, commits):
                 # one run at a time, so that trainings that start meanwhile need not wait long
-                with one_mlflow_run(result.metrics["fingerprint"]), exclusive(uri):
-                    changed += _bring_in_line(experiment, result, folder, commits)
-        listed = {"", *(result.key for result, _ in runs), *not_here}
+                with one_mlflow_run(metrics["fingerprint"]), exclusive(uri):
+                    changed += _bring_in_line(experiment, RunResult.read(folder), folder, commits)
         _supersede(run for key, of_key in recorded.items() if key not in listed for run in of_key)
+        if folders:
+            experiments.present_study(experiment, RunResult.read(folders[0]))
     return changed
 
 
@@ -72,14 +74,15 @@ def publish_run(tracking: Tracking, result: RunResult, folder: Path) -> None:
         _bring_in_line(store.experiment(uri, tracking.experiment), result, folder, _Commits())
 
 
-def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, int]]) -> bool:
-    """Give an MLflow run those tags, metrics and files of a finished run that it lacks.
+def complete(run: Run, result: RunResult, folder: Path, logged: Collection[tuple[str, int]], present: Collection[str]) -> bool:
+    """Give an MLflow run the description, tags, metrics and files of a finished run that it lacks.
 
     Args:
         run: the MLflow run.
         result: the finished run.
         folder: its folder.
         logged: (metric name, step) of the metrics that the MLflow run has.
+        present: names of the files that it has.
 
     Returns:
         Whether it lacked a metric or a file.
@@ -87,21 +90,27 @@ def complete(run: Run, result: RunResult, folder: Path, logged: Set[tuple[str, i
     client, run_id = mlflow.MlflowClient(), run.info.run_id
     missing = {at: value for at, value in run_metrics(result).items() if at not in logged}
     log_metrics(run_id, missing)
-    present = file_names(run_id)
     lacking = [name for name in FILES if name not in present]
     for name in lacking:
         client.log_artifact(run_id, str(folder / name))
-    _set_tags(run, finished_tags(result, folder))
-    client.set_tag(run_id, COMPLETE, sha256(folder / "metrics.json"))  # last: it says that the rest is there
+    _set_tags(run, contents.finished_tags(result) | contents.SOURCE | {DESCRIPTION: descriptions.of_run(result, folder)})
+    client.set_tag(run_id, COMPLETE, complete_tag(sha256(folder / "metrics.json")))  # last: it says that the rest is there
     return bool(missing or lacking)
 
 
-def log_metrics(run_id: str, metrics: Mapping[tuple[str, int], float]) -> None:
+def log_metrics(run_id: str, metrics: Values) -> None:
     """Log values by metric name and step."""
     now = int(time.time() * 1000)
     entries = [Metric(name, value, now, step) for (name, step), value in metrics.items()]
     for start in range(0, len(entries), BATCH):
         mlflow.MlflowClient().log_batch(run_id, entries[start : start + BATCH])
+
+
+def log_dataset(run_id: str, name: str, source: str, sha256: str) -> None:
+    """Log the dataset that a run was trained on, as an input of its MLflow run."""
+    given = contents.dataset(name, source, sha256).to_dict()
+    entity = Dataset(given["name"], given["digest"], given["source_type"], given["source"], given.get("schema"), given.get("profile"))
+    mlflow.MlflowClient().log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
 
 def supersede_others(experiment: str, key: str, fingerprint: str) -> list[Run]:
@@ -114,35 +123,58 @@ def supersede_others(experiment: str, key: str, fingerprint: str) -> list[Run]:
 # --- one run
 
 
-def _in_line(recorded: Sequence[Run], result: RunResult, folder: Path, commits: "_Commits") -> bool:
-    """Whether the MLflow runs of a finished run are as `_bring_in_line` leaves them. It asks the store nothing."""
-    same, others = _by_fingerprint(recorded, result.metrics["fingerprint"])
+def _in_line(recorded: Sequence[Run], metrics: Mapping[str, Any], folder: Path, commits: "_Commits") -> bool:
+    """Whether the MLflow runs of a finished run are as `_bring_in_line` leaves them. It asks the store nothing, and reads metrics.json alone."""
+    same, others = _by_fingerprint(recorded, metrics["fingerprint"])
     return (
         len(same) == 1
-        and not _other_tags(same[0], _tags(same[0], result, folder, commits) | {COMPLETE: sha256(folder / "metrics.json")})
-        and bool(same[0].data.params)
-        and same[0].info.status == mlflow_status(result)
+        and not _other_tags(same[0], commits.tags(same[0], metrics, folder) | {COMPLETE: complete_tag(sha256(folder / "metrics.json"))})
+        and same[0].info.status == mlflow_status(metrics)
         and all(run.data.tags.get(SUPERSEDED) == "true" for run in others if _of_pipeline(run))
     )
 
 
 def _bring_in_line(experiment: str, result: RunResult, folder: Path, commits: "_Commits") -> bool:
     """Make or complete the MLflow run of a finished run, delete its doubles, and tag its predecessors as superseded."""
-    client, whole = mlflow.MlflowClient(), sha256(folder / "metrics.json")
+    client, whole, name = mlflow.MlflowClient(), complete_tag(sha256(folder / "metrics.json")), run_name(result.key)
     same = supersede_others(experiment, result.key, result.metrics["fingerprint"])
     # keep the most complete one; among equals the one with a model, which is in no file, or else the newest
-    same.sort(key=lambda run: (run.data.tags.get(COMPLETE) == whole, bool(run.outputs and run.outputs.model_outputs)), reverse=True)
-    for double in same[1:]:
-        client.delete_run(double.info.run_id)
-    run = same[0] if same else client.create_run(experiment, run_name=run_name(result.key))
+    same.sort(key=lambda run: (run.data.tags.get(COMPLETE) == whole, _has_model(run)), reverse=True)
+    kept = [run for run in same[:1] if _has_model(run) or not _older(run)]
+    for other in same[len(kept) :]:
+        client.delete_run(other.info.run_id)
+    run = kept[0] if kept else client.create_run(experiment, run_name=name, tags=contents.finished_tags(result))
     run_id = run.info.run_id
-    if not run.data.params:
-        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in published_params(result, folder).items()])
-    _set_tags(run, _tags(run, result, folder, commits))
-    changed = run.data.tags.get(COMPLETE) != whole and complete(run, result, folder, logged_steps(run_id))
-    if run.info.status != mlflow_status(result):
-        client.set_terminated(run_id, mlflow_status(result))
+    if missing := {key: value for key, value in contents.published_params(result, folder).items() if key not in run.data.params}:
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in missing.items()])
+    if not run.inputs or not run.inputs.dataset_inputs:
+        log_dataset(run_id, result.dataset, _source(result.dataset), result.metrics["data_sha256"])
+    _set_tags(run, commits.tags(run, result.metrics, folder))
+    changed = False
+    if run.data.tags.get(COMPLETE) != whole:
+        logged, present = (logged_steps(run_id), file_names(run_id)) if kept else ((), ())
+        changed = complete(run, result, folder, logged, present)
+    if (run.info.status, run.info.run_name) != (mlflow_status(result.metrics), name):
+        client.update_run(run_id, mlflow_status(result.metrics), name)  # without an end: how long the training took is in no file
     return changed
+
+
+def _older(run: Run) -> bool:
+    """Whether an MLflow run was completed by older code, which logged other metrics. None can be taken away."""
+    return not run.data.tags.get(COMPLETE, complete_tag("")).startswith(complete_tag(""))
+
+
+def _has_model(run: Run) -> bool:
+    return bool(run.outputs and run.outputs.model_outputs)
+
+
+@functools.cache
+def _source(dataset: str) -> str:
+    """Where a dataset comes from, as its file in conf/ says; empty if it has none any more."""
+    try:
+        return data_config(dataset, []).source
+    except UserError:
+        return ""
 
 
 def _supersede(runs: Iterable[Run]) -> None:
@@ -166,14 +198,6 @@ def _of_pipeline(run: Run) -> bool:
     return run_dir is None or of_pipeline(run_dir) or SUPERSEDED in run.data.tags
 
 
-def _tags(run: Run, result: RunResult, folder: Path, commits: "_Commits") -> dict[str, str]:
-    """The tags that an MLflow run of a finished and listed run is to have."""
-    tags = finished_tags(result, folder) | {SUPERSEDED: "false"}
-    if "git_commit" not in run.data.tags and (commit := commits.of(result, folder)):
-        tags |= {"git_commit": commit, "git_dirty": "false"}
-    return tags
-
-
 def _other_tags(run: Run, tags: Mapping[str, str]) -> dict[str, str]:
     """Those of some tags that an MLflow run does not have."""
     return {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
@@ -191,10 +215,18 @@ class _Commits:
         self._record = functools.cache(_record)
         self._core_sha256 = functools.cache(_core_sha256)
 
-    def of(self, result: RunResult, folder: Path) -> str | None:
+    def tags(self, run: Run, metrics: Mapping[str, Any], folder: Path) -> dict[str, str]:
+        """The tags of an MLflow run of a listed run that do not follow from its files: that it is listed, and the commit, if one is known."""
+        tags = {SUPERSEDED: "false"}
+        if "git_commit" not in run.data.tags and (commit := self.of(metrics, folder)):
+            tags |= {"git_commit": commit, "git_dirty": "false", "mlflow.source.git.commit": commit}
+        return tags
+
+    def of(self, metrics: Mapping[str, Any], folder: Path) -> str | None:
         """The commit whose record lists these very files of a run, if it also has the core that trained it."""
-        commit, record = self._record(record_path(result.dataset, result.activation_name))
-        held = commit and sha256(folder / "metrics.json") in record and self._core_sha256(commit) == result.metrics["core_sha256"]
+        dataset, activation, *_ = parts(metrics["key"])
+        commit, record = self._record(record_path(dataset, activation))
+        held = commit and sha256(folder / "metrics.json") in record and self._core_sha256(commit) == metrics["core_sha256"]
         return commit if held else None
 
 

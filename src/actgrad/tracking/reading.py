@@ -8,10 +8,11 @@ import mlflow
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 
-from actgrad.config.schema import Tracking
+from actgrad.config.schema import Config, Tracking
 from actgrad.errors import UserError
 from actgrad.results.run import FILES
-from actgrad.tracking.contents import PATCH
+from actgrad.tracking.contents import PATCH, tracking_of
+from actgrad.tracking.experiments import run_link
 from actgrad.tracking.store import absent, local, using, without_password
 
 
@@ -41,6 +42,18 @@ def run_of(tracking: Tracking, key: str, fingerprint: str) -> str | None:
             return None
         experiment = mlflow.get_experiment_by_name(tracking.experiment)
         return experiment and find(experiment.experiment_id, key, fingerprint)
+
+
+def link_of(config: Config, fingerprint: str) -> str | None:
+    """The page of the newest MLflow run of a run with this fingerprint; None if the store has none, or fails."""
+    tracking = tracking_of(config)
+    try:
+        with using(tracking) as uri:
+            experiment = None if absent(uri) else mlflow.get_experiment_by_name(tracking.experiment)
+            run = experiment and find(experiment.experiment_id, config.key, fingerprint)
+            return run and run_link(uri, experiment.experiment_id, run)
+    except UserError:
+        return None
 
 
 def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:

@@ -27,8 +27,8 @@ LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("l
 
 
 def configured(dataset: str) -> Tracking:
-    """The store, and the MLflow experiment of a dataset in it, as conf/ and the user's own conf/local name them."""
-    return composed([f"data.name={dataset}", "run_dir=unused"]).tracking
+    """The store, and the MLflow experiment of the study of a dataset in it, as conf/ and the user's own conf/local name them."""
+    return composed([f"data.name={dataset}", "run_dir=unused"]).tracking.of_study()
 
 
 def address(tracking: Tracking) -> str:
@@ -88,8 +88,16 @@ def experiment(uri: str, name: str) -> str:
 
     The files of a store that is named by a relative path are then found from the project's root, wherever that lies: MLflow itself
     writes down where it lay when the experiment was made.
+
+    Raises:
+        UserError: if it was deleted, with the command that brings it back.
     """
-    _make_experiment(name)
+    existing = mlflow.get_experiment_by_name(name)
+    if existing and existing.lifecycle_stage == "deleted":
+        command = f"MLFLOW_TRACKING_URI='{without_password(uri)}' python -m mlflow experiments restore --experiment-id {existing.experiment_id}"
+        raise UserError(f"the MLflow experiment {name} was deleted; bring it back with {command}, or name another in conf/tracking/mlflow.yaml")
+    if existing is None:
+        _make_experiment(name)
     found = mlflow.set_experiment(name).experiment_id
     if (store := local(uri)) and not store.is_absolute():
         _relative_files(store)
@@ -97,13 +105,10 @@ def experiment(uri: str, name: str) -> str:
 
 
 def _make_experiment(name: str) -> None:
-    """Make an MLflow experiment unless it exists. set_experiment would print a line of MLflow's, and would not use one that another machine
-    makes at the same moment."""
-    client = mlflow.MlflowClient()
-    if client.get_experiment_by_name(name) is not None:
-        return
+    """Make an MLflow experiment. set_experiment would print a line of MLflow's, and would not use one that another machine makes at the same
+    moment."""
     try:
-        client.create_experiment(name)
+        mlflow.MlflowClient().create_experiment(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
