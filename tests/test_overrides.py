@@ -285,3 +285,18 @@ def test_every_pipeline_of_the_makefile_checks_first():
     repros = [i for i, line in enumerate(lines) if "dvc repro" in line and line.startswith("\t")]
     assert len(repros) == 2
     assert all(lines[i - 1] == "\t@python src/check.py" for i in repros)
+
+
+@pytest.mark.parametrize(
+    ("activation", "given", "name"),
+    [
+        ("relu", ["data=digits", "activation=relu", "run_dir=x", "tracking.enabled=false"], "relu"),
+        ("leaky_relu", ["activation=leaky_relu", "activation.config.negative_slope=0.1", "seed=7"], "leaky_relu negative_slope=0.1 seed=7"),
+        ("relu", ["condition=he", "+model.config.depth=12"], "relu condition=he depth=12"),
+        ("relu", ["model.config.units=1", "activation.config.units=2"], "relu model.config.units=1 activation.config.units=2"),
+        ("snake", ["activation.name=snake", "~activation.config", "+activation.config={a: 2}"], "snake config={a: 2}"),
+        ("relu", ["~rates"], "relu ~rates"),
+    ],
+)
+def test_a_run_by_hand_is_named_by_its_activation_and_what_else_was_overridden(activation, given, name):
+    assert overrides.run_name(activation, given) == name

@@ -63,9 +63,10 @@ def run_name(activation: str, given: Sequence[str]) -> str:
         given: the overrides, as Hydra has taken them.
     """
     keys = [one.lstrip("+~").partition("=")[0] for one in given]
-    last = [key.rpartition(".")[2] for key in keys]
+    last = [key.rpartition(".")[2] for key in set(keys)]
     shown = {}
-    for text, key, short in zip(given, keys, last, strict=True):
+    for text, key in zip(given, keys, strict=True):
+        short = key.rpartition(".")[2]
         if key not in UNNAMED and not key.startswith("tracking.") and not (text.startswith("~") and keys.count(key) > 1):
             shown[key] = f"{'~' if text.startswith('~') else ''}{text.lstrip('+~').replace(key, short if last.count(short) == 1 else key, 1)}"
     return " ".join([activation, *shown.values()])
