@@ -46,6 +46,7 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/activation_time.py data=$(or $(DATA),cifar10)
 	python benchmarks/monitor_time.py
 	python benchmarks/pipeline_time.py
+	python benchmarks/publish_time.py
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	@echo "Open one of these links as soon as the server is up:"

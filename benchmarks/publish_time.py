@@ -1,4 +1,4 @@
-"""Measure what src/publish.py takes: to find that MLflow has all runs, and to add runs that it lacks. Of this checkout, and of an older commit beside it.
+"""Measure what src/publish.py takes, beside that of an older commit: to find that MLflow has all runs, and to add runs that it lacks.
 
 Each has a clone of the project with an MLflow store of its own, and publishes the same runs: copies of trained ones of the digits. Rounds measure
 one after the other, so that a machine that slows down is as slow for both. Only the first runs are added by src/publish.py. The rows of the others
