@@ -247,7 +247,8 @@ def test_relu_is_best_only_if_it_is_significantly_better_than_both(relu, verdict
 def test_a_study_of_a_single_seed_has_a_ledger():
     found = findings(seeds=1, sigmoid={"accuracy": 0.5}, tanh={"accuracy": 0.6}, relu={"accuracy": 0.9})["relu-performs-best"]
     assert (found["verdict"], found["effect"], found["low"]) == (INCONCLUSIVE, pytest.approx(0.3), None)
-    assert found["sentence"] == "ReLU: +40.0 points against sigmoid; +30.0 points against tanh. With 1 seed, not both differences are significant."
+    assert found["sentence"].startswith("ReLU is above sigmoid in 1 of 1 seeds (+40.0 points) and above tanh in 1 of 1 seeds (+30.0 points).")
+    assert found["sentence"].endswith("More seeds are needed to tell how many would settle it.")
 
 
 def test_the_order_of_activations_in_the_study_does_not_matter():

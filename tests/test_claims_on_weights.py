@@ -65,7 +65,7 @@ def test_failed_runs_count_as_failures_and_not_as_accuracies(stuck, verdict):
     fails = {"accuracy": lambda seed: 0.1 if seed < stuck else 0.99}
     found = findings(sigmoid=fails, tanh={"accuracy": wobble(0.74, 0.003)}, relu={"accuracy": wobble(0.9)})["relu-performs-best"]
     assert found["verdict"] == verdict
-    assert f"0 of 4 runs failed against {stuck} of 4 of sigmoid" in found["sentence"]
+    assert f"0 of 4 runs failed, {stuck} of 4 of sigmoid" in found["sentence"]
     assert found["version"] == 2
     assert len(found["changes"]) == 1
 

@@ -174,7 +174,7 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     names = {path.stem for path in folder.glob("figures/*.svg")}
     assert names == {"seeds", "learning_curves", "gradient_norms", "preact_grads", "share_of_next", "unit_states", "linearity", "activations"}
     assert {path.stem for path in folder.glob("figures/*.png")} == names
-    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in (*names, "summary", "pairs", "conditions")} | {
+    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in (*names, "summary", "ranking", "pairs", "conditions")} | {
         "index.html",
         "claims.json",
         "provenance.json",

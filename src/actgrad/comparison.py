@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def overview(self) -> pd.DataFrame:
-        """One row an activation: test accuracy (mean over seeds), attenuation before training in decades, dead units after it."""
+        """One row an activation: test accuracy (mean over runs that learned), attenuation before training in decades, dead units after it."""
         start = self.gradients.query("epoch == 0").groupby("activation", sort=False)["attenuation"].first()
         rows = self.summary.set_index("activation")[["test_accuracy_last_mean", "diverged", "failed"]]
         return rows.rename(columns={"test_accuracy_last_mean": "test_accuracy"}).join(start).join(self.units.set_index("activation")["dead"])

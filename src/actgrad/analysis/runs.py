@@ -54,6 +54,11 @@ def outcome(run: RunResult) -> str:
     return FAILED if accuracy is not None and accuracy < threshold(run) else LEARNED
 
 
+def learned(runs: Sequence[RunResult]) -> list[RunResult]:
+    """The runs that a mean accuracy is taken over: those that neither failed nor diverged. Failed runs are counted beside it."""
+    return [run for run in runs if outcome(run) == LEARNED]
+
+
 def test_accuracy(run: RunResult) -> float | None:
     """After the last epoch; None for a run that diverged."""
     return run.metrics["last"].get(TEST_ACCURACY)

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,10 @@ def fisher(count: int, of: int, other: int, of_other: int) -> float:
     return sum(way for way in ways.values() if way <= ways[count]) / math.comb(total, of)
 
 
-PAIRED = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm", "detectable", "significant")
+PAIRED = ("first", "second", "seeds", "ahead", "behind", "difference", "low", "high", "p", "p_holm", "deviation", "detectable", "significant")
+
+MOST_SEEDS = 1000
+"""Where the search for a number of seeds ends."""
 
 
 def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
@@ -70,10 +74,11 @@ def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[t
         values: activation -> seed -> what was measured, None where nothing was.
         planned: the pairs, where not every one is compared.
 
-    Runs of one seed start with the same weights and see the same order of examples, so the difference is taken within
-    seeds. One row a pair, `first` minus `second`: seeds, difference, low and high (t interval of LEVEL), p (paired t test,
-    two-sided), p_holm (Holm's correction over these pairs), detectable (the difference that this many seeds with this spread
-    show with a probability of POWER, at the level of Holm's first step), and `significant` (p_holm below 1 - LEVEL).
+    Runs of one seed start with the same weights and see the same order of examples, so the difference is taken within seeds. One row a pair,
+    `first` minus `second`: seeds, ahead and behind (in how many of them `first` is above and below), difference, low and high (t interval of
+    LEVEL), p (paired t test, two-sided), p_holm (Holm's correction over these pairs), deviation (of the differences), detectable (the difference
+    that this many seeds with this spread show with a probability of POWER, at the level of Holm's first step), and `significant` (p_holm below
+    1 - LEVEL).
     Where all seeds have the same difference, p is of the sign test, and there is no interval. The intervals are of each pair by itself,
     uncorrected. Pairs with fewer than two common seeds have no test, and no significant difference.
     """
@@ -81,8 +86,8 @@ def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[t
     for first, second in itertools.combinations(values, 2) if planned is None else planned:
         seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
         differences = np.round([values[first][seed] - values[second][seed] for seed in seeds], DIGITS)
-        rows.append({"first": first, "second": second, "seeds": len(seeds), **_test(differences)})
-    table = pd.DataFrame(rows, columns=["first", "second", "seeds", "difference", "low", "high", "p", "deviation"])
+        rows.append({"first": first, "second": second, "seeds": len(seeds), **_ahead(differences), **_test(differences)})
+    table = pd.DataFrame(rows, columns=["first", "second", "seeds", "ahead", "behind", "difference", "low", "high", "p", "deviation"])
     table = table.astype(dict.fromkeys(("difference", "low", "high", "p", "deviation"), float))  # a single seed has no interval, but None
     tested = table["p"].notna()
     table["p_holm"] = table["detectable"] = np.nan
@@ -94,12 +99,22 @@ def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[t
     return table[list(PAIRED)]
 
 
+def turned(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a pair as second minus first."""
+    names = {"first": row["second"], "second": row["first"], "ahead": row["behind"], "behind": row["ahead"]}
+    return {**row, **names, "difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values of several tests, corrected so that the level holds for all of them together."""
     order = np.argsort(p)
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return corrected
+
+
+def _ahead(differences: np.ndarray) -> dict[str, int]:
+    return {"ahead": int((differences > 0).sum()), "behind": int((differences < 0).sum())}
 
 
 def _test(differences: np.ndarray) -> dict[str, float]:
@@ -123,6 +138,21 @@ def _standardized_difference(seeds: int, level: float) -> float:
     if seeds < 2:
         return float("nan")
     return float(scipy.optimize.brentq(lambda difference: power(difference, seeds, level) - POWER, 0, 1e6))
+
+
+def seeds_to_settle(difference: float, deviation: float, pairs: int) -> int | None:
+    """The number of seeds with which a paired difference of this size and deviation is significant with a probability of POWER, at the level of
+    Holm's first step over so many pairs; MOST_SEEDS if it is that or more, None without a difference or a deviation."""
+    if not (abs(difference) > 0 and deviation > 0):  # NaN is not above 0 either
+        return None
+    size, level = abs(difference) / deviation, (1 - LEVEL) / pairs
+    few, many = 1, 2
+    while many < MOST_SEEDS and power(size, many, level) < POWER:
+        few, many = many, min(2 * many, MOST_SEEDS)
+    while many - few > 1 and many < MOST_SEEDS:
+        middle = (few + many) // 2
+        few, many = (few, middle) if power(size, middle, level) >= POWER else (middle, many)
+    return many
 
 
 def power(difference: float, seeds: int, level: float) -> float:

@@ -8,7 +8,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
 from actgrad.analysis import attenuation, statistics
-from actgrad.analysis.runs import DIVERGED, FAILED, Runs, every_run, outcome, settings, test_accuracy
+from actgrad.analysis.runs import DIVERGED, FAILED, LEARNED, Runs, every_run, learned, outcome, settings, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
 from actgrad.diagnosis import signal
 from actgrad.results.run import RunResult
@@ -37,13 +37,14 @@ def summary(runs: Runs) -> pd.DataFrame:
     """One row an activation: seeds, the number of runs that diverged and that failed, then mean and sample standard deviation over seeds of each of
     MEASURES and of the gradient norm of the first and the last layer of the network at the first and the last step.
 
-    Runs that diverged count in means only where they have a value. A single seed has no deviation.
+    MEASURES are those of the runs that learned, norms those of all runs. A single seed has no deviation.
     """
     return pd.DataFrame([{"activation": name, **_row(of_activation)} for name, of_activation in runs.items()])
 
 
 def _row(runs: Sequence[RunResult]) -> dict[str, object]:
     values = pd.DataFrame([_values(run) for run in runs])
+    values.loc[[outcome(run) != LEARNED for run in runs], list(MEASURES)] = None
     outcomes = [outcome(run) for run in runs]
     row: dict[str, object] = {
         "seeds": " ".join(str(run.seed) for run in runs),
@@ -74,11 +75,12 @@ def seeds(runs: Runs) -> pd.DataFrame:
 
 
 def learning_curves(runs: Runs) -> pd.DataFrame:
-    """One row an activation, split (train, val) and epoch: mean, low and high accuracy over the seeds that finished it."""
+    """One row an activation, split (train, val) and epoch: mean, low and high accuracy over the runs that learned; NaN where none did."""
     rows = []
     for name, of_activation in runs.items():
         for split, metric in (("train", TRAIN_ACCURACY), ("val", VAL_ACCURACY)):
             values = pd.concat([run.history.set_index("epoch")[metric] for run in of_activation], axis=1)
+            values.loc[:, [outcome(run) != LEARNED for run in of_activation]] = np.nan
             ends = {"mean": values.mean(axis=1), "low": values.min(axis=1), "high": values.max(axis=1)}
             rows.append(pd.DataFrame(ends).reset_index().assign(activation=name, split=split))
     table = pd.concat(rows)[["activation", "split", "epoch", "mean", "low", "high"]]
@@ -301,12 +303,11 @@ def times(measured: Mapping[str, Any], runs: Runs) -> pd.DataFrame:
 
 
 def conditions(every: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a condition and activation: seeds, and the mean test accuracy after the last epoch with its interval, over the runs that did not
-    diverge."""
+    """One row a condition and activation: seeds, and the mean test accuracy after the last epoch with its interval, over the runs that learned."""
     rows = []
     for condition, runs in every.items():
         for name, of_activation in runs.items():
-            values = [accuracy for accuracy in _by_seed(of_activation).values() if accuracy is not None]
+            values = [accuracy for accuracy in map(test_accuracy, learned(of_activation)) if accuracy is not None]
             if values:
                 found = estimate(values)
                 rows.append(

@@ -3,6 +3,7 @@
 from actgrad.analysis import tables
 from actgrad.analysis.claims import ledger
 from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.ranking import ranking
 from actgrad.config.schema import Data
 from actgrad.report import figures
 from actgrad.report.page import page
@@ -23,6 +24,7 @@ def content(evidence: Evidence, data: Data, processes: int = 1) -> dict[str, byt
         "claims.json": json_bytes(findings),
         "provenance.json": json_bytes(facts),
         "summary.csv": csv_bytes(tables.summary(evidence.runs)),
+        "ranking.csv": csv_bytes(ranking(evidence)),
         "pairs.csv": csv_bytes(evidence.pairs_under),
         "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from actgrad.analysis import tables
+from actgrad.analysis import ranking
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, REFUTED
 from actgrad.analysis.words import fold, network, run_count
 from actgrad.errors import UserError
@@ -18,15 +18,8 @@ SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results
 FIGURE = "preact_grads"
 VERSIONS = ("python", "tensorflow", "keras", "numpy")
 
-COLUMNS = {
-    "summary.csv": {"activation", "seeds", "diverged", "failed"},
-    "conditions.csv": {"condition", "activation", "mean", "low", "high"},
-    "pairs.csv": {"condition", "first", "second", "significant"},
-    "seeds.csv": {"activation", "test_accuracy_last"},
-    "preact_grads.csv": {"activation", "epoch", "attenuation"},
-    "unit_states.csv": {"activation", "epoch", *tables.UNIT_COLUMNS},
-}
-"""The tables of a report that the section is made from, and their columns."""
+TABLE = "ranking.csv"
+"""The table of a report that the section is made from."""
 
 
 def replaced(page: str, section: str) -> str:
@@ -47,35 +40,26 @@ def section(dataset: str, root: Path = Path()) -> str:
         UserError: if there is no report, or older code made it.
     """
     table, facts, claims = _read(root / "reports" / dataset, dataset)
-    accuracy, pairs = (table[name][table[name]["condition"] == facts["headline"]] for name in ("conditions.csv", "pairs.csv"))
-    summary = table["summary.csv"].set_index("activation")
-    failed = summary.index[summary["failed"] > 0].tolist()
-    ranked = {row.activation: row for row in accuracy.sort_values("mean", ascending=False, kind="stable").itertuples()}
-    if not ranked:
-        raise UserError(f"{root / 'reports' / dataset} has no accuracy to show: every run has diverged; choose a lower recipe.learning_rate")
-    best = next((name for name in ranked if name not in failed), next(iter(ranked)))
-    lower = {name: _significant(pairs, best, name) for name in ranked if name not in (best, *failed)}
-    alike = [name for name in ranked if name not in failed and _percent(ranked[name].mean) == _percent(ranked[best].mean)] or [best]
-    grads = table["preact_grads.csv"]
-    decades = grads[grads["epoch"] == 0].groupby("activation", sort=False)["attenuation"].first()
-    units = tables.unit_totals(table["unit_states.csv"]).set_index("activation")
-    each = table["seeds.csv"].groupby("activation")["test_accuracy_last"]
-    shown = {name: _accuracy(row) for name, row in ranked.items()}
-    shown |= {name: ", ".join(map(_percent, each.get_group(name).dropna())) for name in failed}
-    shown |= {name: "diverged" for name in summary.index if name not in shown}
-    seeds = summary["seeds"].str.split()
+    ranked = table[table["condition"] == facts["headline"]].set_index("activation")
+    if ranked["mean"].isna().all():
+        report = root / "reports" / dataset
+        raise UserError(f"{report} has no accuracy to show: every run has failed or diverged; choose a lower recipe.learning_rate")
+    best = ranked.index[0]
+    whole = ranked[ranked["failed"] + ranked["diverged"] == 0]
+    alike = [name for name in whole.index if _percent(whole.loc[name, "mean"]) == _percent(ranked.loc[best, "mean"])] or [best]
+    lower = ranked["significant"].drop(best)
     rows = [
-        f"| {name} | {accuracy} | {_against_best(lower.get(name))} | {fold(decades.get(name))} | {_dead(units.loc[name])} | "
-        f"{run_count(summary.loc[name])} | {_keys(dataset, name, facts['headline'], seeds[name])} |"
-        for name, accuracy in shown.items()
+        f"| {row.Index} | {_accuracy(row)} | {'' if row.Index == best else _against_best(row.significant)} | {fold(row.attenuation)} | "
+        f"{row.dead:.3g} of {row.units:.0f} | {run_count(row._asdict())} | {_keys(dataset, row.Index, facts['headline'], row.seeds.split())} |"
+        for row in ranked.itertuples()
     ]
-    stuck = [f"{name} in {summary.loc[name, 'failed']} of {len(seeds[name])} seeds" for name in failed]
+    stuck = [f"{row.Index} in {row.failed} of {len(row.seeds.split())} seeds" for row in ranked.itertuples() if row.failed]
     return f"""{dataset} -->
-- **Highest test accuracy (mean over seeds):** {_listed(alike)}, {_percent(ranked[best].mean)} %. **Significantly lower than {best}:** \
-{_listed([name for name in lower if lower[name]])}.
-  **No significant difference** from {best}: {_listed([name for name in lower if not lower[name] and name not in alike])}.\
+- **Highest test accuracy (mean over seeds):** {_listed(alike)}, {_percent(ranked.loc[best, "mean"])} %. **Significantly lower than {best}:** \
+{_listed(lower.index[lower])}.
+  **No significant difference** from {best}: {_listed([name for name in lower.index[~lower] if name not in alike])}.\
 {f" **Failed runs:** {_listed(stuck)}." if stuck else ""}
-{_vanishing(decades)}- **Refuted:** {_statements(claims, REFUTED)}. **Inconclusive:** {_statements(claims, INCONCLUSIVE)}.
+{_vanishing(ranked["attenuation"])}- **Refuted:** {_statements(claims, REFUTED)}. **Inconclusive:** {_statements(claims, INCONCLUSIVE)}.
 - **Other verdicts under other conditions:** {_listed(_changed(claims))}.
 
 | activation | test accuracy, % [95 % interval] | against {best} | attenuation | dead units | seeds | runs |
@@ -87,29 +71,24 @@ def section(dataset: str, root: Path = Path()) -> str:
 *Attenuation: how much smaller dL/dz, the gradient of one image's loss with respect to the pre-activations, is at the first activated layer
 than at the last, before the first update. Dead units: after the last epoch, mean over seeds. Significant: paired t test over seeds, 5 % level
 after Holm's correction over all pairs; with few seeds, a difference of several points can stay without significance. A run has failed if its
-test accuracy stays below twice the share of the largest class, or below halfway from that share to 100 % where that is less. If any seed
-failed, the table lists the seeds instead of a mean, and compares them with none.
+test accuracy stays below twice the share of the largest class, or below halfway from that share to 100 % where that is less. The mean is taken
+over the runs that learned; the test is over all seeds, so that to fail is to be below.
 {_made_by(facts)} Each claim with its rule, and all else: [the report](reports/{dataset}/index.html). This section:
 `python src/report.py data={dataset} --readme`.*
 """
 
 
-def _read(folder: Path, dataset: str) -> tuple[dict[str, pd.DataFrame], dict[str, Any], list[dict[str, Any]]]:
-    """Tables, provenance and claims of a report."""
+def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, Any]]]:
+    """Ranking, provenance and claims of a report."""
     if not (folder / "summary.csv").is_file():
         raise UserError(f"{folder} has no report; make it with dvc repro report@{dataset}")
     older = UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
-    if not all((folder / name).is_file() for name in (*COLUMNS, "provenance.json", "claims.json")):
+    if not all((folder / name).is_file() for name in (TABLE, "provenance.json", "claims.json")):
         raise older
-    found = {name: pd.read_csv(folder / name, dtype={"seeds": str}) for name in COLUMNS}
-    if not all(columns <= set(found[name]) for name, columns in COLUMNS.items()):
+    table = pd.read_csv(folder / TABLE, dtype={"seeds": str})
+    if not {*ranking.COLUMNS} <= {*table}:
         raise older
-    return found, *(json.loads((folder / name).read_text()) for name in ("provenance.json", "claims.json"))
-
-
-def _significant(pairs: pd.DataFrame, best: str, name: str) -> bool:
-    (row,) = pairs[pairs["first"].isin([best, name]) & pairs["second"].isin([best, name])].itertuples()
-    return bool(row.significant)
+    return table, *(json.loads((folder / name).read_text()) for name in ("provenance.json", "claims.json"))
 
 
 def _vanishing(decades: pd.Series) -> str:
@@ -167,15 +146,13 @@ def _percent(share: float) -> str:
 
 def _accuracy(row: Any) -> str:
     """With its interval, of which no end is an accuracy that there cannot be."""
+    if pd.isna(row.mean):
+        return "diverged" if row.diverged and not row.failed else "failed"
     return _percent(row.mean) + ("" if pd.isna(row.low) else f" [{_percent(max(row.low, 0))}, {_percent(min(row.high, 1))}]")
 
 
-def _dead(units: pd.Series) -> str:
-    return f"{units['dead']:.3g} of {units['units']:.0f}"
-
-
-def _against_best(lower: bool | None) -> str:
-    return {None: "", True: "significantly lower", False: "no significant difference"}[lower]
+def _against_best(lower: bool) -> str:
+    return "significantly lower" if lower else "no significant difference"
 
 
 def _keys(dataset: str, activation: str, condition: str, seeds: Sequence[str]) -> str:

@@ -1,10 +1,13 @@
 """Claims about how well networks learn."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from actgrad.analysis import statistics
 from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, accuracies, claim, keys, measured
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import test_accuracy, threshold
-from actgrad.analysis.statistics import estimate
+from actgrad.analysis.statistics import MOST_SEEDS, estimate, seeds_to_settle
 
 RIVALS = ("sigmoid", "tanh")
 """What ReLU is compared with."""
@@ -38,21 +41,37 @@ def relu_performs_best(evidence: Evidence) -> Finding:
         verdict = CONFIRMED
     else:
         verdict = REFUTED if any(significant[name] and ahead[name] < 0 for name in RIVALS) else INCONCLUSIVE
+    ahead_in = {name: f"above {name} in {_ahead(evidence, name)} of {len(runs['relu'])} seeds" for name in RIVALS}
     said = []
     for name in RIVALS:
-        corrected = f" (corrected p {table.loc[name, 'p_holm']:.2g})" if tested[name] else ""
-        failures = f"{failed['relu']} of {len(runs['relu'])} runs failed against {failed[name]} of {len(runs[name])} of {name}"
-        said.append((failures if name in by_failures else f"{100 * ahead[name]:+.1f} points against {name}") + corrected)
+        corrected = f", corrected p {table.loc[name, 'p_holm']:.2g}" if tested[name] else ""
+        failures = f"{failed['relu']} of {len(runs['relu'])} runs failed, {failed[name]} of {len(runs[name])} of {name}"
+        said.append(f"{ahead_in[name]} ({failures if name in by_failures else f'{100 * ahead[name]:+.1f} points'}{corrected})")
     rival = table["difference"].astype(float).idxmin() if table["difference"].notna().any() else None
-    sentence = f"ReLU: {'; '.join(said)}."
+    sentence = f"ReLU is {' and '.join(said)}."
     if verdict == INCONCLUSIVE:
-        sentence += f" With {len(runs['relu'])} seed{'s' if len(runs['relu']) > 1 else ''}, not both differences are significant."
+        sentence += _what_would_settle({name: table.loc[name] for name in RIVALS if not significant[name]}, by_failures)
     of = keys(evidence, "relu", *RIVALS)
     if rival is None:
         return Finding(verdict, sentence, keys=of)
     row = table.loc[rival]
     low, high = (None, None) if row["seeds"] < 2 else (float(row["low"]), float(row["high"]))
     return Finding(verdict, sentence, float(row["difference"]), f"test accuracy over {rival}", low, high, of)
+
+
+def _ahead(evidence: Evidence, rival: str) -> int:
+    """In how many seeds ReLU reaches more than a rival, whether they failed or not."""
+    ours, theirs = ({run.seed: test_accuracy(run) or 0.0 for run in evidence.runs[name]} for name in ("relu", rival))
+    return sum(ours[seed] > theirs.get(seed, ours[seed]) for seed in ours)
+
+
+def _what_would_settle(rows: Mapping[str, Mapping[str, Any]], by_failures: Sequence[str]) -> str:
+    """That differences are not significant, and how many seeds would show them, as sentences."""
+    said = f" The difference from {' and '.join(rows)} is not significant after correction over two comparisons."
+    needed = [None if name in by_failures else seeds_to_settle(row["difference"], row["deviation"], len(RIVALS)) for name, row in rows.items()]
+    if not rows or None in needed:
+        return f"{said if rows else ''} More seeds are needed to tell how many would settle it."
+    return f"{said} About {max(needed):,}{' or more' * (max(needed) == MOST_SEEDS)} seeds would settle it."
 
 
 @claim(
