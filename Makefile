@@ -47,6 +47,7 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/monitor_time.py
 	python benchmarks/pipeline_time.py
 	python benchmarks/publish_time.py
+	python benchmarks/report_time.py data=digits
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
 	@echo "Open one of these links as soon as the server is up:"

@@ -9,7 +9,7 @@ from actgrad.config.loading import data_config, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.errors import UserError
 from actgrad.files import replace_folder, write_bytes
-from actgrad.report.content import content
+from actgrad.report.content import RUNS_AT, content
 from actgrad.report.readme import replaced, section
 
 EXAMPLES = """\
@@ -35,7 +35,7 @@ def main() -> None:
     evidence = Evidence.read(dataset, params)
     gc.freeze()
     target = Path("reports", dataset)
-    replace_folder(target, content(evidence, data_config(dataset, []), processes=2))
+    replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT))
     print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
     from actgrad.tracking import experiments, store  # here, because MLflow takes as long to import as a report to make
 

@@ -64,6 +64,11 @@ def test_the_number_of_seeds_that_settles_is_the_first_with_enough_power(differe
     assert statistics.seeds_to_settle(-difference, deviation, pairs) == needed
 
 
+def test_seeds_without_any_spread_give_a_ledger():
+    found = findings(sigmoid={"accuracy": 0.5}, tanh={"accuracy": 0.6}, relu={"accuracy": 0.9})["relu-performs-best"]
+    assert (found["low"], found["high"]) == (None, None)
+
+
 def test_without_a_difference_no_number_of_seeds_settles_it():
     assert statistics.seeds_to_settle(0.0, 0.1, 1) is None
     assert statistics.seeds_to_settle(0.1, float("nan"), 1) is None

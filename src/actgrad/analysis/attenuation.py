@@ -21,7 +21,9 @@ def by_epoch(run: RunResult) -> pd.Series:
 
 def at_layer(run: RunResult, layer: str) -> pd.Series:
     """The size of dL/dz at a layer after each epoch: epoch -> root mean square."""
-    return run.probe[run.probe["layer"] == layer].set_index("epoch")[column(run)]
+    layers, epochs, values = (run.probe[name].to_numpy() for name in ("layer", "epoch", column(run)))  # a mask in pandas takes ten times as long
+    chosen = layers == layer
+    return pd.Series(values[chosen], pd.Index(epochs[chosen], name="epoch"), name=column(run))
 
 
 def column(run: RunResult) -> str:

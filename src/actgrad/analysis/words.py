@@ -1,6 +1,6 @@
 """Numbers and counts as the page, the README and the claims say them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,3 +30,38 @@ def run_count(row: Mapping[Any, Any]) -> str:
     lost = [f"{row[name]} {name}" for name in ("failed", "diverged") if row[name]]
     number = str(len(row["seeds"].split()))
     return f"{number}: {', '.join(lost)}" if lost else number
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def listed(names: Sequence[str], quote: str = "") -> str:
+    """Names in a sentence: a, b and c."""
+    names = [f"{quote}{name}{'”' if quote else ''}" for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def ordinal(number: int) -> str:
+    if number <= len(ORDINALS):
+        return ORDINALS[number - 1]
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def number(effect: float | None, unit: str) -> str:
+    """The number of a finding, short enough for a column: 450-fold, 92 %, +5.1 points."""
+    if effect is None or pd.isna(effect):
+        return ""
+    if unit.startswith("decades"):
+        return fold(effect) + unit.removeprefix("decades")
+    if unit.startswith("test accuracy over"):
+        return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"
+    if unit.startswith("share"):
+        return f"{100 * effect:.0f} %"
+    if unit.endswith("accuracy"):
+        return percent(effect)
+    return f"{effect:.2g} {unit.removesuffix('_activation')}"

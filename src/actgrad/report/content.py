@@ -10,25 +10,29 @@ from actgrad.report.page import page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import csv_bytes, json_bytes
 
+RUNS_AT = "../../runs"
+"""The folder of all runs, seen from the page of a report in reports/<dataset>."""
 
-def content(evidence: Evidence, data: Data, processes: int = 1) -> dict[str, bytes]:
+
+def content(evidence: Evidence, data: Data, runs_at: str | None = None) -> dict[str, bytes]:
     """The files of the folder of a report: name -> content.
 
     Args:
         data: the configuration of the dataset.
-        processes: how many draw the figures.
+        runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
     """
-    findings, drawings, facts = ledger(evidence), figures.drawings(evidence, processes), provenance(evidence, data)
+    ranked, findings, facts = ranking(evidence), ledger(evidence), provenance(evidence, data)
+    shown = figures.shown(evidence, ranked)
+    known = {one: one.data(evidence) for one in figures.FIGURES}
+    drawings = [figures.drawing(one, shown) for one, table in known.items() if table is not None]
     files = {
-        "index.html": page(evidence, findings, drawings, facts).encode(),
+        "index.html": page(evidence, ranked, findings, shown, drawings, facts, runs_at).encode(),
         "claims.json": json_bytes(findings),
         "provenance.json": json_bytes(facts),
         "summary.csv": csv_bytes(tables.summary(evidence.runs)),
-        "ranking.csv": csv_bytes(ranking(evidence)),
+        "ranking.csv": csv_bytes(ranked),
         "pairs.csv": csv_bytes(evidence.pairs_under),
         "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
     }
-    for drawing in drawings:
-        files |= {f"{drawing.name}.csv": csv_bytes(drawing.data)}
-        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.png": drawing.png}
-    return files
+    files |= {f"{one.name}.csv": csv_bytes(table) for one, table in known.items() if table is not None}
+    return files | {f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings}

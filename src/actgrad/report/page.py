@@ -1,62 +1,181 @@
-"""The report page: one self-contained HTML file."""
+"""The report page: one self-contained HTML file, read without a script as well as with it."""
 
 import itertools
-from collections import Counter
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actgrad.analysis import learning_rates, tables
+from actgrad.analysis.answers import answers, of_study, portraits
+from actgrad.analysis.claims import NOT_MEASURED, ledger
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
-from actgrad.analysis.words import network, run_count
-from actgrad.report.figures import Drawing
+from actgrad.analysis.words import fold, network
+from actgrad.report import embedding
+from actgrad.report.figures import Drawing, Shown, styles
+from actgrad.report.provenance import recipe, setting
 from actgrad.results.run import validation_label
 
 PLAIN = ' <>/:;=,()+-.!?*@"'
 """Characters that an SVG may keep in an address between single quotes; base64 would be a third longer."""
 TEMPLATES = Path(__file__).parent / "templates"
+SLOTS = ("setup", "verdicts", "results", "pairs", "units")
+"""The parts of the page that differ between conditions: the macros of slots.html. The answers are such parts, too."""
 
 
-def page(evidence: Evidence, findings: Sequence[Mapping[str, Any]], drawings: Sequence[Drawing], facts: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Condition:
+    """What the slots show of one condition."""
+
+    name: str
+    dataset: str
+    network: str
+    recipe: Mapping[str, Any]
+    seeds: int
+    validation: str
+    validation_split: str
+    diverged: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+    best: str
+    names: Sequence[str]
+    pairs: Mapping[tuple[str, str], Mapping[str, Any]]
+    units: Sequence[Mapping[str, Any]]
+    portraits: Mapping[str, str]
+    judged: Sequence[Mapping[str, Any]]
+    not_judged: Sequence[Mapping[str, Any]]
+    figures: Sequence[str]
+    colours: Mapping[str, str]
+    runs_at: str | None
+
+
+def page(
+    evidence: Evidence,
+    ranking: pd.DataFrame,
+    findings: Sequence[Mapping[str, Any]],
+    shown: Shown,
+    drawings: Sequence[Drawing],
+    facts: Mapping[str, Any],
+    runs_at: str | None = None,
+) -> str:
     """The page of one dataset. Every name that comes from a configuration or a dataset is escaped.
 
     Args:
         findings: the claim ledger.
+        shown: the tables of the figures.
         facts: what provenance.provenance gives.
+        runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
     """
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = lambda svg: "data:image/svg+xml," + quote(svg, safe=PLAIN)
     environment.tests["known"] = lambda number: number is not None and number == number  # neither None nor NaN
-    keys = {name: [run.key for run in every_run(runs)] for name, runs in evidence.conditions.items()}
-    first = every_run(evidence.runs)[0]
+    colours = {name: colour for name, (colour, _) in styles(shown.activations).items()}
+    figures = [drawing.name for drawing in drawings]
+    slots = {
+        name: _slots(environment, evidence.under(name), ranking, findings if name == evidence.headline else None, findings, figures, colours, runs_at)
+        for name in evidence.conditions
+    }
+    headline = slots.pop(evidence.headline)
+    embedded = json.dumps(
+        {
+            "specs": {drawing.name: {"spec": drawing.spec, "rows": drawing.rows} for drawing in drawings},
+            "slots": {name: dict(of_condition) for name, of_condition in slots.items()},
+        }
+    )
     trials, tuned = evidence.trials, evidence.other_conditions.get(learning_rates.TUNED, {})
+    used = {name: shown.rows[name] for name in shown.rows if any(name in drawing.rows for drawing in drawings)}
     return environment.get_template("report.html").render(
         facts=facts,
-        network=network(facts["model"]),
-        activations=list(evidence.runs),
-        seeds=[run.seed for run in next(iter(evidence.runs.values()))],
-        configuration=yaml.safe_dump({name: facts[name] for name in ("recipe", "model")}, sort_keys=False),
-        validation_split=first.metrics["validation_split"],
-        validation=validation_label(first.metrics),
-        diverged=[run.key for runs in evidence.conditions.values() for run in every_run(runs) if outcome(run) == DIVERGED],
-        keys=keys,
-        summary=[row | {"runs": run_count(row)} for row in tables.summary(evidence.runs).to_dict("records")],
+        conditions=list(evidence.conditions),
+        colours=colours,
+        headline=headline,
+        answers=of_study(evidence),
         findings=findings,
-        verdicts=Counter(finding["verdict"] for finding in findings),
-        pairs={(row["first"], row["second"]): row for row in evidence.pairs.to_dict("records")},
-        units=tables.unit_totals(tables.unit_states(evidence.runs)).to_dict("records"),
-        at_edge=[] if trials is None else learning_rates.best(trials).query("at_edge")["activation"].tolist(),
-        conditions={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
-        worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
+        drawings={drawing.name: drawing for drawing in drawings},
+        differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
         pairs_under=_pairs_under(evidence),
         sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
-        drawings={drawing.name: drawing for drawing in drawings},
+        worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
+        at_edge=[] if trials is None else learning_rates.best(trials).query("at_edge")["activation"].tolist(),
+        times=evidence.times,
         environments=[", ".join(f"{name} {value}" for name, value in one["values"].items()) for one in facts["environments"]],
+        run_count=sum(len(every_run(runs)) for runs in evidence.conditions.values()),
+        configuration=yaml.safe_dump({name: facts[name] for name in ("recipe", "model")}, sort_keys=False),
+        library=embedding.deflated(embedding.library()) if drawings else "",
+        data=embedding.deflated(f'{{"tables":{embedding.packed(used)},{embedded[1:]}'),
+    )
+
+
+def _slots(
+    environment: Environment,
+    evidence: Evidence,
+    ranking: pd.DataFrame,
+    findings: Sequence[Mapping[str, Any]] | None,
+    of_study: Sequence[Mapping[str, Any]],
+    figures: Sequence[str],
+    colours: Mapping[str, str],
+    runs_at: str | None,
+) -> dict[str, str]:
+    """The slots of one condition: name -> HTML.
+
+    Args:
+        evidence: its runs alone.
+        findings: its ledger, if there is one already.
+    """
+    ranked = ranking[ranking["condition"] == evidence.headline]
+    judged = ledger(evidence) if findings is None else findings
+    one = _condition(evidence, ranked, judged, figures, colours, runs_at)
+    macros = environment.get_template("slots.html").module
+    made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
+    said = answers(evidence, ranked, of_study)
+    escape = environment.from_string('<p class="answer">{{ answer }}</p>')
+    names = ("results", "learning", "signal", "training", "explained", "units", "conditions", "functions")
+    return made | {f"answer-{name}": escape.render(answer=said[name]) if name in said else "" for name in names}
+
+
+def _condition(
+    evidence: Evidence,
+    ranked: pd.DataFrame,
+    findings: Sequence[Mapping[str, Any]],
+    figures: Sequence[str],
+    colours: Mapping[str, str],
+    runs_at: str | None,
+) -> Condition:
+    first = every_run(evidence.runs)[0]
+    summary = tables.summary(evidence.runs).set_index("activation")
+    measures = {"train": "train_accuracy_last_mean", "val": "val_accuracy_last_mean", "best_epoch": "best_epoch_mean", "sd": "test_accuracy_last_sd"}
+    rows = [
+        row
+        | {name: summary.loc[row["activation"], column] for name, column in measures.items()}
+        | {"fold": fold(row["attenuation"]), "keys_of": {run.seed: run.key for run in evidence.runs[row["activation"]]}}
+        for row in ranked.to_dict("records")
+    ]
+    return Condition(
+        name=evidence.headline,
+        dataset=evidence.dataset,
+        network=network(setting(first)["model"]),
+        recipe=recipe(evidence.runs),
+        seeds=len(next(iter(evidence.runs.values()))),
+        validation=validation_label(first.metrics),
+        validation_split=first.metrics["validation_split"],
+        diverged=[run.key for run in every_run(evidence.runs) if outcome(run) == DIVERGED],
+        rows=rows,
+        best=rows[0]["activation"],
+        names=ranked["activation"].tolist(),
+        pairs={(row["first"], row["second"]): row for row in evidence.pairs.to_dict("records")},
+        units=tables.unit_totals(tables.unit_states(evidence.runs)).to_dict("records"),
+        portraits=portraits(evidence, ranked),
+        judged=[finding for finding in findings if finding["verdict"] != NOT_MEASURED],
+        not_judged=[finding for finding in findings if finding["verdict"] == NOT_MEASURED],
+        figures=figures,
+        colours=colours,
+        runs_at=runs_at,
     )
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import Runs, configuration, every_run
+from actgrad.analysis.runs import Runs, every_run
+from actgrad.analysis.runs import configuration as setting
 from actgrad.config.schema import Data
 
 
@@ -23,16 +24,16 @@ def provenance(evidence: Evidence, data: Data) -> dict[str, Any]:
         "source": data.source,
         "licence": data.licence,
         "headline": evidence.headline,
-        "recipe": _recipe(evidence.runs),
-        "model": configuration(runs[0])["model"],
+        "recipe": recipe(evidence.runs),
+        "model": setting(runs[0])["model"],
         "data_sha256": sorted({run.metrics["data_sha256"] for run in runs}),
         "core_sha256": sorted({run.metrics["core_sha256"] for run in runs}),
         "environments": [{"values": dict(values), "runs": keys} for values, keys in environments.items()],
     }
 
 
-def _recipe(runs: Runs) -> dict[str, Any]:
+def recipe(runs: Runs) -> dict[str, Any]:
     """The recipe of a condition; its learning rate by activation where there are several."""
-    rates = {name: configuration(of_activation[0])["recipe"]["learning_rate"] for name, of_activation in runs.items()}
-    recipe = configuration(every_run(runs)[0])["recipe"]
+    rates = {name: setting(of_activation[0])["recipe"]["learning_rate"] for name, of_activation in runs.items()}
+    recipe = setting(every_run(runs)[0])["recipe"]
     return recipe if len({*rates.values()}) == 1 else recipe | {"learning_rate": rates}

@@ -22,6 +22,7 @@ RIVALS = ("sigmoid", "tanh")
         "Corrected over the two comparisons that the claim is about, no longer over all pairs; "
         "failed runs count as failures, no longer as accuracies: one of chance decided a mean."
     ],
+    title="ReLU beats sigmoid and tanh",
 )
 def relu_performs_best(evidence: Evidence) -> Finding:
     """ReLU against sigmoid and against tanh, Holm-corrected over the two. Where a run of either failed, by the number of failed runs (Fisher's exact
@@ -55,7 +56,7 @@ def relu_performs_best(evidence: Evidence) -> Finding:
     if rival is None:
         return Finding(verdict, sentence, keys=of)
     row = table.loc[rival]
-    low, high = (None, None) if row["seeds"] < 2 else (float(row["low"]), float(row["high"]))
+    low, high = (None if row[end] != row[end] else float(row[end]) for end in ("low", "high"))  # NaN where seeds have no spread, or there is one
     return Finding(verdict, sentence, float(row["difference"]), f"test accuracy over {rival}", low, high, of)
 
 
@@ -79,6 +80,7 @@ def _what_would_settle(rows: Mapping[str, Mapping[str, Any]], by_failures: Seque
     "An activation must be monotonically increasing or gradient descent cannot be applied.",
     ["gelu", "silu", "relu"],
     "activations",
+    title="An activation must be monotonic",
 )
 def monotonic_required(evidence: Evidence) -> Finding:
     """GELU and SiLU fall somewhere. A run has failed below a test accuracy of twice the share of the largest class, or of halfway from that share to

@@ -44,6 +44,7 @@ def follows_article(evidence: Evidence) -> bool:
     "LeNet-5 with ReLU on CIFAR-10 reaches 0.86 training and 0.54 validation accuracy in ten epochs, with the lowest validation loss near epoch 4.",
     ["relu"],
     "article_curve",
+    title="The article's accuracies are reached",
 )
 def lenet5_relu_cifar10(evidence: Evidence) -> Finding:
     """Only on CIFAR-10 or its re-encoded copy, with the article's network and recipe. Confirmed if mean training accuracy is within 0.05 and mean

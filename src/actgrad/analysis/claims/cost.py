@@ -5,7 +5,7 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.statistics import Estimate
 
 
-@claim("relu-is-cheap", "ReLU's computation is simple, which speeds up training.", figure="times")
+@claim("relu-is-cheap", "ReLU's computation is simple, which speeds up training.", figure="times", title="ReLU speeds up training")
 def relu_is_cheap(evidence: Evidence) -> Finding:
     """Time of a whole training step with sigmoid and with tanh, as a multiple of a step with ReLU, in the rounds of one benchmark.
     Confirmed if both intervals lie above 1.02 (ReLU saves 2 % of a step), refuted if both lie below."""

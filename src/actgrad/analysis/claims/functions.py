@@ -14,7 +14,13 @@ AFFINE = 1e-4
 """Largest difference, as a share of the largest logit, at which a network counts as affine: rounding in float32 stays well below."""
 
 
-@claim("linear-collapse", "Layers without a non-linearity amount to one linear layer.", ["linear"], "linearity")
+@claim(
+    "linear-collapse",
+    "Layers without a non-linearity amount to one linear layer.",
+    ["linear"],
+    "linearity",
+    title="Linear layers collapse into one",
+)
 def linear_collapse(evidence: Evidence) -> Finding:
     """A network without activation and with average pooling is trained and folded into one affine map. Both are given the first 2,000 images of
     the test split, or all there are. Confirmed if their logits differ by at most 1e-4 of the largest logit in every such run; else refuted. For
@@ -35,7 +41,13 @@ def linear_collapse(evidence: Evidence) -> Finding:
     return Finding(CONFIRMED if largest <= AFFINE else REFUTED, sentence, largest, "of the largest logit", keys=keys)
 
 
-@claim("sigmoid-derivative", "The sigmoid's derivative never exceeds 0.25 and vanishes for large inputs.", ["sigmoid"], "activations")
+@claim(
+    "sigmoid-derivative",
+    "The sigmoid's derivative never exceeds 0.25 and vanishes for large inputs.",
+    ["sigmoid"],
+    "activations",
+    title="Sigmoid's derivative stays below 0.25",
+)
 def sigmoid_derivative(evidence: Evidence) -> Finding:
     """Confirmed if the derivative of the layer, for z from -6 to 6, stays at or below 0.25 and ends below 5 % of its largest value;
     else refuted."""
@@ -47,7 +59,11 @@ def sigmoid_derivative(evidence: Evidence) -> Finding:
 
 
 @claim(
-    "tanh-derivative", "tanh's derivative reaches 1, four times the sigmoid's, and vanishes for large inputs too.", ["sigmoid", "tanh"], "activations"
+    "tanh-derivative",
+    "tanh's derivative reaches 1, four times the sigmoid's, and vanishes for large inputs too.",
+    ["sigmoid", "tanh"],
+    "activations",
+    title="tanh's derivative is 4 times sigmoid's",
 )
 def tanh_derivative(evidence: Evidence) -> Finding:
     """Confirmed if the largest derivative is 1 and four times the sigmoid's, both to 0.1 %, and its ends are below 5 % of it; else refuted."""

@@ -30,6 +30,7 @@ from actgrad.results.run import RunResult
     "With an activation whose derivative stays below 1, gradients shrink from the last layer back to the first.",
     ["linear", "sigmoid"],
     "preact_grads",
+    title="Gradients vanish with sigmoid",
 )
 def vanishing_gradient(evidence: Evidence) -> Finding:
     """Attenuation is the number of decades by which dL/dz shrinks from the last activated layer back to the first, before any update.
@@ -45,7 +46,7 @@ def vanishing_gradient(evidence: Evidence) -> Finding:
     return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "sigmoid", "linear"))
 
 
-@claim("depth-exacerbates", "More layers make it worse.", ["sigmoid"], "depth")
+@claim("depth-exacerbates", "More layers make it worse.", ["sigmoid"], "depth", title="More layers make it worse")
 def depth_exacerbates(evidence: Evidence) -> Finding:
     """Networks of the sigmoid that differ in their number of layers alone, before any update: decades of attenuation that one more layer adds
     between the last activated layer and the first, as the slope of a line fitted through the depths of a seed. Confirmed if its interval over seeds
@@ -62,7 +63,13 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     return measured(found, sentence, effect, "decades a layer", tuple(evidence.depth["key"]))
 
 
-@claim("tanh-vanishes-less", "tanh suffers less from vanishing gradients than the sigmoid.", ["sigmoid", "tanh"], "preact_grads")
+@claim(
+    "tanh-vanishes-less",
+    "tanh suffers less from vanishing gradients than the sigmoid.",
+    ["sigmoid", "tanh"],
+    "preact_grads",
+    title="They vanish less with tanh",
+)
 def tanh_vanishes_less(evidence: Evidence) -> Finding:
     """Attenuation before any update: sigmoid's less tanh's, with the same initial weights. Confirmed if the interval over seeds lies above 0,
     refuted if below."""
@@ -72,7 +79,13 @@ def tanh_vanishes_less(evidence: Evidence) -> Finding:
     return measured(found, sentence, effect, "decades", keys(evidence, "sigmoid", "tanh"))
 
 
-@claim("relu-passes-gradient", "ReLU's derivative of 1 for positive inputs keeps gradients alive.", ["linear", "relu"], "preact_grads")
+@claim(
+    "relu-passes-gradient",
+    "ReLU's derivative of 1 for positive inputs keeps gradients alive.",
+    ["linear", "relu"],
+    "preact_grads",
+    title="ReLU keeps gradients alive",
+)
 def relu_passes_gradient(evidence: Evidence) -> Finding:
     """Attenuation before any update: ReLU's less that of no activation, with the same initial weights. Confirmed if the interval over seeds lies
     below 1 decade, refuted if above."""
@@ -87,6 +100,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     "The weights' own factor in the chain rule may exceed 1, but at the start of training weights are small.",
     ["linear"],
     "share_of_next",
+    title="Small weights do not make up for it",
 )
 def weights_may_compensate(evidence: Evidence) -> Finding:
     """What lies between two activated layers, weights and pooling, multiplies the size of an independent gradient by sqrt(gain) of the probe;

@@ -9,7 +9,7 @@ import numpy as np
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import LEARNED, outcome, probed, test_accuracy
 from actgrad.analysis.statistics import Estimate, share
-from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, number
 from actgrad.results.run import RunResult
 
 
@@ -41,6 +41,7 @@ class Claim:
     Attributes:
         needs: the activations without whose runs it is not measured.
         figure: to look at.
+        title: of few words.
         judge: gives the finding; its docstring is the rule.
         changes: why the rule was changed, for each of its versions after the first.
     """
@@ -49,6 +50,7 @@ class Claim:
     statement: str
     needs: tuple[str, ...]
     figure: str
+    title: str
     judge: Callable[[Evidence], Finding]
     changes: tuple[str, ...] = ()
 
@@ -67,13 +69,16 @@ class Claim:
 
 
 CLAIMS: list[Claim] = []
+Judge = Callable[[Evidence], Finding]
 
 
-def claim(id: str, statement: str, needs: Sequence[str] = (), figure: str = "", changes: Sequence[str] = ()) -> Callable:
+def claim(
+    id: str, statement: str, needs: Sequence[str] = (), figure: str = "", title: str = "", changes: Sequence[str] = ()
+) -> Callable[[Judge], Judge]:
     """Enters a function into the ledger. It takes Evidence and returns a Finding; its docstring is the rule."""
 
-    def register(judge: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
-        CLAIMS.append(Claim(id, statement, tuple(needs), figure, judge, tuple(changes)))
+    def register(judge: Judge) -> Judge:
+        CLAIMS.append(Claim(id, statement, tuple(needs), figure, title or statement.rstrip("."), judge, tuple(changes)))
         return judge
 
     return register
@@ -87,8 +92,9 @@ def ledger(evidence: Evidence) -> list[dict[str, Any]]:
         finding = entry.finding(evidence)
         verdicts = {name: entry.finding(one).verdict for name, one in alone.items()}
         under = {name: verdict for name, verdict in verdicts.items() if verdict != NOT_MEASURED}
+        said = {"id": entry.id, "title": entry.title, "statement": entry.statement, **asdict(finding), "number": number(finding.effect, finding.unit)}
         rule = {"rule": entry.rule, "version": len(entry.changes) + 1, "changes": list(entry.changes)}
-        rows.append({"id": entry.id, "statement": entry.statement, **asdict(finding), **rule, "figure": entry.figure, "under": under})
+        rows.append(said | rule | {"figure": entry.figure, "under": under})
     return rows
 
 

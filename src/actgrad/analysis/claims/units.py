@@ -25,7 +25,13 @@ MANY_DEAD = 0.4
 """The share of dead units that is said to be possible."""
 
 
-@claim("saturation", "Pre-activations of large magnitude put sigmoid units in a region where almost no gradient passes.", ["sigmoid"], "unit_states")
+@claim(
+    "saturation",
+    "Pre-activations of large magnitude put sigmoid units in a region where almost no gradient passes.",
+    ["sigmoid"],
+    "unit_states",
+    title="Large inputs saturate sigmoid units",
+)
 def saturation(evidence: Evidence) -> Finding:
     """The share of saturated sigmoid activations before any update, in the layer where it is largest.
     Confirmed if its interval over seeds lies above 10 %, refuted if below."""
@@ -36,7 +42,7 @@ def saturation(evidence: Evidence) -> Finding:
     return measured(found, sentence, effect, f"share of {layer}", keys(evidence, "sigmoid"))
 
 
-@claim("dying-relu", "ReLU units can die: no gradient for any example.", ["relu"], "unit_states")
+@claim("dying-relu", "ReLU units can die: no gradient for any example.", ["relu"], "unit_states", title="ReLU units can die")
 def dying_relu(evidence: Evidence) -> Finding:
     """Newly dead units: they pass a gradient for some image of the probe batch before the first update, and for none at the end.
     Confirmed if every seed has such a unit, refuted if no seed ever has a dead unit."""
@@ -110,7 +116,13 @@ def high_rate_kills(evidence: Evidence) -> Finding:
     return Finding(found, sentence, float(shares.loc[worst, "mean"]), f"of the units at the rate {worst:g}")
 
 
-@claim("leaky-never-dies", "A slope on the negative side leaves no unit without gradient.", ["leaky_relu", "prelu"], "unit_states")
+@claim(
+    "leaky-never-dies",
+    "A slope on the negative side leaves no unit without gradient.",
+    ["leaky_relu", "prelu"],
+    "unit_states",
+    title="Units with a negative slope never die",
+)
 def leaky_never_dies(evidence: Evidence) -> Finding:
     """Confirmed if leaky ReLU and PReLU have no dead unit in any layer, epoch and seed; else refuted."""
     most = float(np.max([_most_dead(run) for name in ("leaky_relu", "prelu") for run in evidence.runs[name]]))

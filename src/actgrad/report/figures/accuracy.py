@@ -1,70 +1,109 @@
 """Figures of how well networks learn."""
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
+import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims.article import ARTICLE, follows_article
-from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import every_run, threshold
-from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import STYLES, activation_legend, band, by_activation, epochs, spaced
-from actgrad.results.run import validation_label
+from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.styling import FOLDS, HERE, SEEDS, SHOW, STYLES, choice, colour, dash, faded, names, pointed, rows_of_names, span
+
+RUN = ["activation:N", alt.Tooltip("seed:N"), alt.Tooltip("key:N", title="run"), "outcome:N"]
+ROW = 27
+"""Pixels of a row of activations."""
 
 
-@figure("Accuracy, seed by seed", lambda evidence: tables.seeds(evidence.runs))
-def seeds(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Each dot is one run, a network trained from one seed; the bar is the activation's mean. A dot left of the dotted line is a failed run: its
-    accuracy is below twice the share of the largest class, or below halfway from that share to 1 where that is less. Where dots form two groups,
-    their mean describes neither. A run that diverged has no dot on the left, and one on the right if it finished an epoch before."""
-    names = list(evidence.runs)
-    figure = Figure(figsize=(10, 1.4 + 0.3 * len(names)), layout="constrained")
-    first = every_run(evidence.runs)[0]
-    parts = (("test_accuracy_last", "test, last epoch"), ("val_accuracy_best", f"{validation_label(first.metrics)}, best epoch"))
-    for axes, (measure, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), parts, strict=True):
-        for place, (rows, style) in enumerate(by_activation(table)):
-            heights = place + np.linspace(-0.25, 0.25, len(rows)) * (len(rows) > 1)  # else equal dots would look like one
-            axes.scatter(rows[measure], heights, s=22, color=style["color"], linewidth=0, zorder=3)
-            axes.vlines(rows[measure].mean(), place - 0.4, place + 0.4, color=style["color"])
-        axes.axvline(threshold(first), color="#999999", linestyle=":", linewidth=1)
-        axes.set_title(title)
-    axes.set_yticks(range(len(names)), [spaced(name) for name in names])
-    axes.invert_yaxis()
-    figure.supxlabel("accuracy", fontsize=9)
-    return figure
+@figure("Test accuracy, seed by seed", lambda evidence: tables.seeds(evidence.runs))
+def seeds(shown: Shown) -> alt.LayerChart:
+    """Each dot is a run, the bar the 95 % interval of their mean. Runs left of a dotted line failed and have no part in it."""
+    base = alt.Chart(alt.NamedData("seeds"))
+    here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
+    x = alt.X(
+        "accuracy:Q", title="test accuracy after the last epoch", axis=alt.Axis(format="~%", tickCount=6), scale=alt.Scale(zero=False, nice=True)
+    )
+    each = here.transform_aggregate(mean="mean(mean)", low="mean(low)", high="mean(high)", groupby=["activation", "rank"])
+    interval = [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("mean", "low", "high")]
+    clipped = each.transform_calculate(low="max(0, datum.low)", high="min(1, datum.high)").transform_filter("isValid(datum.mean)")
+    rules = clipped.mark_rule(strokeWidth=3).encode(
+        x="low:Q", x2="high:Q", y=row, color=colour(shown.activations), opacity=faded(0.45), tooltip=["activation:N", *interval]
+    )
+    ticks = clipped.mark_tick(thickness=3, size=18).encode(
+        x="mean:Q", y=row, color=colour(shown.activations), opacity=faded(), tooltip=["activation:N", *interval]
+    )
+    numbers = [
+        alt.Tooltip("accuracy:Q", title="test accuracy", format=".1%"),
+        alt.Tooltip("val_best:Q", title="best validation accuracy", format=".1%"),
+    ]
+    dots = here.mark_point(filled=True, size=55, cursor="pointer").encode(
+        x=x, y=row, color=colour(shown.activations), opacity=faded(0.85), tooltip=[*RUN, *numbers, alt.Tooltip("best_epoch:Q", title="best epoch")]
+    )
+    limits = here.transform_aggregate(threshold="max(threshold)", lowest="min(accuracy)").transform_calculate(
+        some="datum.lowest < datum.threshold", limit="datum.lowest < datum.threshold ? datum.threshold : datum.lowest"
+    )
+    failed = limits.mark_rule(strokeDash=[2, 3]).encode(x="limit:Q", opacity=alt.condition("datum.some", alt.value(1), alt.value(0)))
+    everywhere = span(base, x, row)
+    return alt.layer(everywhere, rules, ticks, dots, failed, rows_of_names(base)).properties(height=ROW * len(shown.activations))
+
+
+@figure("Gradient lost on its way to the first layer", lambda evidence: tables.attenuations(evidence.runs))
+def attenuation(shown: Shown) -> alt.LayerChart:
+    """Before training. 100×: a hundredth of dL/dz arrives. Dots are runs, bars means."""
+    base = alt.Chart(alt.NamedData("seeds"))
+    here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
+    x = alt.X("attenuation:Q", title="times smaller", axis=alt.Axis(labelExpr=FOLDS, tickMinStep=1, tickCount=5), scale=alt.Scale(zero=True))
+    folds = here.transform_calculate(fold="pow(10, datum.attenuation)")
+    tips = [*RUN, alt.Tooltip("fold:Q", title="times smaller", format=",.3~r")]
+    bars = (
+        here.transform_aggregate(decades="max(decades)", groupby=["activation", "rank"])
+        .mark_bar(height=11)
+        .encode(
+            x="decades:Q",
+            y=row,
+            color=colour(shown.activations),
+            opacity=faded(0.45),
+            tooltip=["activation:N", alt.Tooltip("decades:Q", format=".2f")],
+        )
+    )
+    dots = folds.mark_point(filled=True, size=40, cursor="pointer").encode(
+        x=x, y=row, color=colour(shown.activations), opacity=faded(0.9), tooltip=tips
+    )
+    return alt.layer(span(base, x, row), bars, dots, rows_of_names(base)).properties(height=ROW * len(shown.activations))
 
 
 @figure("Learning curves", lambda evidence: tables.learning_curves(evidence.runs))
-def learning_curves(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Lines are means over seeds, bands reach from the lowest to the highest seed. Which differences are significant is in the table above."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    validation = validation_label(every_run(evidence.runs)[0].metrics)
-    for axes, split, title in ((left, "train", "training split (mean over the epoch)"), (right, "val", f"{validation} (after the epoch)")):
-        for rows, style in by_activation(table[table["split"] == split]):
-            band(axes, rows, "epoch", style)
-        axes.set_title(title)
-        epochs(axes)
-    left.set_ylabel("accuracy")
-    activation_legend(figure, table)
-    return figure
+def learning_curves(shown: Shown) -> alt.LayerChart:
+    """Accuracy after each epoch: mean over the runs that learned, with a band from lowest to highest. Names stand in the order of the ends."""
+    base = alt.Chart(alt.NamedData("curves")).transform_filter("datum.split == split")
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
+    x, y = alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, grid=False)), alt.Y("accuracy:Q", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))
+    tips = ["activation:N", "seed:N", "epoch:Q", alt.Tooltip("accuracy:Q", format=".1%")]
+    lines = here.mark_line(tooltip=None).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded()
+    )
+    bands = here.mark_area(tooltip=None).encode(
+        x=x, y=alt.Y("low:Q", title="accuracy"), y2="high:Q", color=colour(shown.activations), opacity=faded(0.1)
+    )
+    ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
+    return (
+        alt.layer(
+            span(base.transform_filter(SEEDS), x, y), bands, lines, pointed(here, x, y, tips), *names(ends, "epoch", "accuracy", shown.activations)
+        )
+        .add_params(choice("split", "Split", ("validation", "training")), choice(*SHOW))
+        .properties(height=300)
+    )
 
 
 @figure(
     "The article's ReLU network and this one",
     lambda evidence: tables.article_curve(evidence.runs, ARTICLE) if follows_article(evidence) else None,
 )
-def article_curve(table: pd.DataFrame, _: Evidence) -> Figure:
-    """Circles: the article's log, one run. Lines: ReLU here, mean over seeds, with a band from the lowest to the highest seed. The article
-    validates on the test split."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for split, colour, label in (("train", "#222222", "training"), ("val", STYLES["relu"][0], "validation")):
-        rows = table[table["split"] == split]
-        band(axes, rows, "epoch", {"color": colour, "label": f"{label}, here"})
-        axes.plot(rows["epoch"], rows["article"], "o", color=colour, markerfacecolor="none", label=f"{label}, article")
-    axes.set_ylabel("accuracy")
-    epochs(axes)
-    axes.legend()
-    return figure
+def article_curve(shown: Shown) -> alt.LayerChart:
+    """Circles: the article's log, one run, validated on the test split. Lines: ReLU here, mean over the runs that learned."""
+    table = tables.article_curve(shown.evidence.runs, ARTICLE).assign(
+        split=lambda rows: rows["split"].map({"train": "training", "val": "validation"})
+    )
+    base = alt.Chart(alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records")))
+    kinds = alt.Color("split:N", title=None, scale=alt.Scale(range=["#7f7f7f", STYLES["relu"][0]]))
+    x, y = alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1)), alt.Y("mean:Q", title="accuracy", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))
+    tips = ["split:N", "epoch:Q", alt.Tooltip("mean:Q", title="here", format=".1%"), alt.Tooltip("article:Q", format=".1%")]
+    lines = base.mark_line().encode(x=x, y=y, color=kinds)
+    return alt.layer(lines, base.mark_point(size=50).encode(x=x, y="article:Q", color=kinds, tooltip=tips)).properties(height=280)

@@ -1,53 +1,36 @@
 """Figures of what changes under other conditions."""
 
-import pandas as pd
-from matplotlib.figure import Figure
+import altair as alt
 
 from actgrad.analysis import learning_rates as search
 from actgrad.analysis import tables
-from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import configuration
-from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import activation_legend, band, panels, spaced, styles
+from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.styling import INK, colour, dash, faded, names
 
 
-@figure("How much the learning rate decides", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
-def learning_rates(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Validation accuracy of short trials against the learning rate. The dot is the rate that the condition `tuned` takes for this activation, the
-    dashed vertical line the one of the runs above. A trial that diverged counts as 0."""
-    figure, drawn = panels(table, sharex=True, sharey=True)
-    chosen = search.best(evidence.trials).set_index("activation")["learning_rate"]
-    for axes, rows, colour in drawn:
-        name = rows["activation"].iloc[0]
-        band(axes, rows, "learning_rate", {"color": colour})
-        best = rows[rows["learning_rate"] == chosen[name]]
-        axes.plot(best["learning_rate"], best["mean"], "o", color=colour)
-        if name in evidence.runs:
-            axes.axvline(configuration(evidence.runs[name][0])["recipe"]["learning_rate"], color="#777777", linewidth=0.8, linestyle="--")
-        axes.set_xscale("log")
-    figure.supxlabel("learning rate")
-    figure.supylabel(f"validation accuracy after {evidence.trials['epochs'].max()} epochs", fontsize=10)
-    return figure
+@figure("Mean test accuracy under each condition", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
+def conditions(shown: Shown) -> alt.LayerChart:
+    """Each dot is the mean of an activation over the runs that learned; point at it for the interval. Click a dot to follow one activation."""
+    order = list(shown.evidence.conditions)
+    base = alt.Chart(alt.NamedData("conditions"))
+    y = alt.Y("condition:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, grid=True))
+    x = alt.X("mean:Q", title="test accuracy", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))
+    tips = ["condition:N", "activation:N", "seeds:Q", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("mean", "low", "high"))]
+    dots = base.mark_point(filled=True, size=75, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(0.8), tooltip=tips)
+    return alt.layer(dots).properties(height=30 * len(order))
 
 
-@figure("The same under other conditions", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
-def conditions(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Test accuracy after the last epoch under each condition: mean over seeds with its 95 % interval."""
-    groups = list(dict.fromkeys(table["condition"]))
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for place, (name, (colour, _)) in enumerate(styles(list(evidence.runs)).items()):
-        rows = table[table["activation"] == name]
-        x = [groups.index(group) + 0.8 * ((place + 0.5) / len(evidence.runs) - 0.5) for group in rows["condition"]]
-        errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]  # NaN, for which no bar is drawn, where there is a single seed
-        axes.errorbar(x, rows["mean"], errors, fmt="o", markersize=4, color=colour, elinewidth=1.2)
-    for boundary in range(1, len(groups)):
-        axes.axvline(boundary - 0.5, color="#bbbbbb", linewidth=0.6)
-    axes.set_xticks(range(len(groups)), [spaced(group) for group in groups])
-    axes.set_xlim(-0.5, len(groups) - 0.5)
-    if len(table):
-        axes.set_ylim(max(0, table["mean"].min() - 0.1), min(1.02, table["mean"].max() + 0.1))
-    axes.grid(axis="x", visible=False)
-    axes.set_ylabel("test accuracy")
-    activation_legend(figure, evidence.runs)
-    return figure
+@figure("Accuracy and learning rate in short trials", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
+def learning_rates(shown: Shown) -> alt.LayerChart:
+    """Validation accuracy of short trials. The ring is the rate that the condition `standardized_tuned` takes. A trial that diverged counts as 0."""
+    best = search.best(shown.evidence.trials).set_index("activation")["learning_rate"]
+    base = alt.Chart(alt.NamedData("trials"))
+    x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5, grid=False))
+    y = alt.Y("mean:Q", title="validation accuracy", axis=alt.Axis(format="~%"))
+    tips = ["activation:N", "learning_rate:Q", alt.Tooltip("mean:Q", title="validation accuracy", format=".1%")]
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=25)).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), opacity=faded(), tooltip=tips
+    )
+    chosen = " || ".join(f"(datum.activation == '{name}' && datum.learning_rate == {float(rate)!r})" for name, rate in best.items())
+    rings = base.transform_filter(chosen).mark_point(size=130, strokeWidth=1.5, color=INK).encode(x=x, y=y, opacity=faded(), tooltip=tips)
+    return alt.layer(lines, rings, *names(base, "learning_rate", "mean", shown.activations)).properties(height=300)

@@ -1,91 +1,134 @@
-"""From a function that draws a table to the files of a figure."""
+"""From a function that makes a chart to a figure of the page: one specification, interactive there, and as SVG beside it."""
 
-import io
+import json
 import re
-import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from typing import Any
 
+import altair as alt
 import pandas as pd
-from matplotlib.figure import Figure
+import vl_convert
 
+from actgrad.analysis import details, tables
 from actgrad.analysis.evidence import Evidence
+from actgrad.report.figures.styling import CONFIG, DARK, shared
+
+WIDTH = 640
+"""Of a picture as a file, in pixels; in the page a figure is as wide as there is room."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What charts are made from.
+
+    Attributes:
+        rows: the tables that figures refer to by name, each of all conditions.
+    """
+
+    evidence: Evidence
+    rows: Mapping[str, pd.DataFrame]
+
+    @property
+    def activations(self) -> list[str]:
+        return list(dict.fromkeys(name for runs in self.evidence.conditions.values() for name in runs))
+
+
+def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
+    """The tables of analysis/details.py, and those that are of no single run."""
+    conditions = evidence.conditions
+    share = [tables.share_of_next(runs).assign(condition=name) for name, runs in conditions.items()]
+    curves = [tables.activation_functions(runs).iloc[::4].assign(condition=name) for name, runs in {evidence.headline: evidence.runs}.items()]
+    rows = {
+        "seeds": details.seeds(conditions, ranking),
+        "curves": details.curves(conditions),
+        "signals": details.signals(conditions),
+        "units": details.units(conditions),
+        "shares": pd.concat(share),
+        "functions": pd.concat(curves),
+        "conditions": tables.conditions(conditions),
+        "linearity": tables.linearity(conditions),
+    }
+    if evidence.depth is not None:
+        rows["depth"] = tables.depth(evidence.depth)
+    if evidence.trials is not None:
+        rows["trials"] = tables.learning_rates(evidence.trials)
+    if evidence.times:
+        rows["times"] = tables.times(evidence.times, evidence.runs)
+    return Shown(evidence, rows)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: the name of its files, what it is called, how to read it, its data, and the picture."""
+    """A finished figure: the name of its files, what it is called, how to read it, the rows that it refers to, its specification and the picture."""
 
     name: str
     title: str
     caption: str
-    data: pd.DataFrame
-    svg: bytes
-    png: bytes
+    rows: Sequence[str]
+    spec: Mapping[str, Any]
+    svg: str
 
 
-FIGURES: list[Callable[[Evidence], Drawing | None]] = []
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report, before it is drawn. `data` is its table for the headline; None where there is nothing to draw."""
+
+    name: str
+    title: str
+    caption: str
+    data: Callable[[Evidence], pd.DataFrame | None]
+    chart: Callable[[Shown], alt.LayerChart]
+
+
+FIGURES: list[Figure] = []
 
 
 def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Callable:
     """Makes a function a figure of the report. Its docstring is the caption; it is left out where there are no data for it."""
 
-    def register(draw: Callable[[pd.DataFrame, Evidence], Figure]) -> Callable[[pd.DataFrame, Evidence], Figure]:
-        def drawing(evidence: Evidence) -> Drawing | None:
-            table = data(evidence)
-            if table is None:
-                return None
-            drawn = laid_out(draw(table, evidence))
-            return Drawing(draw.__name__, title, " ".join(draw.__doc__.split()), table, image(drawn, "svg"), image(drawn, "png"))
-
-        FIGURES.append(drawing)
-        return draw
+    def register(chart: Callable[[Shown], alt.LayerChart]) -> Callable[[Shown], alt.LayerChart]:
+        FIGURES.append(Figure(chart.__name__, title, " ".join((chart.__doc__ or "").split()), data, chart))
+        return chart
 
     return register
 
 
-def drawings(evidence: Evidence, processes: int = 1) -> list[Drawing]:
-    """All figures of one dataset's report; drawn by several processes where the system can fork them."""
-    if processes > 1 and sys.platform == "linux":
-        with ProcessPoolExecutor(processes, get_context("fork"), _take, (evidence,)) as pool:
-            drawn = list(pool.map(_draw, range(len(FIGURES))))
-    else:
-        drawn = [one(evidence) for one in FIGURES]
-    return [drawing for drawing in drawn if drawing is not None]
+def drawing(one: Figure, shown: Shown) -> Drawing:
+    """A figure, drawn as it is first seen: of the headline."""
+    chart = one.chart(shown).add_params(*shared(shown.evidence.headline)).properties(width="container")
+    spec = json.loads(renumbered("view_", json.dumps(chart.to_dict(validate=False)))) | {"config": CONFIG}
+    used = sorted(set(re.findall(r"'name': '(\w+)'", str(spec))) & {*shown.rows})
+    return Drawing(one.name, one.title, one.caption, used, spec, picture(spec, {name: _first(shown, name) for name in used}))
 
 
-_taken: list[Evidence] = []
+def _first(shown: Shown, name: str) -> pd.DataFrame:
+    """The rows of a table that the picture needs, of which there are fewer."""
+    rows = shown.rows[name]
+    if "condition" in rows and name not in ("conditions", "linearity"):
+        rows = rows[rows["condition"] == shown.evidence.headline]
+    return rows[rows["seed"] == details.MEAN] if "seed" in rows and name != "seeds" else rows
 
 
-def _take(evidence: Evidence) -> None:
-    """In a process that draws: keep the evidence, which the process has by being forked. To send it would take longer than to draw."""
-    _taken.append(evidence)
+def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
+    """A specification as SVG. It carries its own style, by which it follows the theme of the reader."""
+    whole = {**spec, "width": WIDTH, "datasets": {name: records(table) for name, table in rows.items()}}
+    svg = vl_convert.vegalite_to_svg(whole)
+    svg = re.sub(r' (aria-[a-z]+|role|pointer-events|class)="[^"]*"', "", svg)
+    svg = re.sub(r'<path d="M0(\.5)?,0(\.5)?h0v0h0Z"/>|<path d="[^"]*" display="none"/>', "", svg)
+    svg = re.sub(r'<path [^>]*\bopacity="0"[^>]*/>', "", svg)
+    svg = re.sub(r' (d|transform|x2?|y2?)="[^"]*"', lambda part: re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", part[0]), svg)
+    svg = renumbered("clip", svg)
+    rules = "".join(f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}' for light, dark in DARK.items())
+    return svg.replace(">", f"><style>@media (prefers-color-scheme:dark){{{rules}}}</style>", 1)
 
 
-def _draw(number: int) -> Drawing | None:
-    return FIGURES[number](_taken[-1])
+def renumbered(name: str, text: str) -> str:
+    """A text whose names of a running number start from 0, because those of Altair and Vega run on from figure to figure."""
+    numbers: dict[str, str] = {}
+    return re.sub(rf"\b{name}(\d+)\b", lambda found: numbers.setdefault(found[0], f"{name}{len(numbers)}"), text)
 
 
-def laid_out(figure: Figure) -> Figure:
-    """The figure, laid out once: else each picture of it would be laid out anew, and drawn once more for that."""
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine(None)
-    return figure
-
-
-def image(figure: Figure, form: str) -> bytes:
-    """The picture as `svg` or `png`; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=130, metadata={"Date": None} if form == "svg" else {"Software": None})
-    if form == "png":
-        return buffer.getvalue()
-    # A tenth of a point is finer than any screen, and the report holds every figure: this halves it.
-    paths = re.sub(rb' (d|x|y|transform)="[^"]*"', lambda part: re.sub(rb"\d+\.\d{2,}", _tenths, part[0]), buffer.getvalue())
-    return re.sub(rb"\s*\n\s*", b" ", paths)
-
-
-def _tenths(number: re.Match[bytes]) -> bytes:
-    value = float(number[0])
-    return number[0] if value < 1 else b"%.1f" % value
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as plain values; what is no finite number is missing."""
+    return table.replace([float("inf"), float("-inf")], float("nan")).astype(object).where(table.notna(), None).to_dict("records")

@@ -1,57 +1,66 @@
 """Figures of the activation functions themselves."""
 
-import pandas as pd
-from matplotlib.figure import Figure
+import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims.functions import LINEAR_POOLING
-from actgrad.analysis.evidence import Evidence
-from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import intervals, panels, spaced, styles
+from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.styling import SOFT, choice, colour, dash, faded, names
 
 
-@figure("How far each trained network is from one affine map", lambda evidence: tables.linearity(evidence.conditions))
-def linearity(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Largest difference, on the test split, between a network's logits and those of the affine map that agrees with it at the black image, as
-    a share of the largest logit; the worst seed, log scale. What is left at 1e-6 is rounding: that network is one linear layer."""
-    shown = table[table["condition"].isin([evidence.headline, LINEAR_POOLING])].iloc[::-1]
-    figure = Figure(figsize=(9, 1.2 + 0.28 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    labels = [spaced(row.activation) + ("" if row.condition == evidence.headline else f", {spaced(row.condition)}") for row in shown.itertuples()]
-    colours = styles(list(dict.fromkeys(table["activation"])))
-    axes.scatter(shown["folding_error"].clip(lower=1e-9), labels, color=[colours[name][0] for name in shown["activation"]], s=40, zorder=3)
-    axes.set_xscale("log")
-    axes.set_xlabel("largest difference from one affine map, as a share of the largest logit")
-    return figure
+@figure("The functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
+def activations(shown: Shown) -> alt.LayerChart:
+    """The derivative multiplies the gradient on its way back; it is that of the very layer that was trained, before training. Click a name to see one
+    function alone."""
+    base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
+    x, y = (
+        alt.X("z:Q", title="pre-activation z"),
+        alt.Y("shown:Q", title="value", scale=alt.Scale(domain=alt.ExprRef("curve == 'function' ? [-1.6, 3.1] : [-0.2, 1.3]"))),
+    )
+    tips = ["activation:N", alt.Tooltip("z:Q", format=".2f"), alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("derivative:Q", format=".3f")]
+    lines = base.mark_line(clip=True).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), opacity=faded(), tooltip=tips
+    )
+    return (
+        alt.layer(lines, *names(base, "z", "shown", shown.activations))
+        .add_params(choice("curve", "Show", ("derivative", "function")))
+        .properties(height=300)
+    )
 
 
-@figure("The activation functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
-def activations(table: pd.DataFrame, _: Evidence) -> Figure:
-    """Coloured: the function. Dashed: its derivative, by automatic differentiation of the very layer that was trained, at initialisation. The
-    derivative is the factor that a gradient is multiplied by on its way back. maxout is drawn along one of its pieces, the others at 0."""
-    figure, drawn = panels(table, sharex=True)
-    for axes, curve, colour in drawn:
-        axes.plot(curve["z"], curve["value"], color=colour, label="function")
-        axes.plot(curve["z"], curve["derivative"], color="#222222", linestyle="--", linewidth=1.2, label="derivative")
-        axes.axhline(0, color="#999999", linewidth=0.6)
-        axes.set_ylim(-1.6, 3.1)
-    drawn[0][0].legend(loc="upper left", fontsize=8)
-    figure.supxlabel("pre-activation z")
-    return figure
+@figure("Distance of each trained network from one affine map", lambda evidence: tables.linearity(evidence.conditions))
+def linearity(shown: Shown) -> alt.LayerChart:
+    """Largest difference between a network's logits and those of the affine map that agrees with it at the black image, worst seed. At 1e-6 it is
+    rounding: that network is one linear layer."""
+    base = alt.Chart(alt.NamedData("linearity")).transform_filter(f"datum.condition == condition || datum.condition == '{LINEAR_POOLING}'")
+    base = base.transform_calculate(
+        shown="max(datum.folding_error, 1e-9)",
+        row="datum.activation + (datum.condition == condition ? '' : ', ' + replace(datum.condition, '_', ' '))",
+    )
+    y = alt.Y("row:N", title=None, sort=alt.EncodingSortField("folding_error", order="descending"), axis=alt.Axis(labelLimit=190))
+    x = alt.X(
+        "shown:Q", title="largest difference, as a share of the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6)
+    )
+    tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("folding_error", "superposition_error"))]
+    dots = base.mark_point(filled=True, size=80, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips)
+    return alt.layer(dots).properties(height=22 * (1 + len(shown.activations)))
 
 
 @figure("What an activation costs", lambda evidence: tables.times(evidence.times, evidence.runs) if evidence.times else None)
-def times(table: pd.DataFrame, evidence: Evidence) -> Figure:
-    """Time as a multiple of ReLU's, median with 95 % interval: of the four activation layers alone, forward and backward, and of a whole training
-    step. Measured once, by the benchmark of the project, on the machine that is named; the study's own results hold no times."""
-    figure = Figure(figsize=(10, 1.6 + 0.28 * len(table)), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, part, title in ((left, "layers_to_relu", "activation layers alone"), (right, "step_to_relu", "a whole training step")):
-        intervals(axes, table.rename(columns={f"{part}_{key}": key for key in ("value", "low", "high")}), "value")
-        axes.axvline(1, color="#999999", linewidth=0.6)
-        axes.set_xlim(left=0)
-        axes.set_title(title)
-    machine = evidence.times["machine"]
-    measured_on = f"{machine['processor']}, {machine['cores']} cores, batches of {evidence.times['batch_size']} images of {evidence.times['dataset']}"
-    figure.supxlabel(f"times ReLU's   ({measured_on})", fontsize=9)
-    return figure
+def times(shown: Shown) -> alt.LayerChart:
+    """Time as a multiple of ReLU's, median with 95 % interval, measured once by the benchmark of the project."""
+    base = alt.Chart(alt.NamedData("times")).transform_calculate(
+        **{end: f"part == 'a training step' ? datum.step_to_relu_{end} : datum.layers_to_relu_{end}" for end in ("value", "low", "high")}
+    )
+    y = alt.Y("activation:N", title=None, sort=alt.EncodingSortField("layers_to_relu_value"))
+    tips = ["activation:N", *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high"))]
+    rules = base.mark_rule(strokeWidth=3).encode(x="low:Q", x2="high:Q", y=y, color=colour(shown.activations), opacity=faded(0.5))
+    dots = base.mark_point(filled=True, size=70, cursor="pointer").encode(
+        x=alt.X("value:Q", title="times ReLU's", scale=alt.Scale(zero=True)), y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips
+    )
+    one = alt.Chart(alt.Data(values=[{"one": 1}])).mark_rule(color=SOFT, strokeDash=[2, 3]).encode(x="one:Q")
+    return (
+        alt.layer(one, rules, dots)
+        .add_params(choice("part", "Time of", ("a training step", "the activation layers alone")))
+        .properties(height=22 * (1 + len(shown.activations)))
+    )

@@ -1,98 +1,136 @@
 """Figures of the gradient on its way back through the network."""
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+import altair as alt
 
 from actgrad.analysis import tables
-from actgrad.analysis.evidence import Evidence
-from actgrad.report.figures.drawing import figure
-from actgrad.report.figures.styling import activation_legend, band, by_activation, epochs, intervals, layer_colours, layer_label, layer_legend, panels
+from actgrad.analysis.details import END, SIGNAL, START, WEIGHTS
+from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.styling import (
+    FOLDS,
+    HERE,
+    LOGARITHM,
+    SCALE,
+    SEEDS,
+    SHOW,
+    SOFT,
+    choice,
+    colour,
+    dash,
+    faded,
+    log_or_linear,
+    names,
+    pointed,
+    span,
+)
+
+MEASURE = ("measure", "Gradient of", (SIGNAL, WEIGHTS), ("pre-activations, dL/dz", "weights, norm"))
+TIPS = ["activation:N", "seed:N", "layer:N", "step:Q", alt.Tooltip("value:Q", format=".3g")]
 
 
-@figure("Gradient of each layer's weights, step by step", lambda evidence: tables.gradient_norms(evidence.runs))
-def gradient_norms(table: pd.DataFrame, _: Evidence) -> Figure:
-    """One panel an activation; dark is the layer nearest to the input, light the output. Lines far apart, with the dark ones below, mean that
-    the gradient shrinks on its way back. Each line is the L2 norm of the gradient of a layer's weights, as the optimizer is given it: geometric
-    mean over seeds and over neighbouring steps, on a log scale. A norm of exactly 0 cannot be drawn on it. Weights that not all of these networks
-    have, such as PReLU's slopes, are in the data alone."""
-    figure, drawn = panels(table, sharex=True, sharey=True)
-    in_all = table.groupby("layer", sort=False)["activation"].nunique() == table["activation"].nunique()
-    colours = layer_colours(in_all.index[in_all])
-    for axes, rows, _ in drawn:
-        axes.set_yscale("log")
-        for layer, colour in colours.items():
-            of_layer = rows[rows["layer"] == layer]
-            axes.plot(of_layer["step"], of_layer["grad_norm"], color=colour, linewidth=1.1)
-    layer_legend(figure, colours)
-    figure.supxlabel("optimizer step")
-    figure.supylabel("L2 norm of the layer's gradient", fontsize=10)
-    return figure
+@figure("The gradient at each layer", lambda evidence: tables.preact_grads(evidence.runs))
+def preact_grads(shown: Shown) -> alt.LayerChart:
+    """The gradient flows from right to left: a line that falls to the left is a gradient that vanishes. Names stand in the order of the right ends.
+    dL/dz is a root mean square over units and images, and means over seeds are geometric; a gradient of 0 is left out."""
+    base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
+    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=0))
+    y = log_or_linear("size of the gradient")
+    lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded(), tooltip=TIPS
+    )
+    ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
+    return (
+        alt.layer(span(base.transform_filter(SEEDS), x, y), lines, *names(ends, "place", "shown", shown.activations))
+        .add_params(choice(*MEASURE), choice("when", "When", (START, END)), choice(*SCALE), choice(*SHOW))
+        .properties(height=320)
+    )
 
 
-@figure("Gradient with respect to pre-activations, layer by layer", lambda evidence: tables.preact_grads(evidence.runs))
-def preact_grads(table: pd.DataFrame, _: Evidence) -> Figure:
-    """dL/dz is the gradient of one image's loss with respect to a layer's pre-activations. Left and middle: its root mean square over units and
-    over one fixed batch of images; geometric mean over seeds, log scale. A line that falls to the left is a vanishing gradient. Right: attenuation,
-    the decades by which it shrinks from the last activated layer back to the first, while the network trains; mean over seeds. A gradient of 0 is
-    not drawn on the left, and counts as the smallest normal float32 on the right."""
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    start, end, decades = figure.subplots(1, 3)
-    end.sharey(start)
-    for rows, style in by_activation(table):
-        for axes, epoch in ((start, 0), (end, rows["epoch"].max())):
-            values = rows[rows["epoch"] == epoch]
-            axes.plot(values["layer"].map(layer_label), values["preact_grad_rms"], marker="o", markersize=3.5, **style)
-        once = rows.drop_duplicates("epoch")
-        decades.plot(once["epoch"], once["attenuation"], **style)
-    for axes, title in ((start, "before any update"), (end, "after the last finished epoch")):
-        axes.set_yscale("log")
-        axes.set_title(title)
-        axes.set_xlabel("layer, from the input to the output")
-        axes.tick_params(axis="x", labelrotation=30)
-    decades.set_title("attenuation from last to first, decades")
-    decades.axhline(0, color="#999999", linewidth=0.6)
-    epochs(decades)
-    start.set_ylabel("RMS of dL/dz on the probe batch")
-    activation_legend(figure, table)
-    return figure
+def _places(shown: Shown) -> str:
+    """Labels of places: the layers' names of the headline; other networks have others, which the tooltip names."""
+    layers = ", ".join(f"'{name}'" for name in _layers(shown).values())
+    return f"condition == '{shown.evidence.headline}' && datum.value <= {len(_layers(shown))} ? [{layers}][datum.value - 1] : datum.value"
 
 
-@figure("Where the gradient shrinks, and why", lambda evidence: tables.share_of_next(evidence.runs))
-def share_of_next(table: pd.DataFrame, _: Evidence) -> Figure:
-    """A layer's dL/dz as a share of the next layer's, before any update. Solid: measured. Dashed: predicted from the activation's derivatives
-    and the weights between the two layers (Glorot and Bengio 2010, equation 6). Dotted: the derivatives' part alone. Where dashed and solid
-    agree, the loss has been explained; the distance from dotted to dashed is due to weights and pooling."""
-    figure, drawn = panels(table, sharex=True, sharey=True)
-    lines = (("share_of_next", "-", "measured"), ("predicted", "--", "predicted"), ("derivatives_alone", ":", "derivatives\nalone"))
-    for axes, rows, colour in drawn:
-        for column, line, label in lines:
-            marker = "o" if column == "share_of_next" else ""
-            axes.plot(rows["layer"].map(layer_label), rows[column], color=colour, linestyle=line, marker=marker, markersize=3.5, label=label)
-        axes.set_yscale("log")
-        axes.axhline(1, color="#999999", linewidth=0.6)
-        axes.tick_params(axis="x", labelrotation=45)
-    figure.legend(handles=[Line2D([], [], color="#444444", linestyle=line, label=label) for _, line, label in lines], loc="outside right center")
-    figure.supylabel("dL/dz, as a share of the next layer's", fontsize=10)
-    return figure
+def _layers(shown: Shown) -> dict[int, str]:
+    rows = shown.rows["signals"]
+    rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["measure"] == SIGNAL)]
+    return dict(rows[["place", "layer"]].drop_duplicates().sort_values("place").itertuples(index=False))
 
 
-@figure("More layers", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
-def depth(table: pd.DataFrame, _: Evidence) -> Figure:
-    """Networks that differ in their number of layers alone, before any update. Left: attenuation, the decades by which dL/dz shrinks from the last
-    activated layer to the first (bands: lowest to highest seed); a depth at which no gradient arrives is not drawn. Right: the slope of the lines on
-    the left, which is what one more layer costs, with its 95 % interval. 0 means that nothing is lost, however many layers there are."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    for rows, style in by_activation(table[np.isfinite(table["mean"]) & (table["lost"] == 0)]):
-        band(left, rows, "depth", style | {"marker": "o", "markersize": 3.5})
-    left.set_xlabel("layers")
-    left.set_ylabel("attenuation, decades")
-    left.xaxis.get_major_locator().set_params(integer=True)
-    rates = table.drop_duplicates("activation")[["activation", "rate", "rate_low", "rate_high"]]
-    intervals(right, rates.rename(columns={"rate_low": "low", "rate_high": "high"}), "rate")
-    right.set_xlabel("decades per layer")
-    right.axvline(0, color="#999999", linewidth=0.6)
-    activation_legend(figure, table)
-    return figure
+@figure("The gradient at one layer while the network trains", lambda evidence: tables.gradient_norms(evidence.runs))
+def gradient_norms(shown: Shown) -> alt.LayerChart:
+    """Weights: the norm that the optimizer is given. dL/dz: measured at the start, at steps 1, 2, 4, ... and after each epoch. A network with fewer
+    layers shows its last."""
+    base = (
+        alt.Chart(alt.NamedData("signals"))
+        .transform_filter("datum.when == '' && datum.measure == measure && datum.place == min(layer, datum.places)")
+        .transform_calculate(shown=LOGARITHM)
+    )
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
+    x, y = alt.X("step:Q", title="optimizer step", axis=alt.Axis(grid=False)), log_or_linear("size of the gradient")
+    lines = here.mark_line(tooltip=None, strokeWidth=1.6).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded()
+    )
+    ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
+    layers = _layers(shown)
+    return (
+        alt.layer(span(base.transform_filter(SEEDS), x, y), lines, pointed(here, x, y, TIPS), *names(ends, "step", "shown", shown.activations))
+        .add_params(
+            choice("layer", "Layer", [*layers], [f"{place}: {name}" for place, name in layers.items()]),
+            choice(MEASURE[0], MEASURE[1], MEASURE[2][::-1], MEASURE[3][::-1]),
+            choice(*SCALE),
+            choice(*SHOW),
+        )
+        .properties(height=320)
+    )
+
+
+@figure("Predicted and measured", lambda evidence: tables.share_of_next(evidence.runs))
+def share_of_next(shown: Shown) -> alt.LayerChart:
+    """Each dot is a layer of an activation: dL/dz as a share of the next layer's, before training. Dots on the line were predicted exactly, from
+    derivatives and weights (Glorot and Bengio 2010, equation 6) or from derivatives alone."""
+    base = alt.Chart(alt.NamedData("shares")).transform_calculate(
+        expected="source == 'derivatives alone' ? datum.derivatives_alone : datum.predicted", layer="replace(datum.layer, '_activation', '')"
+    )
+    base = base.transform_filter("datum.expected > 0 && datum.share_of_next > 0")
+    x = alt.X(
+        "expected:Q", title="predicted share of the next layer's gradient", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5, format="~g")
+    )
+    y = alt.Y("share_of_next:Q", title="measured share", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5, format="~g"))
+    numbers = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("share_of_next", "predicted", "derivatives_alone")]
+    dots = (
+        base.transform_filter(HERE)
+        .mark_point(filled=True, size=80, cursor="pointer")
+        .encode(x=x, y=y, color=colour(shown.activations), opacity=faded(0.85), tooltip=["activation:N", "layer:N", *numbers])
+    )
+    known = shown.rows["shares"].query("share_of_next > 0")["share_of_next"]
+    ends = [float(known.min()), float(known.max())] if len(known) else [0.1, 1.0]
+    line = alt.Chart(alt.Data(values=[{"at": end} for end in ends])).mark_line(strokeWidth=1, color=SOFT).encode(x="at:Q", y="at:Q")
+    return (
+        alt.layer(span(base, x, y), line, dots)
+        .add_params(choice("source", "Predicted from", ("derivatives and weights", "derivatives alone")))
+        .properties(height=320)
+    )
+
+
+@figure("Attenuation in networks of several depths", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
+def depth(shown: Shown) -> alt.LayerChart:
+    """Networks that differ in their number of layers alone, before training; mean over seeds, with a band from the lowest to the highest. A flat line
+    loses nothing, however many layers there are."""
+    base = alt.Chart(alt.NamedData("depth")).transform_filter("datum.lost == 0 && isValid(datum.mean)")
+    x = alt.X("depth:Q", title="layers", axis=alt.Axis(tickMinStep=1, grid=False))
+    y = alt.Y("mean:Q", title="times smaller at the first layer", axis=alt.Axis(labelExpr=FOLDS, tickMinStep=1))
+    tips = [
+        "activation:N",
+        "depth:Q",
+        alt.Tooltip("mean:Q", title="decades", format=".2f"),
+        alt.Tooltip("rate:Q", title="decades a layer", format=".2f"),
+    ]
+    bands = base.mark_area(tooltip=None).encode(
+        x=x, y=alt.Y("low:Q", title="times smaller at the first layer"), y2="high:Q", color=colour(shown.activations), opacity=faded(0.12)
+    )
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=45)).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), opacity=faded(), tooltip=tips
+    )
+    return alt.layer(bands, lines, *names(base, "depth", "mean", shown.activations)).properties(height=300)

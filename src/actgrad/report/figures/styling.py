@@ -1,123 +1,143 @@
-"""The look of all figures: one colour per activation and one per layer, wherever they appear; and the parts that figures share."""
+"""The look of all figures: one colour and one dash per activation, wherever it appears, and the parts that figures share.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+INK, SOFT and LINE are replaced by the page's style sheet, so that a picture follows the reader's theme. Colours of activations have a contrast of 3
+to 1 or more on white and on the dark ground.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+import altair as alt
 
-# Same input, same bytes: ids from a fixed salt, no date. Letters stay letters: as outlines they would double the report.
-matplotlib.rcParams.update(
-    {
-        "svg.hashsalt": "actgrad",
-        "svg.fonttype": "none",
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titley": 1.0,  # where titles are anyway: finding that out takes a sixth of the drawing
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e4e4e4",
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.5,
-        "legend.frameon": False,
-    }
-)
+INK, SOFT, LINE = "#1b1b1b", "#5b5b5b", "#dddddd"
+DARK = {INK: "#e8e8e8", SOFT: "#a8a8a8", LINE: "#3a3d42"}
+"""What they become in the dark theme."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, and three of Tol's; the line style is the second cue.
-STYLES = {
-    "linear": ("#7f7f7f", "-"),
-    "sigmoid": ("#0072b2", "-"),
-    "tanh": ("#56b4e9", "-"),
-    "relu": ("#d55e00", "-"),
-    "leaky_relu": ("#e69f00", "--"),
-    "prelu": ("#009e73", "--"),
-    "elu": ("#cc79a7", "-"),
-    "gelu": ("#332288", ":"),
-    "silu": ("#44aa99", ":"),
-    "maxout": ("#882255", "-."),
+# Near Okabe and Ito's colours, which colour-blind readers can tell apart, and three of Tol's; the dash is the second cue.
+STYLES: dict[str, tuple[str, list[int]]] = {
+    "linear": ("#7f7f7f", [1, 0]),
+    "sigmoid": ("#0b78bd", [1, 0]),
+    "tanh": ("#2f9bd3", [6, 2]),
+    "relu": ("#d55e00", [1, 0]),
+    "leaky_relu": ("#b58100", [6, 2]),
+    "prelu": ("#00946c", [1, 0]),
+    "elu": ("#c4689a", [1, 0]),
+    "gelu": ("#7a68d8", [2, 2]),
+    "silu": ("#2f9788", [2, 2]),
+    "maxout": ("#b8487a", [8, 2, 2, 2]),
 }
-FURTHER_COLOURS = ("#000000", "#999933", "#aa4499", "#6699cc", "#661100")
+FURTHER = ("#8a8a00", "#5c8fd6", "#b06ad0", "#c0603a", "#6f8f3a")
+
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "aria": False,
+    "font": "Helvetica, Arial, sans-serif",
+    "padding": {"left": 12, "top": 6, "right": 18, "bottom": 6},
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": SOFT, "titleColor": SOFT, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "labelFontSize": 11,
+        "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 4, "titlePadding": 8,
+    },
+    "text": {"fontSize": 12, "color": INK},
+    "line": {"strokeWidth": 2},
+    "rule": {"color": SOFT},
+}  # fmt: skip
 
 
-def styles(activations: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and line style of each activation; one that has none of its own gets one by its place among such."""
+def styles(activations: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
+    """Colour and dash of each activation; one that has none of its own gets one by its place among such."""
     further = [name for name in activations if name not in STYLES]
-    return {name: STYLES.get(name) or (FURTHER_COLOURS[further.index(name) % len(FURTHER_COLOURS)], "-") for name in activations}
+    return {name: STYLES.get(name) or (FURTHER[further.index(name) % len(FURTHER)], [4, 2]) for name in activations}
 
 
-def layer_colours(layers: Sequence[str]) -> dict[str, Any]:
-    """Dark is the layer nearest to the input, light the output."""
-    return dict(zip(layers, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(layers))), strict=True))
+def colour(activations: Sequence[str]) -> alt.Color:
+    return alt.Color("activation:N", legend=None, scale=alt.Scale(domain=list(activations), range=[one for one, _ in styles(activations).values()]))
 
 
-def spaced(name: str) -> str:
-    """A name as a label: its underscores as spaces."""
-    return name.replace("_", " ")
+def dash(activations: Sequence[str]) -> alt.StrokeDash:
+    dashes = [one for _, one in styles(activations).values()]
+    return alt.StrokeDash("activation:N", legend=None, scale=alt.Scale(domain=list(activations), range=dashes))
 
 
-def layer_label(name: str) -> str:
-    """The name of an activation layer as a label: `conv1_activation` acts on conv1."""
-    return name.removesuffix("_activation")
+# --- what a reader can change
 
 
-def panels(table: pd.DataFrame, **shared: bool) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, str]]]:
-    """One panel an activation of the table, with its name as title: its axes, its rows and its colour."""
-    colours = styles(list(dict.fromkeys(table["activation"])))
-    columns = min(5, len(colours))
-    lines = -(-len(colours) // columns)
-    figure = Figure(figsize=(max(2.2 * columns, 4), 2.4 * lines + 0.3), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, **shared).ravel()
-    for axes in grid[len(colours) :]:
-        axes.set_visible(False)
-    made = []
-    for axes, (name, (colour, _)) in zip(grid, colours.items(), strict=False):
-        axes.set_title(spaced(name))
-        made.append((axes, table[table["activation"] == name], colour))
-    return figure, made
+def choice(name: str, label: str, options: Sequence[Any], labels: Sequence[str] | None = None) -> alt.Parameter:
+    """A control under the figure: buttons for two or three options, a list for more."""
+    bind = alt.binding_radio if len(options) <= 3 else alt.binding_select
+    return alt.param(name=name, value=options[0], bind=bind(options=list(options), labels=list(labels or map(str, options)), name=f"{label} "))
 
 
-def by_activation(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
-    """The rows of each activation of a table, with the style of its line."""
-    for name, (colour, line) in styles(list(dict.fromkeys(table["activation"]))).items():
-        yield table[table["activation"] == name], {"color": colour, "linestyle": line}
+def shared(headline: str) -> list[alt.Parameter]:
+    """What the page sets in all its figures: the condition, the one that it is compared with, and the activation that is seen alone."""
+    return [alt.param(name="condition", value=headline), alt.param(name="other", value=""), alt.param(name="alone", value="")]
 
 
-def band(axes: Axes, rows: pd.DataFrame, x: str, style: Mapping[str, str]) -> None:
-    """A line through the means, with a band from low to high."""
-    axes.plot(rows[x], rows["mean"], **style)
-    axes.fill_between(rows[x], rows["low"], rows["high"], color=style["color"], alpha=0.15, linewidth=0)
+HERE = "datum.condition == condition"
+EITHER = "datum.condition == condition || datum.condition == other"
+"""Rows whose values span an axis: of both conditions, where two are compared."""
+SEEDS = "show == 'mean' ? datum.seed == 'mean' : datum.seed != 'mean'"
+SHOW = ("show", "Show", ("mean", "every seed"))
+SCALE = ("axis_scale", "Axis", ("log", "linear"))
 
 
-def intervals(axes: Axes, table: pd.DataFrame, value: str) -> None:
-    """A dot an activation with its interval, from top to bottom."""
-    rows = table.iloc[::-1]
-    colours = styles(list(dict.fromkeys(table["activation"])))
-    for place, row in enumerate(rows.to_dict("records")):
-        colour = colours[row["activation"]][0]
-        if not pd.isna(row["low"]):
-            axes.plot([row["low"], row["high"]], [place, place], color=colour)
-        axes.plot(row[value], place, "o", color=colour, markersize=5)
-    axes.set_yticks(range(len(rows)), [spaced(name) for name in rows["activation"]])
+def faded(full: float = 1.0) -> Any:
+    """Opacity: whole for the activation that is seen alone, or for all."""
+    return alt.condition("alone == '' || datum.activation == alone", alt.value(full), alt.value(0.08))
 
 
-def epochs(axes: Axes) -> None:
-    """Name the horizontal axis, and mark it at whole epochs."""
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+# --- parts
 
 
-def activation_legend(figure: Figure, activations: pd.DataFrame | Iterable[str]) -> None:
-    """A legend of some activations, or of those of a table."""
-    names = list(dict.fromkeys(activations["activation"] if isinstance(activations, pd.DataFrame) else activations))
-    lines = [Line2D([], [], color=colour, linestyle=line, label=spaced(name)) for name, (colour, line) in styles(names).items()]
-    figure.legend(handles=lines, loc="outside right center")
+LOGARITHM = "axis_scale == 'log' ? log(datum.value) / LN10 : datum.value"
+NUMBERS = "axis_scale == 'log' ? (abs(datum.value) > 5 ? '1e' + datum.value : format(pow(10, datum.value), '~g')) : format(datum.value, '~g')"
+FOLDS = "abs(datum.value) > 6 ? '10^' + datum.value + '×' : format(pow(10, datum.value), ',~g') + '×'"
+"""Labels of an axis in decades: 100×."""
 
 
-def layer_legend(figure: Figure, colours: Mapping[str, Any]) -> None:
-    lines = [Line2D([], [], color=colour, label=layer) for layer, colour in colours.items()]
-    figure.legend(handles=lines, loc="outside right center", title="layer")
+def log_or_linear(title: str) -> alt.Y:
+    """The axis of the column `shown`, which LOGARITHM gives."""
+    return alt.Y("shown:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(labelExpr=NUMBERS, tickMinStep=alt.ExprRef(WHOLE), tickCount=6))
+
+
+WHOLE = "axis_scale == 'log' ? 1 : 0"
+
+
+def pointed(base: alt.Chart, x: Any, y: Any, tips: Any) -> alt.Chart:
+    """Points that nobody sees, but points at: a line alone is too thin for it."""
+    return base.mark_point(filled=True, opacity=0, size=90, cursor="pointer").encode(x=x, y=y, tooltip=tips)
+
+
+def span(base: alt.Chart, x: str, y: Any) -> alt.Chart:
+    """Marks that nobody sees, of both conditions that are compared: they give both pictures the same axes."""
+    return base.transform_filter(EITHER).mark_point(opacity=0, tooltip=None).encode(x=x, y=y)
+
+
+def names(base: alt.Chart, x: str, y: str, activations: Sequence[str]) -> list[alt.Chart]:
+    """The activations' names right of their lines, in the order in which the lines end; a click on one shows it alone."""
+    placed = (
+        base.transform_joinaggregate(last=f"max({x})", groupby=["activation"])
+        .transform_filter(f"datum.{x} == datum.last")
+        .transform_window(place="row_number()", sort=[{"field": y, "order": "descending"}])
+        .transform_joinaggregate(number="count()")
+        .transform_calculate(at="height * (datum.place - 0.5) / max(datum.number, 8)")
+    )
+    at = alt.Y("at:Q", scale=None, axis=None)
+    dots = placed.mark_point(filled=True, size=70, cursor="pointer").encode(
+        x=alt.value(alt.ExprRef("width + 14")), y=at, color=colour(activations), opacity=faded()
+    )
+    opacity = alt.condition("alone == '' || datum.activation == alone", alt.value(1), alt.value(0.45))
+    texts = placed.mark_text(align="left", cursor="pointer").encode(
+        x=alt.value(alt.ExprRef("width + 22")), y=at, text="activation:N", opacity=opacity
+    )
+    return [dots, texts]
+
+
+def rows_of_names(base: alt.Chart) -> alt.Chart:
+    """The activations' names left of their rows; `rank` is the row."""
+    return (
+        base.transform_filter(HERE)
+        .transform_aggregate(groupby=["activation", "rank"])
+        .mark_text(align="right", cursor="pointer")
+        .encode(x=alt.value(-10), y=alt.Y("rank:O", axis=None), text="activation:N")
+    )

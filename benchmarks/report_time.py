@@ -1,0 +1,77 @@
+"""What a report costs: seconds and memory of src/report.py on 200 runs or more.
+
+The runs are copies of those of a dataset that has been trained, in a folder of their own.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from measuring import environment, parsed, rounded, write
+
+from actgrad.config.loading import listed, study
+from actgrad.config.schema import Study
+from actgrad.console import run_script
+from actgrad.errors import UserError
+from actgrad.files import PROJECT
+from actgrad.results.paths import run_folder
+from actgrad.results.run import RunResult
+
+SECONDS, MEGABYTES = 4, 500
+"""The limits that the project has set itself, for 200 runs on two cores."""
+
+
+def project(folder: Path, dataset: str, number: int) -> int:
+    """A project with at least so many runs of all conditions; returns how many."""
+    params = study()
+    trained = listed(params)
+    while _count(params) < number:
+        params = params.model_copy(update={"seeds": [*range(len(params.seeds) + 1)]})
+    for name in ("conf", "src"):
+        (folder / name).symlink_to(PROJECT / name)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump() | {"datasets": [dataset]}))
+    for condition, one in listed(params).items():
+        for activation in one.activations:
+            like = [RunResult.read(run_folder(dataset, activation, condition, seed)) for seed in trained[condition].seeds]
+            for seed in one.seeds:
+                copied = like[seed % len(like)]
+                target = run_folder(dataset, activation, condition, seed)
+                dataclasses.replace(copied, metrics=copied.metrics | {"key": "/".join(target.parts[1:])}).write(folder / target)
+    return _count(params)
+
+
+def _count(params: Study) -> int:
+    return sum(len(one.activations) * len(one.seeds) for one in listed(params).values())
+
+
+def main() -> None:
+    dataset, arguments = parsed(__doc__, "python benchmarks/report_time.py data=digits", runs=(200, 1, "runs of the study"))
+    if not (PROJECT / "runs" / dataset).is_dir():
+        raise UserError(f"runs/{dataset} has no runs; train them with dvc repro report@{dataset}")
+    with tempfile.TemporaryDirectory() as name:
+        made = project(Path(name), dataset, arguments.runs)
+        measured = []
+        for _ in range(3):  # the first one makes the script of the page, which is kept in the cache folder
+            own = environment(PYTHONSAFEPATH="1", PYTHONPATH=str(Path(name, "src")))  # else Python would look where the link of the script leads
+            child = subprocess.Popen([sys.executable, str(Path(name, "src", "report.py")), f"data={dataset}"], cwd=name, env=own)
+            _, status, usage = os.wait4(child.pid, 0)
+            if status:
+                raise UserError(f"src/report.py failed; its folder was {name}")
+            measured.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+        page = Path(name, "reports", dataset, "index.html").stat().st_size
+    seconds, memory = min(one[0] for one in measured[1:]), max(one[1] for one in measured[1:])
+    report = {"runs": made, "processor_s": rounded(seconds), "memory_mb": rounded(memory), "page_bytes": page}
+    answers = {
+        f"a report of {made} runs, processor time (limit: {SECONDS} s)": f"{seconds:.1f} s",
+        f"a report of {made} runs, memory (limit: {MEGABYTES} MB)": f"{memory:.0f} MB",
+        f"the page of {made} runs": f"{page / 1e6:.2f} MB",
+    }
+    write(report, answers)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,201 @@
+"""Computed sentences: what each activation did, and the answer to the question of each section of the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actgrad.analysis import attenuation, learning_rates, ranking, tables
+from actgrad.analysis.claims import NOT_MEASURED
+from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import every_run
+from actgrad.analysis.words import fold, listed, ordinal, percent
+
+
+def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
+    """A sentence on each activation, in the order of the ranking of one condition."""
+    rows = ranked.to_dict("records")
+    best = rows[0]["activation"]
+    return {row["activation"]: "; ".join(_portrait(evidence, row, best, len(rows))) + "." for row in rows}
+
+
+def _portrait(evidence: Evidence, row: dict[str, Any], best: str, number: int) -> list[str]:
+    runs = len(row["seeds"].split())
+    if pd.isna(row["mean"]):
+        head = "diverged in every seed" if row["diverged"] == runs else f"failed in {row['failed'] + row['diverged']} of {runs} seeds"
+    else:
+        head = percent(row["mean"]) + (f" in the {row['learned']} of {runs} seeds that learned" if row["learned"] < runs else "")
+    place = f"{ordinal(row['rank'])} of {number} here" if number > 1 else "the only one here"
+    said = [f"{head}, {place}{_compared(evidence, row, best)}"]
+    if np.isfinite(row["attenuation"]):
+        smaller = row["attenuation"] >= 0
+        said.append(f"signal {fold(abs(row['attenuation']))} {'smaller' if smaller else 'larger'} at the first layer")
+    if np.isfinite(row["dead"]):
+        said.append("no dead unit" if row["dead"] == 0 else f"{row['dead']:.3g} of {row['units']:.0f} units dead at the end")
+    return said
+
+
+def _compared(evidence: Evidence, row: dict[str, Any], best: str) -> str:
+    if row["activation"] == best:
+        below = [name for name in evidence.runs if name != best and _differs(evidence, best, name)]
+        return f", significantly above {listed(below)}" if below else ""
+    if pd.isna(row["p_holm"]):
+        return ""
+    return f", significantly below {best}" if row["significant"] else f", no significant difference from {best}"
+
+
+def _differs(evidence: Evidence, first: str, second: str) -> bool:
+    return bool(ranking.against(evidence.pairs, first, second)["significant"])
+
+
+def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Section -> its answer in one sentence, of one condition; `findings` are those of the whole study.
+
+    A section whose question these runs cannot answer is left out.
+    """
+    found = {
+        "results": _results(ranked),
+        "signal": _signal(ranked),
+        "training": _training(evidence),
+        "explained": _explained(evidence),
+        "units": _units(ranked),
+        "conditions": _conditions(findings),
+        "functions": _functions(evidence),
+    }
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def of_study(evidence: Evidence) -> dict[str, str]:
+    """The answers that rest on several conditions, or on none."""
+    found = {"depth": _depth(evidence), "learning_rates": _learning_rates(evidence), "linearity": _linearity(evidence), "times": _times(evidence)}
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def _results(ranked: pd.DataFrame) -> str:
+    best, others = ranked.iloc[0], ranked.iloc[1:]
+    if pd.isna(best["mean"]):
+        return "No run learned."
+    failed = ranked[ranked["failed"] + ranked["diverged"] > 0]
+    said = f"{best['activation']} has the highest mean test accuracy, {percent(best['mean'])}"
+    if len(others) and others["p_holm"].notna().any():
+        below = others.loc[others["significant"], "activation"].tolist()
+        alike = len(others) - len(below)
+        said += f"; {listed(below)} {'is' if len(below) == 1 else 'are'} significantly lower" if below else ""
+        said += f"; {alike} of {len(others)} others {'shows' if alike == 1 else 'show'} no significant difference" if alike else ""
+    lost = [f"{row['activation']} ({row['failed'] + row['diverged']} of {len(row['seeds'].split())})" for _, row in failed.iterrows()]
+    return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
+
+
+def _signal(ranked: pd.DataFrame) -> str:
+    known = ranked.set_index("activation")["attenuation"].dropna()
+    if known.empty:
+        return ""
+    most, least = known.idxmax(), known.idxmin()
+    said = f"Before training, the gradient that arrives at the first layer is {fold(known[most])} smaller than at the last with {most}"
+    return f"{said}, and {fold(known[least])} with {least}." if len(known) > 1 else f"{said}."
+
+
+def _training(evidence: Evidence) -> str:
+    change = {}
+    for name, runs in evidence.runs.items():
+        decades = pd.concat([attenuation.by_epoch(run) for run in runs]).groupby(level="epoch").mean()
+        change[name] = decades.iloc[[0, -1]].to_numpy()
+    known = {name: ends for name, ends in change.items() if np.isfinite(ends).all()}
+    if not known:
+        return ""
+    most = max(known, key=lambda name: abs(known[name][1] - known[name][0]))
+    smaller = sum(ends[1] < ends[0] for ends in known.values())
+    start, end = known[most]
+    reduced = f"Training reduces the loss of gradient for {smaller} of {len(known)} activations"
+    return f"{reduced}; it changes most with {most}, from {fold(start)} to {fold(end)}."
+
+
+def _explained(evidence: Evidence) -> str:
+    table = tables.share_of_next(evidence.runs).reset_index(drop=True)
+    table = table[(table["share_of_next"] > 0) & (table["predicted"] > 0)]  # NaN is not above 0 either
+    if table.empty:
+        return ""
+    off, alone = (np.log10(table[name] / table["share_of_next"]).abs() for name in ("predicted", "derivatives_alone"))
+    worst = table.loc[off.idxmax()]
+    within, within_alone = (int((10**one <= 2).sum()) for one in (off, alone))
+    return (
+        f"Derivatives and weights together predict the step from layer to layer within a factor of two in {within} of {len(table)} cases "
+        f"(furthest off: {worst['activation']} at {worst['layer'].removesuffix('_activation')}); derivatives alone do so in {within_alone}."
+    )
+
+
+def _units(ranked: pd.DataFrame) -> str:
+    known = ranked.dropna(subset=["dead"])
+    if known.empty:
+        return ""
+    dead, worst = known[known["dead"] > 0], known.loc[known["dead"].idxmax()]
+    if dead.empty:
+        return "No unit of any activation is dead after training."
+    alive = len(known) - len(dead)
+    rest = f"; {alive} of {len(known)} activations have no dead unit" if alive else ""
+    return f"After training, {worst['dead']:.3g} of {worst['units']:.0f} units are dead with {worst['activation']}{rest}."
+
+
+def _conditions(findings: Sequence[dict[str, Any]]) -> str:
+    judged = [finding for finding in findings if finding["under"] and finding["verdict"] != NOT_MEASURED]
+    if not judged:
+        return ""
+    changed = [finding for finding in judged if {*finding["under"].values()} != {finding["verdict"]}]
+    if not changed:
+        return f"All {len(judged)} verdicts that other conditions can judge are the same there."
+    names = [finding["title"] for finding in changed]
+    return (
+        f"Of {len(judged)} verdicts, {len(judged) - len(changed)} are the same under every other condition; those that change: {listed(names, '“')}."
+    )
+
+
+def _functions(evidence: Evidence) -> str:
+    largest = {name: float(runs[0].activation["derivative"].abs().max()) for name, runs in evidence.runs.items()}
+    below = [name for name, value in largest.items() if value < 0.999]
+    least = min(largest, key=lambda name: largest[name])
+    if not below:
+        return f"Every derivative reaches 1 somewhere between z = {_ends(evidence)}."
+    return f"The derivative of {least} never exceeds {largest[least]:.2g}; {len(largest) - len(below)} of {len(largest)} activations reach 1 or more."
+
+
+def _ends(evidence: Evidence) -> str:
+    z = every_run(evidence.runs)[0].activation["z"]
+    return f"{z.min():g} and {z.max():g}"
+
+
+def _depth(evidence: Evidence) -> str:
+    if evidence.depth is None:
+        return ""
+    rates = tables.depth_rates(evidence.depth).set_index("activation")["rate"].sort_values(ascending=False, kind="stable")
+    each = [f"{fold(rate)} with {name}" for name, rate in rates.items()]
+    return f"One more layer makes the gradient smaller: {listed(each)}." if each else ""
+
+
+def _learning_rates(evidence: Evidence) -> str:
+    if evidence.trials is None:
+        return ""
+    best = learning_rates.best(evidence.trials).set_index("activation")["learning_rate"]
+    smallest, largest = best.min(), best.max()
+    if smallest == largest:
+        return f"In short trials, {smallest:g} is the best learning rate of every activation."
+    return f"In short trials the best learning rates lie between {smallest:g} ({best.idxmin()}) and {largest:g} ({best.idxmax()})."
+
+
+def _linearity(evidence: Evidence) -> str:
+    table = tables.linearity({evidence.headline: evidence.runs})
+    if table.empty:
+        return ""
+    row = table.loc[table["folding_error"].idxmin()]
+    away = f"{100 * row['folding_error']:.3g} % of the largest logit"
+    return f"Of the trained networks, those with {row['activation']} are closest to one affine map; they differ from it by {away}."
+
+
+def _times(evidence: Evidence) -> str:
+    if not evidence.times:
+        return ""
+    steps = tables.times(evidence.times, evidence.runs).set_index("activation")["step_to_relu_value"]
+    if steps.empty:
+        return ""
+    least, most = steps.idxmin(), steps.idxmax()
+    return f"A training step takes {steps[most]:.2f} times as long with {most} as with ReLU, and {steps[least]:.2f} times with {least}."

@@ -1,0 +1,159 @@
+"""The tables behind the interactive figures: every condition, every seed, and the mean over seeds as a seed of its own (MEAN).
+
+Each is made for all conditions at once, because a table for each run would take most of the time of a report. Pure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from actgrad.analysis import attenuation
+from actgrad.analysis.runs import LEARNED, Runs, every_run, outcome, test_accuracy, threshold
+from actgrad.results.run import RunResult
+from actgrad.training.names import TRAIN_ACCURACY, VAL_ACCURACY
+
+MEAN = "mean"
+"""In the column `seed`: a mean over seeds."""
+POINTS = 24
+"""Maximum number of points per line over optimizer steps."""
+SIGNAL, WEIGHTS = "dL/dz", "weight gradient"
+"""The two measures of a gradient: that with respect to pre-activations, and the norm of that of a layer's weights."""
+START, END = "before training", "after training"
+RUN = ["condition", "activation", "seed"]
+
+
+def seeds(conditions: Mapping[str, Runs], ranking: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: RUN, key, outcome, accuracy (test, last epoch), val_best, best_epoch, attenuation before any update, threshold (below which a
+    run has failed), and rank, mean, low and high of its activation."""
+    rows = [
+        {
+            **_names(run),
+            "key": run.key,
+            "outcome": outcome(run),
+            "accuracy": test_accuracy(run),
+            "val_best": run.metrics["best"].get(VAL_ACCURACY),
+            "best_epoch": run.metrics["best"].get("epoch"),
+            "attenuation": attenuation.of_run(run),
+            "threshold": threshold(run),
+        }
+        for run in _all(conditions)
+    ]
+    of_activation = ranking[["condition", "activation", "rank", "mean", "low", "high", "attenuation"]].rename(columns={"attenuation": "decades"})
+    return pd.DataFrame(rows).merge(of_activation, on=["condition", "activation"]).sort_values(["condition", "rank", "seed"], kind="stable")
+
+
+def curves(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a run, split (train, validation) and epoch: RUN, split, epoch, accuracy; means over runs that learned, with low and high."""
+    parts = []
+    for run in _all(conditions):
+        for split, metric in (("training", TRAIN_ACCURACY), ("validation", VAL_ACCURACY)):
+            values = {"epoch": run.history["epoch"], "accuracy": run.history[metric], "learned": outcome(run) == LEARNED}
+            parts.append(pd.DataFrame({**_names(run), "split": split, **values}))
+    table = pd.concat(parts, ignore_index=True)
+    groups = table[table["learned"]].groupby(["condition", "activation", "split", "epoch"], sort=False)["accuracy"]
+    means = groups.agg(["mean", "min", "max"]).set_axis(["accuracy", "low", "high"], axis=1).reset_index().assign(seed=MEAN)
+    return pd.concat([table, means], ignore_index=True)[[*RUN, "split", "epoch", "accuracy", "low", "high"]]
+
+
+def signals(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """The gradient at each layer: RUN, measure (SIGNAL, WEIGHTS), layer, place (1 is nearest to the input) of `places`, step, value, and `when`.
+
+    `when` is START and END for the first and the last measurement of a run, else empty. Means over seeds are geometric; a gradient of 0 has no row.
+    """
+    table = pd.concat([_probed(conditions), _weights(conditions)], ignore_index=True)
+    table = table[table["value"] > 0]
+    logs = table.assign(value=np.log10(table["value"]))
+    keys = ["condition", "activation", "measure", "layer", "place", "places", "step", "when"]
+    means = logs.groupby(keys, sort=False)["value"].mean().reset_index().assign(seed=MEAN)
+    means["value"] = 10 ** means["value"]
+    return pd.concat([table, means], ignore_index=True)[[*RUN, "measure", "layer", "place", "places", "step", "when", "value"]]
+
+
+def _probed(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """dL/dz at every measurement of the probe."""
+    parts = []
+    for run in _all(conditions):
+        probes = run.probes
+        places = {layer: place for place, layer in enumerate(dict.fromkeys(probes["layer"]), 1)}
+        last = probes["step"].max()
+        values = {"layer": probes["layer"].map(plain), "place": probes["layer"].map(places), "step": probes["step"]}
+        one = pd.DataFrame({**_names(run), **values, "value": probes[attenuation.column(run)], "places": len(places), "when": ""})
+        ends = [one[one["step"] == step].assign(when=when) for step, when in ((0, START), (last, END))]
+        parts += [one.drop_duplicates(["layer", "step"]), *(end.drop_duplicates("layer") for end in ends)]
+    return pd.concat(parts, ignore_index=True).assign(measure=SIGNAL)
+
+
+def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """The norm of the gradient of each layer's weights: geometric means over at most POINTS stretches of steps, and the first and the last step.
+
+    Layers that not all networks of a condition have, such as PReLU's slopes, are left out.
+    """
+    parts = []
+    for runs in conditions.values():
+        shared = set.intersection(*(set(run.layers) for run in every_run(runs)))
+        for run in every_run(runs):
+            layers = [layer for layer in run.layers if layer in shared]
+            if not len(run.gradients):
+                continue
+            with np.errstate(divide="ignore"):
+                norms = np.log10(run.gradients[layers].to_numpy(float))
+            steps = run.gradients["step"].to_numpy(float)
+            stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
+            middles = [("", steps[stretch].mean(), _finite_mean(norms[stretch])) for stretch in stretches]
+            ends = [(START, steps[0], norms[0]), (END, steps[-1], norms[-1])]
+            for when, step, row in (*middles, *ends):
+                places = {"place": np.arange(1, len(layers) + 1), "places": len(layers), "step": step, "when": when}
+                parts.append({**_names(run), "layer": layers, **places, "value": 10**row})
+    return _long(parts).assign(measure=WEIGHTS)
+
+
+def _long(parts: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Many small tables, whose columns are lists or single values, as one; ten times as fast as pandas.concat."""
+    sizes = [len(part["layer"]) for part in parts]
+    columns = {}
+    for name in parts[0] if parts else ():
+        whole = [part[name] for part in parts]
+        columns[name] = np.concatenate(whole) if isinstance(whole[0], list | np.ndarray) else np.repeat(whole, sizes)
+    return pd.DataFrame(columns, columns=[*columns] or [*RUN, "layer", "place", "places", "step", "when", "value"])
+
+
+def _finite_mean(logs: np.ndarray) -> np.ndarray:
+    """Means over rows of what is finite; -inf where nothing is."""
+    finite = np.isfinite(logs)
+    sums, counts = np.where(finite, logs, 0).sum(axis=0), finite.sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
+
+
+def units(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a run, epoch and layer with an activation: RUN, layer, place, places, epoch, dead and saturated, as shares; layer `all`, place 0: of
+    all layers together."""
+    parts = []
+    for run in _all(conditions):
+        probe = run.probe[run.probe["layer"].isin(run.activated)]
+        places = {layer: place for place, layer in enumerate(run.activated, 1)}
+        values = {"layer": probe["layer"], "place": probe["layer"].map(places), "places": len(places), "epoch": probe["epoch"]}
+        parts.append(pd.DataFrame({**_names(run), **values, **{name: probe[name] for name in ("units", "dead", "saturated")}}))
+    table = pd.concat(parts, ignore_index=True)
+    table["saturated"] *= table["units"]
+    whole = table.groupby([*RUN, "places", "epoch"], sort=False)[["units", "dead", "saturated"]].sum(min_count=1).reset_index()
+    table = pd.concat([table.assign(layer=table["layer"].map(plain)), whole.assign(layer="all", place=0)], ignore_index=True)
+    for name in ("dead", "saturated"):
+        table[name] /= table["units"]
+    keys = ["condition", "activation", "layer", "place", "places", "epoch"]
+    means = table.groupby(keys, sort=False)[["dead", "saturated"]].mean().reset_index().assign(seed=MEAN)
+    return pd.concat([table, means], ignore_index=True)[[*RUN, "layer", "place", "places", "epoch", "dead", "saturated"]]
+
+
+def plain(layer: str) -> str:
+    """The name of an activation layer as a label: `conv1_activation` acts on conv1."""
+    return layer.removesuffix("_activation")
+
+
+def _all(conditions: Mapping[str, Runs]) -> Iterator[RunResult]:
+    for runs in conditions.values():
+        yield from every_run(runs)
+
+
+def _names(run: RunResult) -> dict[str, str]:
+    return {"condition": run.condition, "activation": run.activation_name, "seed": str(run.seed)}

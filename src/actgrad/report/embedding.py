@@ -1,0 +1,49 @@
+"""What the page carries in a compact form: the drawing library, and tables."""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pooch
+import vl_convert
+
+from actgrad.files import write_bytes
+
+DIGITS = 3
+"""Significant digits of a number in a figure, and one more between 0.1 and 1, where accuracies are."""
+
+
+def library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script. To make it takes seconds, so it is kept in the user's cache folder."""
+    path = pooch.os_cache("actgrad") / f"vega-{version('vl-convert-python')}.js"
+    if not path.is_file():
+        write_bytes(path, vl_convert.javascript_bundle().encode())
+    return path.read_text()
+
+
+def deflated(text: str) -> str:
+    """A text in about a third of its size, for DecompressionStream in the browser."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def packed(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Tables as JSON: by columns, words as places in a list of distinct words."""
+    return json.dumps({name: {column: _column(table[column]) for column in table} for name, table in tables.items()}, separators=(",", ":"))
+
+
+def _column(values: pd.Series) -> Sequence[Any] | dict[str, Sequence[Any]]:
+    if pd.api.types.is_bool_dtype(values):
+        return values.tolist()
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(float)
+        return [
+            None if not np.isfinite(number) else int(number) if number == int(number) else float(f"{number:.{DIGITS + (0.1 < number < 1)}g}")
+            for number in numbers
+        ]
+    codes, words = pd.factorize(values)
+    return {"words": [*words], "codes": codes.tolist()}
