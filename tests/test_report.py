@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from actgrad.analysis import claims, tables
-from actgrad.analysis.claims import ledger
+from actgrad.analysis.claims import ledger, ledgers
 from actgrad.analysis.claims.article import BUILD, NETWORK, TRAINING
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
@@ -34,7 +34,7 @@ def page(*arguments, pictures: bool = False, **keywords) -> str:
     ranked = ranking(one)
     shown = figures.shown(one, ranked)
     made = [figures.drawing(figure, shown) for figure in figures.FIGURES if pictures and figure.data(one) is not None]
-    return report_page(one, ranked, ledger(one), shown, made, provenance(one, DATA))
+    return report_page(one, ranked, ledgers(one), shown, made, provenance(one, DATA))
 
 
 def drawn(*arguments, **keywords) -> dict[str, figures.Drawing]:

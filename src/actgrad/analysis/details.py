@@ -71,17 +71,21 @@ def signals(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def _probed(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """dL/dz at every measurement of the probe."""
+    """dL/dz at every measurement of the probe; of two at one step, the first."""
     parts = []
     for run in _all(conditions):
-        probes = run.probes
-        places = {layer: place for place, layer in enumerate(dict.fromkeys(probes["layer"]), 1)}
-        last = probes["step"].max()
-        values = {"layer": probes["layer"].map(plain), "place": probes["layer"].map(places), "step": probes["step"]}
-        one = pd.DataFrame({**_names(run), **values, "value": probes[attenuation.column(run)], "places": len(places), "when": ""})
-        ends = [one[one["step"] == step].assign(when=when) for step, when in ((0, START), (last, END))]
-        parts += [one.drop_duplicates(["layer", "step"]), *(end.drop_duplicates("layer") for end in ends)]
-    return pd.concat(parts, ignore_index=True).assign(measure=SIGNAL)
+        layers, steps, values = (run.probes[name].to_numpy() for name in ("layer", "step", attenuation.column(run)))
+        places = {layer: place for place, layer in enumerate(dict.fromkeys(layers), 1)}
+        first = list({at: row for row, at in reversed([*enumerate(zip(layers, steps, strict=True))])}.values())[::-1]
+        for when, rows in (
+            ("", first),
+            (START, [row for row in first if steps[row] == 0]),
+            (END, [row for row in first if steps[row] == steps.max()]),
+        ):
+            named = [layers[row] for row in rows]
+            columns = {"layer": [plain(layer) for layer in named], "place": [places[layer] for layer in named], "places": len(places)}
+            parts.append({**_names(run), **columns, "step": [float(steps[row]) for row in rows], "when": when, "value": values[rows].astype(float)})
+    return _long(parts).assign(measure=SIGNAL)
 
 
 def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:

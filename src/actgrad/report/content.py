@@ -1,7 +1,7 @@
 """All files of a report."""
 
 from actgrad.analysis import tables
-from actgrad.analysis.claims import ledger
+from actgrad.analysis.claims import ledgers
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
 from actgrad.config.schema import Data
@@ -21,13 +21,13 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None) -> dict[
         data: the configuration of the dataset.
         runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
     """
-    ranked, findings, facts = ranking(evidence), ledger(evidence), provenance(evidence, data)
+    ranked, judged, facts = ranking(evidence), ledgers(evidence), provenance(evidence, data)
     shown = figures.shown(evidence, ranked)
     known = {one: one.data(evidence) for one in figures.FIGURES}
     drawings = [figures.drawing(one, shown) for one, table in known.items() if table is not None]
     files = {
-        "index.html": page(evidence, ranked, findings, shown, drawings, facts, runs_at).encode(),
-        "claims.json": json_bytes(findings),
+        "index.html": page(evidence, ranked, judged, shown, drawings, facts, runs_at).encode(),
+        "claims.json": json_bytes(judged[evidence.headline]),
         "provenance.json": json_bytes(facts),
         "summary.csv": csv_bytes(tables.summary(evidence.runs)),
         "ranking.csv": csv_bytes(ranked),

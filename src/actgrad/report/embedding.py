@@ -40,10 +40,18 @@ def _column(values: pd.Series) -> Sequence[Any] | dict[str, Sequence[Any]]:
     if pd.api.types.is_bool_dtype(values):
         return values.tolist()
     if pd.api.types.is_numeric_dtype(values):
-        numbers = values.to_numpy(float)
         return [
-            None if not np.isfinite(number) else int(number) if number == int(number) else float(f"{number:.{DIGITS + (0.1 < number < 1)}g}")
-            for number in numbers
+            None if number != number else int(number) if number == int(number) else number for number in _rounded(values.to_numpy(float)).tolist()
         ]
     codes, words = pd.factorize(values)
     return {"words": [*words], "codes": codes.tolist()}
+
+
+def _rounded(numbers: np.ndarray) -> np.ndarray:
+    """Numbers with DIGITS significant digits, or one more; NaN for what is not finite."""
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    size = np.abs(numbers)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = DIGITS + ((size > 0.1) & (size < 1)) - 1 - np.floor(np.log10(size))
+    scale = 10.0 ** np.clip(np.where(size > 0, places, 0), -300, 300)
+    return np.where(size < 1e15, np.round(numbers * scale) / scale, numbers)

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actgrad.analysis import learning_rates, tables
 from actgrad.analysis.answers import answers, of_study, portraits
-from actgrad.analysis.claims import NOT_MEASURED, ledger
+from actgrad.analysis.claims import NOT_MEASURED
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
 from actgrad.analysis.words import fold, network
@@ -58,7 +58,7 @@ class Condition:
 def page(
     evidence: Evidence,
     ranking: pd.DataFrame,
-    findings: Sequence[Mapping[str, Any]],
+    judged: Mapping[str, Sequence[Mapping[str, Any]]],
     shown: Shown,
     drawings: Sequence[Drawing],
     facts: Mapping[str, Any],
@@ -67,7 +67,7 @@ def page(
     """The page of one dataset. Every name that comes from a configuration or a dataset is escaped.
 
     Args:
-        findings: the claim ledger.
+        judged: the claim ledger of each condition.
         shown: the tables of the figures.
         facts: what provenance.provenance gives.
         runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
@@ -78,7 +78,7 @@ def page(
     colours = {name: colour for name, (colour, _) in styles(shown.activations).items()}
     figures = [drawing.name for drawing in drawings]
     slots = {
-        name: _slots(environment, evidence.under(name), ranking, findings if name == evidence.headline else None, findings, figures, colours, runs_at)
+        name: _slots(environment, evidence.under(name), ranking, judged[name], judged[evidence.headline], figures, colours, runs_at)
         for name in evidence.conditions
     }
     headline = slots.pop(evidence.headline)
@@ -96,7 +96,7 @@ def page(
         colours=colours,
         headline=headline,
         answers=of_study(evidence),
-        findings=findings,
+        findings=judged[evidence.headline],
         drawings={drawing.name: drawing for drawing in drawings},
         differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
         pairs_under=_pairs_under(evidence),
@@ -116,7 +116,7 @@ def _slots(
     environment: Environment,
     evidence: Evidence,
     ranking: pd.DataFrame,
-    findings: Sequence[Mapping[str, Any]] | None,
+    findings: Sequence[Mapping[str, Any]],
     of_study: Sequence[Mapping[str, Any]],
     figures: Sequence[str],
     colours: Mapping[str, str],
@@ -126,11 +126,11 @@ def _slots(
 
     Args:
         evidence: its runs alone.
-        findings: its ledger, if there is one already.
+        findings: its ledger.
+        of_study: the ledger of the whole study.
     """
     ranked = ranking[ranking["condition"] == evidence.headline]
-    judged = ledger(evidence) if findings is None else findings
-    one = _condition(evidence, ranked, judged, figures, colours, runs_at)
+    one = _condition(evidence, ranked, findings, figures, colours, runs_at)
     macros = environment.get_template("slots.html").module
     made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
     said = answers(evidence, ranked, of_study)

@@ -7,9 +7,9 @@ Where runs that it needs are missing, its verdict is `not measured`. To add clai
 import pkgutil
 from importlib import import_module
 
-from actgrad.analysis.claims.registry import CLAIMS, CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Claim, Finding, ledger
+from actgrad.analysis.claims.registry import CLAIMS, CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Claim, Finding, ledger, ledgers
 
-__all__ = ["CLAIMS", "CONFIRMED", "INCONCLUSIVE", "NOT_MEASURED", "REFUTED", "Claim", "Finding", "ledger"]
+__all__ = ["CLAIMS", "CONFIRMED", "INCONCLUSIVE", "NOT_MEASURED", "REFUTED", "Claim", "Finding", "ledger", "ledgers"]
 
 ORDER = ("functions", "gradients", "weights", "units", "accuracy", "scaling", "leaky", "deep", "alarms", "cost", "article")
 """The modules in the order of the ledger; others follow by name."""

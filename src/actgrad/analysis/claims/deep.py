@@ -30,6 +30,7 @@ PLAIN, HE, RESIDUAL, ORTHOGONAL = "deep_16", "deep_16_he", "deep_16_residual", "
     "orthogonal-sigmoidal",
     "Deep sigmoidal networks with orthogonal weights beat deep ReLU networks (Pennington, Schoenholz and Ganguli 2017).",
     figure="conditions",
+    title="Orthogonal sigmoidal networks beat ReLU",
 )
 def orthogonal_sigmoidal(evidence: Evidence) -> Finding:
     """Networks of 16 layers: sigmoid and tanh with orthogonal weights, each against ReLU with He's weights, in test accuracy after the last epoch,
@@ -55,7 +56,12 @@ def orthogonal_sigmoidal(evidence: Evidence) -> Finding:
     )
 
 
-@claim("residual-ends-vanishing", "Residual paths end the vanishing of gradients (He, Zhang, Ren and Sun 2016).", figure="depth")
+@claim(
+    "residual-ends-vanishing",
+    "Residual paths end the vanishing of gradients (He, Zhang, Ren and Sun 2016).",
+    figure="depth",
+    title="Residual paths end vanishing",
+)
 def residual_ends_vanishing(evidence: Evidence) -> Finding:
     """Networks of 16 layers, before any update. The activations whose gradient shrinks by more than a decade from the last layer to the first in
     every seed without residual paths; of these, the largest attenuation with them. Confirmed if its interval over seeds lies below 1 decade,
@@ -75,7 +81,9 @@ def residual_ends_vanishing(evidence: Evidence) -> Finding:
     return measured(found, f"Decades of attenuation through 16 layers without and with residual paths: {said}.", effect, f"decades, {name}", keys)
 
 
-@claim("early-layers-hardly-learn", "In deep sigmoid networks the early layers hardly learn.", figure="depth")
+@claim(
+    "early-layers-hardly-learn", "In deep sigmoid networks the early layers hardly learn.", figure="depth", title="Early sigmoid layers hardly learn"
+)
 def early_layers_hardly_learn(evidence: Evidence) -> Finding:
     """Sigmoid networks of 16 layers. How far training moves the weights of the first layer, by their norm at the start, as a share of the same for
     the last activated layer. Confirmed if its interval over seeds lies below 10 %, refuted if above."""

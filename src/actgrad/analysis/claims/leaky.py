@@ -14,7 +14,12 @@ LARGER = {"leaky_10": "0.1", "leaky_18": "0.18", "leaky_25": "0.25", "leaky_50":
 """Condition -> slope of leaky_relu under it."""
 
 
-@claim("larger-slope-is-better", "A leaky slope larger than 0.01 is better (Xu, Wang, Chen and Li 2015).", figure="conditions")
+@claim(
+    "larger-slope-is-better",
+    "A leaky slope larger than 0.01 is better (Xu, Wang, Chen and Li 2015).",
+    figure="conditions",
+    title="A larger leaky slope is better",
+)
 def larger_slope_is_better(evidence: Evidence) -> Finding:
     """Test accuracy after the last epoch with each larger slope, less that with the slope 0.01, paired by seed; Holm-corrected over these
     comparisons. Confirmed if one is significantly better and none significantly worse, refuted if one is significantly worse and none better."""
@@ -33,7 +38,12 @@ def larger_slope_is_better(evidence: Evidence) -> Finding:
     return measured(found, sentence, _estimate(best), f"test accuracy, slope {best['first']}", _keys(runs))
 
 
-@claim("learned-or-random-slope-is-best", "Learned or random slopes are best (Xu, Wang, Chen and Li 2015).", figure="conditions")
+@claim(
+    "learned-or-random-slope-is-best",
+    "Learned or random slopes are best (Xu, Wang, Chen and Li 2015).",
+    figure="conditions",
+    title="Learned or random slopes are best",
+)
 def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
     """The better of PReLU and RReLU by mean test accuracy after the last epoch, less each fixed slope and ReLU, paired by seed; Holm-corrected over
     these comparisons. Confirmed if it is significantly better than all of them, refuted if one of them is significantly better."""

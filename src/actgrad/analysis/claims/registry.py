@@ -86,16 +86,23 @@ def claim(
 
 def ledger(evidence: Evidence) -> list[dict[str, Any]]:
     """Every claim with its finding on the headline's runs; `under` has its verdict under each other condition that can give one."""
-    alone = {name: evidence.under(name) for name in evidence.other_conditions}
-    rows = []
-    for entry in CLAIMS:
-        finding = entry.finding(evidence)
-        verdicts = {name: entry.finding(one).verdict for name, one in alone.items()}
-        under = {name: verdict for name, verdict in verdicts.items() if verdict != NOT_MEASURED}
-        said = {"id": entry.id, "title": entry.title, "statement": entry.statement, **asdict(finding), "number": number(finding.effect, finding.unit)}
-        rule = {"rule": entry.rule, "version": len(entry.changes) + 1, "changes": list(entry.changes)}
-        rows.append(said | rule | {"figure": entry.figure, "under": under})
-    return rows
+    return ledgers(evidence)[evidence.headline]
+
+
+def ledgers(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """The ledger of each condition; that of the headline is judged on all evidence, and has the verdicts of the others as `under`."""
+    alone = {name: [_row(entry, evidence.under(name)) for entry in CLAIMS] for name in evidence.other_conditions}
+    rows = [_row(entry, evidence) for entry in CLAIMS]
+    for place, row in enumerate(rows):
+        row["under"] = {name: found[place]["verdict"] for name, found in alone.items() if found[place]["verdict"] != NOT_MEASURED}
+    return {evidence.headline: rows} | alone
+
+
+def _row(entry: Claim, evidence: Evidence) -> dict[str, Any]:
+    finding = entry.finding(evidence)
+    said = {"id": entry.id, "title": entry.title, "statement": entry.statement, **asdict(finding), "number": number(finding.effect, finding.unit)}
+    rule = {"rule": entry.rule, "version": len(entry.changes) + 1, "changes": list(entry.changes)}
+    return said | rule | {"figure": entry.figure, "under": {}}
 
 
 # --- parts

@@ -10,7 +10,12 @@ RAW, TUNED = "baseline", "standardized_tuned"
 """The conditions that are compared."""
 
 
-@claim("differences-shrink", "Differences between activations shrink once inputs are scaled and the rate is tuned.", figure="conditions")
+@claim(
+    "differences-shrink",
+    "Differences between activations shrink once inputs are scaled and the rate is tuned.",
+    figure="conditions",
+    title="Scaling and tuning shrink the differences",
+)
 def differences_shrink(evidence: Evidence) -> Finding:
     """The variance over activations of test accuracy after the last epoch, with scaled inputs and tuned rates, by that on raw pixels with the rate
     of the recipe: the decimal logarithm of the ratio, by seed, over the activations none of whose runs failed under either. Confirmed if its

@@ -61,7 +61,7 @@ def dying_relu(evidence: Evidence) -> Finding:
     return measured(found, sentence, estimate(newly_dead), "newly dead units", keys(evidence, "relu"))
 
 
-@claim("dead-for-ever", "A dead ReLU is dead for ever.", ["relu"], "unit_states")
+@claim("dead-for-ever", "A dead ReLU is dead for ever.", ["relu"], "unit_states", title="A dead ReLU stays dead")
 def dead_for_ever(evidence: Evidence) -> Finding:
     """ReLU units that pass no gradient for any image of the probe batch at one measurement, and for some image at the next. Refuted if every seed has
     such a unit, confirmed if none has and some seed has a dead unit."""
@@ -86,7 +86,13 @@ def _revivals(run: RunResult) -> tuple[float, float]:
     return float(revived), float(dead)
 
 
-@claim("few-dormant", "In supervised learning few neurons are dormant (Sokar, Agarwal, Castro and Evci 2023).", ["relu"], "unit_states")
+@claim(
+    "few-dormant",
+    "In supervised learning few neurons are dormant (Sokar, Agarwal, Castro and Evci 2023).",
+    ["relu"],
+    "unit_states",
+    title="Few neurons are dormant",
+)
 def few_dormant(evidence: Evidence) -> Finding:
     """A unit is tau-dormant if its mean output is at most tau times that of all units of its layer (section 3.1 there); here tau is 0.025. The share
     of dormant ReLU units at the end of training. Confirmed if its interval over seeds lies below 10 %, refuted if above."""
@@ -102,7 +108,12 @@ def _share_dormant(run: RunResult) -> float:
     return float((end["dormant_0.025"] * end["units"]).sum() / end["units"].sum())
 
 
-@claim("high-rate-kills", "With too high a learning rate, 40 % of a network's ReLU units can be dead.", figure="learning_rates")
+@claim(
+    "high-rate-kills",
+    "With too high a learning rate, 40 % of a network's ReLU units can be dead.",
+    figure="learning_rates",
+    title="A high rate kills 40 % of the units",
+)
 def high_rate_kills(evidence: Evidence) -> Finding:
     """The short trials of ReLU, each with another learning rate: the share of units that are dead at their end. Confirmed if at some rate every seed
     has 40 % or more, refuted if at no rate any seed has."""

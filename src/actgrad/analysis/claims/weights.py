@@ -12,7 +12,12 @@ VANISHES = 1.0
 """Decades of attenuation from which on a gradient counts as vanishing in these claims."""
 
 
-@claim("weight-gradients-show-vanishing", "The norm of each layer's weight gradient shows whether gradients vanish.", figure="preact_grads")
+@claim(
+    "weight-gradients-show-vanishing",
+    "The norm of each layer's weight gradient shows whether gradients vanish.",
+    figure="preact_grads",
+    title="Weight gradients show vanishing",
+)
 def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     """The runs in which dL/dz shrinks by more than a decade from the last activated layer to the first, before any update. In each, the decades by
     which the root mean square of the weights' gradient shrinks from the last layer with weights to the first, at the first step. The share of
@@ -30,7 +35,7 @@ def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     return measured(verdict, sentence, share, "of the runs in which dL/dz vanishes", tuple(run.key for run in vanishing))
 
 
-@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="gradient_norms")
+@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="gradient_norms", title="Updates are a thousandth of the weights")
 def update_ratio(evidence: Evidence) -> Finding:
     """The runs that learned. In each, the median over the steps of the last epoch of the norm of the update of all weights, by the norm of all
     weights. The share of these runs in which it lies between 10^-3.5 and 10^-2.5. Confirmed if its exact interval lies above 80 %, refuted if it
