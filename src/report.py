@@ -35,7 +35,7 @@ def main() -> None:
     evidence = Evidence.read(dataset, params)
     gc.freeze()
     target = Path("reports", dataset)
-    replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT))
+    replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
     print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
     from actgrad.tracking import experiments, store  # here, because MLflow takes as long to import as a report to make
 

@@ -19,8 +19,8 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
 from actgrad.analysis.runs import Runs
 from actgrad.report import figures
+from actgrad.report import page as pages
 from actgrad.report.content import content
-from actgrad.report.page import page as report_page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY
@@ -34,7 +34,9 @@ def page(*arguments, pictures: bool = False, **keywords) -> str:
     ranked = ranking(one)
     shown = figures.shown(one, ranked)
     made = [figures.drawing(figure, shown) for figure in figures.FIGURES if pictures and figure.data(one) is not None]
-    return report_page(one, ranked, ledgers(one), shown, made, provenance(one, DATA))
+    judged = ledgers(one)
+    slots = pages.slots(one, ranked, judged, shown, [drawing.name for drawing in made])
+    return pages.page(one, judged[one.headline], shown, made, provenance(one, DATA), slots)
 
 
 def drawn(*arguments, **keywords) -> dict[str, figures.Drawing]:

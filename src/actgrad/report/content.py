@@ -1,12 +1,17 @@
 """All files of a report."""
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
 from actgrad.analysis import tables
 from actgrad.analysis.claims import ledgers
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
 from actgrad.config.schema import Data
-from actgrad.report import figures
-from actgrad.report.page import page
+from actgrad.report import figures, page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import csv_bytes, json_bytes
 
@@ -14,19 +19,23 @@ RUNS_AT = "../../runs"
 """The folder of all runs, seen from the page of a report in reports/<dataset>."""
 
 
-def content(evidence: Evidence, data: Data, runs_at: str | None = None) -> dict[str, bytes]:
+def content(evidence: Evidence, data: Data, runs_at: str | None = None, processes: int = 1) -> dict[str, bytes]:
     """The files of the folder of a report: name -> content.
 
     Args:
         data: the configuration of the dataset.
         runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
+        processes: with 2, the figures are drawn by a second process where the system can fork one.
     """
     ranked, judged, facts = ranking(evidence), ledgers(evidence), provenance(evidence, data)
     shown = figures.shown(evidence, ranked)
-    known = {one: one.data(evidence) for one in figures.FIGURES}
-    drawings = [figures.drawing(one, shown) for one, table in known.items() if table is not None]
+    known = {one.name: one.data(evidence) for one in figures.FIGURES}
+    names = [name for name, table in known.items() if table is not None]
+    with _drawing(shown, names, processes) as drawn:
+        slots = page.slots(evidence, ranked, judged, shown, names, runs_at)
+        drawings = drawn()
     files = {
-        "index.html": page(evidence, ranked, judged, shown, drawings, facts, runs_at).encode(),
+        "index.html": page.page(evidence, judged[evidence.headline], shown, drawings, facts, slots).encode(),
         "claims.json": json_bytes(judged[evidence.headline]),
         "provenance.json": json_bytes(facts),
         "summary.csv": csv_bytes(tables.summary(evidence.runs)),
@@ -34,5 +43,24 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None) -> dict[
         "pairs.csv": csv_bytes(evidence.pairs_under),
         "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
     }
-    files |= {f"{one.name}.csv": csv_bytes(table) for one, table in known.items() if table is not None}
+    files |= {f"{name}.csv": csv_bytes(table) for name, table in known.items() if table is not None}
     return files | {f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings}
+
+
+@contextmanager
+def _drawing(shown: figures.Shown, names: Sequence[str], processes: int) -> Iterator[Callable[[], list[figures.Drawing]]]:
+    """Draws figures, meanwhile if there is a second process; what it gives waits for them."""
+    if processes < 2 or sys.platform != "linux":
+        yield lambda: _drawn(names, shown)
+        return
+    with ProcessPoolExecutor(1, get_context("fork"), _TAKEN.append, (shown,)) as pool:
+        future = pool.submit(_drawn, names)
+        yield future.result
+
+
+_TAKEN: list[figures.Shown] = []
+"""In a process that draws: the tables, which it has by being forked. To send them would take longer than to draw."""
+
+
+def _drawn(names: Sequence[str], shown: figures.Shown | None = None) -> list[figures.Drawing]:
+    return [figures.drawing(one, shown or _TAKEN[-1]) for one in figures.FIGURES if one.name in names]

@@ -1,5 +1,6 @@
 """The report page: one self-contained HTML file, read without a script as well as with it."""
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -55,65 +56,89 @@ class Condition:
     runs_at: str | None
 
 
-def page(
+def slots(
     evidence: Evidence,
     ranking: pd.DataFrame,
     judged: Mapping[str, Sequence[Mapping[str, Any]]],
     shown: Shown,
-    drawings: Sequence[Drawing],
-    facts: Mapping[str, Any],
+    figures: Sequence[str],
     runs_at: str | None = None,
-) -> str:
-    """The page of one dataset. Every name that comes from a configuration or a dataset is escaped.
+) -> dict[str, dict[str, str]]:
+    """What differs from condition to condition: condition -> slot -> HTML. Every name that comes from a configuration or a dataset is escaped.
 
     Args:
         judged: the claim ledger of each condition.
         shown: the tables of the figures.
-        facts: what provenance.provenance gives.
+        figures: the names of the figures that the page has.
         runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
     """
+    colours, of_study = _colours(shown), judged[evidence.headline]
+    return {name: _slots(evidence.under(name), ranking, judged[name], of_study, figures, colours, runs_at) for name in evidence.conditions}
+
+
+def _colours(shown: Shown) -> dict[str, str]:
+    return {name: colour for name, (colour, _) in styles(shown.activations).items()}
+
+
+@functools.cache
+def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = lambda svg: "data:image/svg+xml," + quote(svg, safe=PLAIN)
     environment.tests["known"] = lambda number: number is not None and number == number  # neither None nor NaN
-    colours = {name: colour for name, (colour, _) in styles(shown.activations).items()}
-    figures = [drawing.name for drawing in drawings]
-    slots = {
-        name: _slots(environment, evidence.under(name), ranking, judged[name], judged[evidence.headline], figures, colours, runs_at)
-        for name in evidence.conditions
-    }
-    headline = slots.pop(evidence.headline)
+    return environment
+
+
+def page(
+    evidence: Evidence,
+    findings: Sequence[Mapping[str, Any]],
+    shown: Shown,
+    drawings: Sequence[Drawing],
+    facts: Mapping[str, Any],
+    slots: Mapping[str, Mapping[str, str]],
+) -> str:
+    """The page of one dataset.
+
+    Args:
+        findings: the claim ledger.
+        shown: the tables of the figures.
+        facts: what provenance.provenance gives.
+        slots: what `slots` gives.
+    """
     embedded = json.dumps(
         {
             "specs": {drawing.name: {"spec": drawing.spec, "rows": drawing.rows} for drawing in drawings},
-            "slots": {name: dict(of_condition) for name, of_condition in slots.items()},
+            "slots": {name: dict(of_condition) for name, of_condition in slots.items() if name != evidence.headline},
         }
     )
     trials, tuned = evidence.trials, evidence.other_conditions.get(learning_rates.TUNED, {})
     used = {name: shown.rows[name] for name in shown.rows if any(name in drawing.rows for drawing in drawings)}
-    return environment.get_template("report.html").render(
-        facts=facts,
-        conditions=list(evidence.conditions),
-        colours=colours,
-        headline=headline,
-        answers=of_study(evidence),
-        findings=judged[evidence.headline],
-        drawings={drawing.name: drawing for drawing in drawings},
-        differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
-        pairs_under=_pairs_under(evidence),
-        sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
-        worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
-        at_edge=[] if trials is None else learning_rates.best(trials).query("at_edge")["activation"].tolist(),
-        times=evidence.times,
-        environments=[", ".join(f"{name} {value}" for name, value in one["values"].items()) for one in facts["environments"]],
-        run_count=sum(len(every_run(runs)) for runs in evidence.conditions.values()),
-        configuration=yaml.safe_dump({name: facts[name] for name in ("recipe", "model")}, sort_keys=False),
-        library=embedding.deflated(embedding.library()) if drawings else "",
-        data=embedding.deflated(f'{{"tables":{embedding.packed(used)},{embedded[1:]}'),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            conditions=list(evidence.conditions),
+            colours=_colours(shown),
+            headline=slots[evidence.headline],
+            answers=of_study(evidence),
+            findings=findings,
+            drawings={drawing.name: drawing for drawing in drawings},
+            differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
+            pairs_under=_pairs_under(evidence),
+            sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
+            worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
+            at_edge=[] if trials is None else learning_rates.best(trials).query("at_edge")["activation"].tolist(),
+            times=evidence.times,
+            environments=[", ".join(f"{name} {value}" for name, value in one["values"].items()) for one in facts["environments"]],
+            run_count=sum(len(every_run(runs)) for runs in evidence.conditions.values()),
+            configuration=yaml.safe_dump({name: facts[name] for name in ("recipe", "model")}, sort_keys=False),
+            library=embedding.deflated(embedding.library()) if drawings else "",
+            data=embedding.deflated(f'{{"tables":{embedding.packed(used)},{embedded[1:]}'),
+        )
     )
 
 
 def _slots(
-    environment: Environment,
     evidence: Evidence,
     ranking: pd.DataFrame,
     findings: Sequence[Mapping[str, Any]],
@@ -131,10 +156,10 @@ def _slots(
     """
     ranked = ranking[ranking["condition"] == evidence.headline]
     one = _condition(evidence, ranked, findings, figures, colours, runs_at)
-    macros = environment.get_template("slots.html").module
+    macros = _environment().get_template("slots.html").module
     made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
     said = answers(evidence, ranked, of_study)
-    escape = environment.from_string('<p class="answer">{{ answer }}</p>')
+    escape = _environment().from_string('<p class="answer">{{ answer }}</p>')
     names = ("results", "learning", "signal", "training", "explained", "units", "conditions", "functions")
     return made | {f"answer-{name}": escape.render(answer=said[name]) if name in said else "" for name in names}
 

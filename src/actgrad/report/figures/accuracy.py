@@ -40,8 +40,9 @@ def seeds(shown: Shown) -> alt.LayerChart:
         some="datum.lowest < datum.threshold", limit="datum.lowest < datum.threshold ? datum.threshold : datum.lowest"
     )
     failed = limits.mark_rule(strokeDash=[2, 3]).encode(x="limit:Q", opacity=alt.condition("datum.some", alt.value(1), alt.value(0)))
-    everywhere = span(base, x, row)
-    return alt.layer(everywhere, rules, ticks, dots, failed, rows_of_names(base)).properties(height=ROW * len(shown.activations))
+    lowest = base.transform_calculate(from_here="isValid(datum.low) ? max(0, datum.low) : datum.accuracy")
+    everywhere = span(lowest, "from_here:Q", row)
+    return alt.layer(span(base, x, row), everywhere, rules, ticks, dots, failed, rows_of_names(base)).properties(height=ROW * len(shown.activations))
 
 
 @figure("Gradient lost on its way to the first layer", lambda evidence: tables.attenuations(evidence.runs))

@@ -29,8 +29,8 @@ TIPS = ["activation:N", "seed:N", "layer:N", "step:Q", alt.Tooltip("value:Q", fo
 
 @figure("The gradient at each layer", lambda evidence: tables.preact_grads(evidence.runs))
 def preact_grads(shown: Shown) -> alt.LayerChart:
-    """The gradient flows from right to left: a line that falls to the left is a gradient that vanishes. Names stand in the order of the right ends.
-    dL/dz is a root mean square over units and images, and means over seeds are geometric; a gradient of 0 is left out."""
+    """The gradient flows from right to left: a line that falls to the left is one that vanishes. dL/dz is a root mean square over units and
+    images; means over seeds are geometric, and a gradient of 0 is left out."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=0))
