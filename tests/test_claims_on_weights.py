@@ -6,6 +6,7 @@ import pytest
 
 from actgrad.analysis import statistics
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.analysis.words import number
 from planted_runs import evidence, findings, judged, made, wobble
 
 
@@ -80,3 +81,18 @@ def test_exact_intervals_and_tests_are_those_of_scipy():
         count, of, other, of_other = table
         assert statistics.fisher(*table) == pytest.approx(stats.fisher_exact([[count, of - count], [other, of_other - other]]).pvalue)
     assert np.isnan(statistics.share(0, 0).value)
+
+
+@pytest.mark.parametrize(
+    ("effect", "unit", "said"),
+    [
+        (0.033, "of the dead units", "3.3 % of the dead units"),
+        (0.0, "of the rules", "0 % of the rules"),
+        (3.9e-7, "of the largest logit", "3.9e-07 of the largest logit"),
+        (0.004, "test accuracy, slope 0.25", "+0.4 points, slope 0.25"),
+        (2.0, "decades, sigmoid", "100-fold, sigmoid"),
+        (float("nan"), "of the rules", ""),
+    ],
+)
+def test_a_number_is_said_in_few_words(effect, unit, said):
+    assert number(effect, unit) == said

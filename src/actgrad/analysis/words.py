@@ -53,13 +53,15 @@ def ordinal(number: int) -> str:
 
 
 def number(effect: float | None, unit: str) -> str:
-    """The number of a finding, short enough for a column: 450-fold, 92 %, +5.1 points."""
+    """The number of a finding, short enough for a column: 450-fold, 92 %, 3.3 % of the units, +5.1 points."""
     if effect is None or pd.isna(effect):
         return ""
     if unit.startswith("decades"):
         return fold(effect) + unit.removeprefix("decades")
-    if unit.startswith("test accuracy over"):
+    if unit.startswith(("test accuracy over", "test accuracy,")):
         return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"
+    if unit.startswith("of the ") and not 0 < abs(effect) < 1e-3:
+        return f"{100 * effect:.2g} % {unit.removesuffix('_activation')}"
     if unit.startswith("share"):
         return f"{100 * effect:.0f} %"
     if unit.endswith("accuracy"):
