@@ -18,7 +18,7 @@ def test_a_run_that_diverges_ends_well(script, tmp_path):
     assert (again.returncode, "diverged before, with the same configuration, data and code" in again.stdout) == (0, True)
 
 
-def test_the_readme_says_so():
-    said = " ".join((ROOT / "README.md").read_text().split())
+def test_the_documents_say_so():
+    said = " ".join((ROOT / "docs" / "one-run.md").read_text().split())
     assert "That is a result of the activation, not an error: the run ends there, keeps what was measured, and exits with 0." in said
     assert '`"status": "diverged"`' in said

@@ -66,7 +66,7 @@ def test_names_places_and_the_description_of_the_data_decide_nothing(run_config,
 
 
 def test_two_conditions_of_the_same_values_share_a_fingerprint(run_config):
-    by_hand = run_config("model.config.batch_normalization=true")
+    by_hand = run_config("model.config.batch_normalization=true", "recipe.input_scaling=standardized")
     of_condition = run_config("condition=batch_norm")
     assert of_condition.condition.name == "batch_norm"
     assert by_hand.deciding() == of_condition.deciding() != run_config().deciding()

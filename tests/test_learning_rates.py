@@ -66,10 +66,12 @@ def test_only_the_trials_that_are_named_are_read(tmp_path):
         values = {"seed": 0, "activation": {"name": "relu"}, "recipe": {"learning_rate": rate, "epochs": 4}}
         (folder / "config.yaml").write_text(yaml.safe_dump(values))
         (folder / "metrics.json").write_text(json.dumps({"status": status, "last": last}))
+        (folder / "probe.csv").write_text("step,layer,hidden,units,dead\n0,a,True,8,0\n9,a,True,8,3\n9,b,True,2,0\n9,output,False,,\n")
     table = learning_rates.read([tmp_path / "relu" / "0.1", tmp_path / "relu" / "0.01"])
     assert table["learning_rate"].tolist() == [0.01, 0.1]
     assert table["status"].tolist() == ["finished", "diverged"]
     assert table["val_accuracy"].iloc[0] == 0.5
+    assert table["dead_share"].tolist() == [0.3, 0.3]
     assert table["val_accuracy"].isna().tolist() == [False, True]
     assert learning_rates.read([]).columns.tolist() == list(learning_rates.COLUMNS)
 

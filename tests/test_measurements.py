@@ -183,7 +183,7 @@ def test_preact_grad_rms_of_a_perceptron_against_the_chain_rule_by_hand(run_conf
 
 def test_with_batch_normalisation_the_gradient_of_the_batch_is_measured_too(run_config, few_digits):
     """dL/dz by a separate tape, once with the moving statistics and once with those of the batch."""
-    config = run_config("activation=tanh", "condition=batch_norm", "recipe.epochs=1")
+    config = run_config("activation=tanh", "model.config.batch_normalization=true", "recipe.epochs=1")
     start = at_start(train(config, few_digits)[0])
     images, labels = probe_of(few_digits, config)
     inner = fresh(config, few_digits).model.layers[-1]

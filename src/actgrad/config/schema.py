@@ -3,7 +3,8 @@
 import math
 import re
 import sys
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -207,13 +208,18 @@ def parse(schema: type[S], values: Any, where: str = "") -> S:
         raise UserError("; ".join(_sentence(schema, e, where) for e in error.errors())) from None
 
 
+def _known(schema: Any, place: Sequence[str | int]) -> list[str]:
+    """The keys that there are at a place of a schema."""
+    for part in place:
+        schema = schema.model_fields[part].annotation if part in getattr(schema, "model_fields", {}) else get_args(schema)[-1]
+    return list(schema.model_fields)
+
+
 def _sentence(schema: type[Strict], error: Any, where: str) -> str:
     key = where + ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        for part in error["loc"][:-1]:
-            schema = schema.model_fields[part].annotation
-        known = f"{key} is not a key of this configuration; known there: {', '.join(schema.model_fields)}"
-        return known + did_you_mean(str(error["loc"][-1]), schema.model_fields)
+        known = _known(schema, error["loc"][:-1])
+        return f"{key} is not a key of this configuration; known there: {', '.join(known)}{did_you_mean(str(error['loc'][-1]), known)}"
     if error["type"] == "missing":
         return f"{key} is missing; give it a value"
     given = error["input"]

@@ -117,7 +117,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def live_params(config: Config) -> dict[str, Any]:
     """Dotted key -> value of a whole configuration, without the password in an address, and without the other runs of the condition; and `names`."""
-    values = flat(config.model_dump(exclude={"condition": {"activations", "seeds"}}))
+    values = flat(config.model_dump(exclude={"condition": {"activations", "seeds"}, "activation": {"conditions"}}))
     whole = {name: without_password(value) if name == "tracking.uri" else value for name, value in values.items()}
     return whole | names(config.key, config.model.build)
 
