@@ -4,9 +4,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 from mlflow.exceptions import MlflowException
 
-from actgrad.tracking import store
+from actgrad.config.loading import Listed
+from actgrad.tracking import experiments, store, views
+from made_up_runs import made_up
 
 
 @pytest.fixture
@@ -52,6 +55,18 @@ def test_another_error_of_the_store_is_raised(uri, monkeypatch):
     monkeypatch.setattr(mlflow.MlflowClient, "create_experiment", fails)
     with pytest.raises(MlflowException, match="no room"):
         store.experiment(uri, "digits")
+
+
+def test_its_views_are_of_the_runs_that_params_yaml_lists_for_the_dataset(uri, monkeypatch):
+    run = made_up("relu", 1, 0.9)
+    study = {"datasets": [run.dataset], "conditions": ["baseline", "he"], "activations": ["relu", "tanh"], "seeds": [0, 1]}
+    Path("params.yaml").write_text(yaml.safe_dump(study | {"only": {run.dataset: {"conditions": ["baseline"], "seeds": [1]}}}))
+    seen, of_study = [], views.of_study
+    monkeypatch.setattr(views, "of_study", lambda listed, layers: seen.append(listed) or of_study(listed, layers))
+    found = store.experiment(uri, run.dataset)
+    experiments.present_study(found, run)
+    assert seen == [{"baseline": Listed(["relu", "tanh"], [1])}]
+    assert any(name.startswith(views.TAG) for name in mlflow.MlflowClient().get_experiment(found).tags)
 
 
 def test_the_first_training_prints_nothing_of_mlflow(script):

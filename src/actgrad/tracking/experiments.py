@@ -32,7 +32,7 @@ def present_study(experiment: str, result: RunResult) -> None:
         result: a run of it. The views show its layers, if it is one of the study's first condition or there are no views yet.
     """
     try:
-        listed = loading.listed(loading.study())
+        listed = loading.listed(loading.study(), result.dataset)
     except UserError:  # where there is no params.yaml
         listed = {result.condition: loading.Listed([result.activation_name], [result.seed])}
     shown = views.of_study(listed, Layers.of(result))
@@ -104,4 +104,4 @@ def link(tracking: Tracking, at: str | None = None) -> str | None:
     """
     with using(tracking) as uri:
         found = None if absent(uri) else mlflow.get_experiment_by_name(tracking.experiment)
-        return found and f"{at or address(uri)}/{views.link(found.experiment_id, views.FIRST)}"
+        return f"{at or address(uri)}/{views.link(found.experiment_id, views.FIRST)}" if found else None
