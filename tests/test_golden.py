@@ -22,11 +22,12 @@ GOLDEN = Path(__file__).parent / "golden"
 WRITE = "python -m pytest tests/test_golden.py --write-golden"
 RUNS = {
     "relu": ["activation=relu"],
-    "maxout under batch_norm": ["activation=maxout", "condition=batch_norm"],
-    "silu under standardized": ["activation=silu", "condition=standardized", "model.config.pooling=average"],
+    "maxout with batch normalization": ["activation=maxout", "model.config.batch_normalization=true"],
+    "silu on standardized inputs": ["activation=silu", "recipe.input_scaling=standardized", "model.config.pooling=average"],
     "tanh in a residual perceptron": ["activation=tanh", "model=mlp", "model.config.residual=true", "model.config.normalization=layer"],
 }
-"""Between them: dead units, pieces, saturation, both kinds of pooling, both kinds of inputs, both networks, all normalisations."""
+"""Between them: dead units, pieces, saturation, both kinds of pooling, both kinds of inputs, both networks, all normalisations.
+Each spells its values: a condition of the study may change without a number of the core moving."""
 READABLE = ("preact_grad_rms", "preact_grad_rms_batch", "slope_ms", "gain", "predicted", "saturated", "dead")
 
 
