@@ -270,6 +270,11 @@ def test_where_relu_does_not_learn_either_monotonicity_is_not_confirmed():
     assert findings(gelu=low, silu=low, relu=low)["monotonic-required"]["verdict"] == INCONCLUSIVE
 
 
+def test_of_an_activation_with_a_single_seed_monotonicity_is_not_judged():
+    runs = dict(made({"gelu": {"accuracy": wobble(0.1, 0.001)}, "silu": {"accuracy": wobble(0.1, 0.001)}, "relu": {"accuracy": wobble(0.9)}}))
+    assert judged(evidence(runs | {"gelu": runs["gelu"][:1]}))["monotonic-required"]["verdict"] == INCONCLUSIVE
+
+
 def test_functions_that_do_not_fall_say_nothing_about_monotonicity():
     rising = {"slope": np.ones_like(Z)}
     assert findings(gelu=rising, silu=rising, relu={})["monotonic-required"]["verdict"] == INCONCLUSIVE

@@ -76,3 +76,9 @@ def test_a_local_file_that_hydra_reads_as_it_is_meant(conf, text):
 def test_another_mistake_in_a_file_keeps_its_own_sentence(conf):
     (conf / "local" / "default.yaml").write_text("# @package _global_\ndefaults:\n  - override /hydra/launchr: joblib\n")
     assert "Could not override 'hydra/launchr'" in refused()
+
+
+@pytest.mark.parametrize(("text", "given"), [("recipe:\n", "recipe=None"), ("recipe: 3\n", "recipe=3"), ("activation: relu\n", "activation='relu'")])
+def test_a_local_file_that_has_a_value_for_a_whole_group(conf, text, given):
+    (conf / "local" / "default.yaml").write_text(f"# @package _global_\n{text}")
+    assert refused() == f"{given} cannot be used: it must be keys and values, {{KEY: VALUE}}"

@@ -115,6 +115,12 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
             listed(**only)
 
 
+def test_a_misspelt_key_of_what_a_dataset_has_is_named():
+    study = {"datasets": ["a"], "conditions": ["b"], "activations": ["c"], "seeds": [0], "only": {"a": {"sedes": [0]}}}
+    with pytest.raises(UserError, match=r"^only.a.sedes is not a key of this configuration; known there: conditions, seeds; did you mean seeds\?$"):
+        schema.parse(schema.Study, study)
+
+
 @pytest.mark.parametrize(
     ("condition", "text", "expected"),
     [

@@ -236,6 +236,14 @@ def test_a_file_that_an_archive_holds_twice_is_refused(tmp_path):
     assert "train/cat/000.png is in the archive twice" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz")
 
 
+def test_a_folder_of_a_tar_with_the_name_of_a_file_is_refused(tmp_path):
+    folder = tarfile.TarInfo("train/cat/000.png")
+    folder.type = tarfile.DIRTYPE
+    with tarfile.open(tar(tmp_path / "a.tar", FILES, "w"), "a") as archive:
+        archive.addfile(folder)
+    assert "(train/cat/000.png is a folder and a file)" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz")
+
+
 def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
     """A zip is told by its end, too, and the end of this tar is that of a zip."""
     inner = zipped(tmp_path / "inner.zip", {name: content for name, content in FILES.items() if "/000" in name}).read_bytes()

@@ -205,6 +205,11 @@ def test_what_is_no_file_of_ones_own_adds_nothing(monkeypatch, path):
     assert own_code_sha256(path) == ""
 
 
+def test_a_folder_without_python_files_adds_nothing(write):
+    write("empty_code/notes.txt", "")
+    assert own_code_sha256("empty_code.X") == ""
+
+
 def test_code_of_ones_own_that_was_edited_after_the_process_started_trains_nothing(write, tmp_path):
     write("late_code.py", "import helper_code\ndef build(): ...")
     write("helper_code.py", "A = 1")

@@ -216,6 +216,17 @@ def test_a_store_that_breaks_in_mid_training_costs_no_training_and_not_the_next_
     assert mlflow.active_run() is None
 
 
+def test_code_of_the_users_own_that_ends_the_mlflow_run_costs_no_training(run_config, few_digits, tmp_path, monkeypatch, capsys):
+    class Ender:
+        def epoch_finished(self, _):
+            mlflow.end_run()
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    track(run_config("activation=tanh", "recipe.epochs=1"), few_digits, tmp_path / "run", [Ender()])
+    (said,) = tracking_lines(capsys)
+    assert "no longer logged to MLflow (its MLflow run was ended by other code)" in said
+
+
 def test_a_server_that_knows_no_logged_models_has_a_finished_run_without_one(run_config, few_digits, tmp_path, monkeypatch, capsys):
     """As one of MLflow 2 answers."""
 

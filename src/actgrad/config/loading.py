@@ -1,5 +1,6 @@
 """Read conf/ and params.yaml."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ def run_config(composed: DictConfig) -> Config:
     """The checked configuration of one run, from what Hydra composed."""
     check_first_lines(composed)
     try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
+    groups = [values.get(group) for group in ("recipe", "activation", "data")]
+    if not all(isinstance(group, dict) for group in groups):
+        return parse(Config, values)  # which says what is wrong with them
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
     if isinstance(rates, dict):
         if activation not in rates:
@@ -41,7 +45,7 @@ def run_config(composed: DictConfig) -> Config:
 
 def check_first_lines(composed: DictConfig) -> None:
     """Raise UserError for a file of conf/ whose values lie under its group, because it does not begin with FIRST_LINE."""
-    values = OmegaConf.to_container(composed, resolve=False)
+    values: Any = OmegaConf.to_container(composed, resolve=False)
     if "local" in values:
         raise UserError(without_first_line("local/default"))
     for group in ("data", "condition"):
@@ -73,7 +77,7 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     not_archives = [item for item in overrides if not item.startswith("data.archive=")]
     try:
         merged = OmegaConf.merge(OmegaConf.create(values).data, OmegaConf.from_dotlist(not_archives).get("data", {}))
-        plain = OmegaConf.to_container(merged, resolve=True)
+        plain: Any = OmegaConf.to_container(merged, resolve=True)
         for archive in archives:  # as it was typed: in YAML, "set #1" would be "set", and 2024 a number
             plain["archive"] = None if archive == "null" else unquoted(archive)
         data = parse(Data, plain, "data.")
@@ -163,7 +167,7 @@ def require(key: str, name: str, listed: list[str], plural: str) -> None:
         raise UserError(known + did_you_mean(name, listed, f"{key}="))
 
 
-def unknown(group: str, name: str, known: list[str]) -> str:
+def unknown(group: str, name: str, known: Sequence[str]) -> str:
     """The sentence for a choice of conf/ that has no file."""
     sentence = f"{group}={name} is not known; known: {', '.join(known)}; a new one is a file conf/{group}/{name}.yaml"
     return sentence + did_you_mean(name, known, f"{group}=")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from actgrad.data.ignored import ignored_by
 from actgrad.errors import UserError
@@ -24,6 +24,8 @@ from actgrad.files import DAMAGED
 GIB = 2**30
 MAX_BYTES, MAX_FILE_BYTES, MAX_FILES = 4 * GIB, GIB // 4, 2_000_000
 """Limits of what an archive may unpack to. Images are held in memory, and a small archive can claim to hold terabytes."""
+ZIP_ENTRY = b"PK\x01\x02"
+"""What an entry in the directory of a zip begins with."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def shown(path: PurePosixPath | str) -> str:
 
 def _folder_entries(source: Path) -> Iterator[Entry]:
     """Walk a folder. Each folder knows those above it, so that a link back to one of them ends in a sentence."""
-    count, waiting = 0, [(PurePosixPath(), (_identity(source.stat()),))]
+    count = 0
+    waiting: list[tuple[PurePosixPath, tuple[tuple[int, int], ...]]] = [(PurePosixPath(), (_identity(source.stat()),))]
     while waiting:
         folder, above = waiting.pop()
         try:
@@ -109,7 +112,7 @@ def _folder_entries(source: Path) -> Iterator[Entry]:
             if not ignored_by(folder):
                 raise
             items = []  # such as lost+found
-        inside = []
+        inside: list[tuple[PurePosixPath, tuple[tuple[int, int], ...]]] = []
         for item in items:
             count += 1
             check_limits(source, files=count)
@@ -166,7 +169,7 @@ def open_zip(source: Path) -> Iterator[zipfile.ZipFile]:
 def _count_zip_entries(source: Path) -> int:
     """Count the entries of a zip, or a few too many. ZipFile would read all of them into memory before it could be asked."""
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return sum(1 for _ in re.finditer(re.escape(zipfile.stringCentralDir), content))
+        return sum(1 for _ in re.finditer(re.escape(ZIP_ENTRY), content))
 
 
 def _zip_entries(source: Path) -> Iterator[Entry]:
@@ -193,9 +196,9 @@ def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> by
 
 
 def _tar_entries(source: Path) -> Iterator[Entry]:
-    with _uncompressed(source) as stream, tarfile.open(fileobj=_LimitedStream(source, stream), mode="r:") as archive:
+    with _uncompressed(source) as stream, tarfile.open(fileobj=cast(IO[bytes], _LimitedStream(source, stream)), mode="r:") as archive:
         for count, member in enumerate(archive, start=1):
-            archive.members.clear()  # tarfile would keep every member in memory
+            archive.members.clear()  # type: ignore[attr-defined]  # typeshed forgets the list, in which tarfile would keep every member
             path = _path_inside(source, member.name)
             check_limits(source, total_bytes=member.offset_data + member.size, files=count)
             if not (member.isfile() or member.isdir()):
@@ -208,15 +211,18 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
 
 def _untar(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     check_limits(source, file_bytes=member.size)
-    return archive.extractfile(member).read()
+    file = archive.extractfile(member)
+    if file is None:
+        raise tarfile.TarError(f"{shown(member.name)} is a folder and a file")
+    return file.read()
 
 
 def _uncompressed(source: Path) -> IO[bytes]:
     """Open a file that may be compressed, told by its first bytes."""
     with source.open("rb") as file:
         magic = file.read(3)
-    opener = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}.get(magic, open)
-    return opener(source, "rb")
+    openers: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
+    return openers.get(magic, open)(source, "rb")
 
 
 class _LimitedStream:

@@ -105,7 +105,7 @@ def _own_files(top: str, found: dict[Path, None], folder: Path | None = None) ->
     if spec is None or not (spec.has_location or spec.submodule_search_locations):
         return found
     folders = [Path(one) for one in spec.submodule_search_locations or ()]
-    files = [file for one in folders for file in one.rglob("*.py")] or [Path(spec.origin)]
+    files = [file for one in folders for file in one.rglob("*.py")] or ([Path(spec.origin)] if spec.origin else [])
     beside = (folders or files)[0].parent
     if folder not in (None, beside):
         return found

@@ -108,12 +108,12 @@ class LiveRun:
             print(f"{config.key}: in MLflow as {run.info.run_name}: {experiments.run_link(uri, experiment, run.info.run_id)}", flush=True)
 
     def _log(self) -> None:
-        publish.log_metrics(mlflow.active_run().info.run_id, self._waiting)
+        publish.log_metrics(_run_id(), self._waiting)
         self._waiting, self._logged_at = {}, time.monotonic()
 
     def _finish(self, result: RunResult, folder: Path, network: keras.Model) -> None:
         self._log()
-        run = mlflow.get_run(mlflow.active_run().info.run_id)
+        run = mlflow.get_run(_run_id())
         run_id, experiment = run.info.run_id, run.info.experiment_id
         publish.complete(run, result, folder, self._logged, file_names(run_id))
         self._log_model(run, network)
@@ -182,7 +182,13 @@ def log_model(network: keras.Model, example: np.ndarray) -> None:
 def _code(layer: type[keras.layers.Layer]) -> str:
     """The file or folder of the top-level module that a class comes from."""
     module = sys.modules[layer.__module__.partition(".")[0]]
-    return next(iter(getattr(module, "__path__", ())), module.__file__)
+    return next(iter(getattr(module, "__path__", ())), None) or str(module.__file__)
+
+
+def _run_id() -> str:
+    if run := mlflow.active_run():
+        return run.info.run_id
+    raise RuntimeError("its MLflow run was ended by other code")
 
 
 @functools.cache  # this process trains with the code that it has imported, whatever is edited meanwhile

@@ -70,9 +70,10 @@ def _what_would_settle(rows: Mapping[str, Mapping[str, Any]], by_failures: Seque
     """That differences are not significant, and how many seeds would show them, as sentences."""
     said = f" The difference from {' and '.join(rows)} is not significant after correction over two comparisons."
     needed = [None if name in by_failures else seeds_to_settle(row["difference"], row["deviation"], len(RIVALS)) for name, row in rows.items()]
-    if not rows or None in needed:
+    known = [seeds for seeds in needed if seeds is not None]
+    if not rows or len(known) < len(needed):
         return f"{said if rows else ''} More seeds are needed to tell how many would settle it."
-    return f"{said} About {max(needed):,}{' or more' * (max(needed) == MOST_SEEDS)} seeds would settle it."
+    return f"{said} About {max(known):,}{' or more' * (max(known) == MOST_SEEDS)} seeds would settle it."
 
 
 @claim(
@@ -89,15 +90,15 @@ def monotonic_required(evidence: Evidence) -> Finding:
     names = ("gelu", "silu", "relu")
     falls = all((run.activation["derivative"] < 0).any() for name in names[:2] for run in evidence.runs[name])
     enough = threshold(evidence.runs["relu"][0])
-    accuracies = {name: [test_accuracy(run) for run in evidence.runs[name]] for name in names}
-    if any(accuracy is None for of_activation in accuracies.values() for accuracy in of_activation):
+    accuracies = {name: [one for one in map(test_accuracy, evidence.runs[name]) if one is not None] for name in names}
+    if any(len(accuracies[name]) < len(evidence.runs[name]) for name in names):
         return Finding(INCONCLUSIVE, "A run of one of them diverged.", keys=keys(evidence, *names))
     gelu, silu, relu = (estimate(accuracies[name]) for name in names)
     least = min(gelu, silu, key=lambda accuracy: accuracy.value)
     verdict = INCONCLUSIVE
     if falls and all(reached.low is not None and reached.low > enough for reached in (gelu, silu)):
         verdict = REFUTED
-    elif falls and relu.low is not None and relu.low > enough and max(gelu.high, silu.high) < enough:
+    elif falls and relu.low is not None and relu.low > enough and all(short.high is not None and short.high < enough for short in (gelu, silu)):
         verdict = CONFIRMED
     sentence = (
         f"{'Both' if falls else 'They do not both'} fall for some inputs. The lesser of them reaches {100 * least.value:.1f} % on the test split; "
