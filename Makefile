@@ -83,10 +83,11 @@ faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make fau
 audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks the package index
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
-lint: $(READY)  ## check style, formatting, and which room imports which
+lint: $(READY)  ## check style, formatting, types, and which room imports which
 	ruff check .
 	ruff format --check .
 	PYTHONPATH=src lint-imports
+	cd src && mypy actgrad *.py
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml

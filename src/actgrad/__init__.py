@@ -5,6 +5,7 @@ training, and `compare` trains a network with several activations. Importing thi
 """
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "ActivationProbe": "actgrad.monitor.probe",
@@ -15,7 +16,7 @@ _HOMES = {
 __all__ = ["ActivationProbe", "GradientMonitor", "compare", "inspect"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -162,7 +162,7 @@ def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, se
     def builder(_shape: Any, _classes: int, activation: ActivationFactory, _initializer: Any) -> keras.Model:
         return build(activation)
 
-    fixed = {"run_dir": "", "test": True, "condition": Condition(name=NAME), "data": data, "recipe": recipe}
+    fixed: dict[str, Any] = {"run_dir": "", "test": True, "condition": Condition(name=NAME), "data": data, "recipe": recipe}
     fixed |= {"model": Model.model_construct(build=f"{build.__module__}.{build.__qualname__}", config={})}
     fixed |= {"run": None, "tracking": Tracking(enabled=False, uri="", experiment="")}
     runs: dict[str, list] = {name: [] for name in named}
@@ -182,6 +182,9 @@ class _Progress:
 
     def __init__(self, bar: tqdm):
         self._bar = bar
+
+    def resumed(self, epochs: Sequence[Epoch]) -> None:
+        """Never: no state is kept."""
 
     def epoch_finished(self, epoch: Epoch) -> None:
         if epoch.history:
@@ -212,8 +215,8 @@ def _dataset(data: tuple[Any, Any], test: tuple[Any, Any] | None) -> tuple[Data,
     parts = {"train": _arrays(data, "data")} | ({} if test is None else {"test": _arrays(test, "test")})
     classes = 1 + max(int(y.max()) for _, y in parts.values())
     examples = len(parts["train"][1])
-    sizes = {"test_size": 0 if test is not None else max(classes, examples // 5), "val_size": max(classes, examples // 10)}
-    described = Data(name=NAME, format="npz", source="data of your own", **sizes)
+    test_size = 0 if test is not None else max(classes, examples // 5)
+    described = Data(name=NAME, format="npz", source="data of your own", test_size=test_size, val_size=max(classes, examples // 10))
     whole = with_all_splits({name: x for name, (x, _) in parts.items()}, {name: y for name, (_, y) in parts.items()}, [*map(str, range(classes))])
     return described, split(described, whole)
 

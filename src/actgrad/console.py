@@ -60,7 +60,7 @@ def refused(error: UserError | OSError) -> str:
     if error.filename is None:
         raise error
     remedy = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.ENOENT: "bring or make it"}
-    do = remedy.get(error.errno, "get permission there")
+    do = remedy.get(error.errno or 0, "get permission there")
     return f"error: {error.filename} cannot be used ({error.strerror}); {do}, and start the same command again"
 
 

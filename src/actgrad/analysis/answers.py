@@ -1,6 +1,6 @@
 """Computed sentences: what each activation did, and the answer to the question of each section of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def _differs(evidence: Evidence, first: str, second: str) -> bool:
     return bool(ranking.against(evidence.pairs, first, second)["significant"])
 
 
-def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[dict[str, Any]]) -> dict[str, str]:
+def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Section -> its answer in one sentence, of one condition; `findings` are those of the whole study.
 
     A section whose question these runs cannot answer is left out.
@@ -137,7 +137,7 @@ def _units(ranked: pd.DataFrame) -> str:
     return f"After training, {worst['dead']:.3g} of {worst['units']:.0f} units are dead with {worst['activation']}{rest}."
 
 
-def _conditions(findings: Sequence[dict[str, Any]]) -> str:
+def _conditions(findings: Sequence[Mapping[str, Any]]) -> str:
     judged = [finding for finding in findings if finding["under"] and finding["verdict"] != NOT_MEASURED]
     if not judged:
         return ""

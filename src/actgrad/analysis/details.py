@@ -4,6 +4,7 @@ Each is made for all conditions at once, because a table for each run would take
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,10 +113,10 @@ def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     return _long(parts).assign(measure=WEIGHTS)
 
 
-def _long(parts: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Many small tables, whose columns are lists or single values, as one; ten times as fast as pandas.concat."""
     sizes = [len(part["layer"]) for part in parts]
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for name in parts[0] if parts else ():
         whole = [part[name] for part in parts]
         columns[name] = np.concatenate(whole) if isinstance(whole[0], list | np.ndarray) else np.repeat(whole, sizes)

@@ -108,7 +108,7 @@ def _sources(run: RunResult) -> dict[str, object]:
     return {"data": run.metrics["data_sha256"], "the code that trained them": run.metrics["core_sha256"]}
 
 
-def settings(run: RunResult) -> dict[str, object]:
+def settings(run: RunResult) -> dict[str, Any]:
     """Recipe and model of a run, as dotted keys."""
     values = configuration(run)
     groups = {"recipe": values["recipe"], "model": {"build": values["model"]["build"]}, "model.config": values["model"]["config"]}

@@ -34,13 +34,13 @@ class Estimate:
     high: float | None
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     """Mean and t interval. The t interval suits 3 to 10 seeds: a bootstrap of so few values is too narrow."""
-    values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
-    if len(values) < 2:
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    if len(array) < 2:
         return Estimate(mean, None, None)
-    half = float(special.stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(special.stdtrit(len(array) - 1, (1 + LEVEL) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -84,9 +84,9 @@ def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[t
     """
     rows = []
     for first, second in itertools.combinations(values, 2) if planned is None else planned:
-        seeds = [seed for seed in values[first] if None not in (values[first][seed], values[second].get(seed))]
-        differences = np.round([values[first][seed] - values[second][seed] for seed in seeds], DIGITS)
-        rows.append({"first": first, "second": second, "seeds": len(seeds), **_ahead(differences), **_test(differences)})
+        both = of_both(values[first], values[second])
+        differences = np.round(np.array([one - other for one, other in both], dtype=float), DIGITS)
+        rows.append({"first": first, "second": second, "seeds": len(both), **_ahead(differences), **_test(differences)})
     table = pd.DataFrame(rows, columns=["first", "second", "seeds", "ahead", "behind", "difference", "low", "high", "p", "deviation"])
     table = table.astype(dict.fromkeys(("difference", "low", "high", "p", "deviation"), float))  # a single seed has no interval, but None
     tested = table["p"].notna()
@@ -97,6 +97,11 @@ def paired(values: Mapping[str, Mapping[int, float | None]], planned: Sequence[t
         table["detectable"] = table["deviation"] * [_standardized_difference(int(seeds), level) for seeds in table["seeds"]]
     table["significant"] = table["p_holm"] < 1 - LEVEL
     return table[list(PAIRED)]
+
+
+def of_both(first: Mapping[int, float | None], second: Mapping[int, float | None]) -> list[tuple[float, float]]:
+    """What was measured of two activations with the same seed, for each seed for which it was of both."""
+    return [(one, other) for seed, one in first.items() if one is not None and (other := second.get(seed)) is not None]
 
 
 def turned(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,11 +122,11 @@ def _ahead(differences: np.ndarray) -> dict[str, int]:
     return {"ahead": int((differences > 0).sum()), "behind": int((differences < 0).sum())}
 
 
-def _test(differences: np.ndarray) -> dict[str, float]:
+def _test(differences: np.ndarray) -> dict[str, float | None]:
     if len(differences) == 0:
-        return dict.fromkeys(("difference", "low", "high", "p", "deviation"), np.nan)
+        return {"difference": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "deviation": np.nan}
     mean = estimate(differences)
-    row = {"difference": mean.value, "low": mean.low, "high": mean.high, "p": np.nan, "deviation": np.nan}
+    row: dict[str, float | None] = {"difference": mean.value, "low": mean.low, "high": mean.high, "p": np.nan, "deviation": np.nan}
     if len(differences) >= 2:
         deviation = float(differences.std(ddof=1))
         if deviation > 10 ** -(DIGITS + 1):

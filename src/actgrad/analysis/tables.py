@@ -330,7 +330,7 @@ def worse_when_tuned(runs: Runs, tuned: Runs) -> list[str]:
     worse = []
     for name in (name for name in runs if name in tuned):
         ours, theirs = _by_seed(runs[name]), _by_seed(tuned[name])
-        both = [seed for seed in ours if None not in (ours[seed], theirs.get(seed))]
-        if both and np.mean([theirs[seed] - ours[seed] for seed in both]) < 0:
+        both = statistics.of_both(ours, theirs)
+        if both and np.mean([after - before for before, after in both]) < 0:
             worse.append(name)
     return worse

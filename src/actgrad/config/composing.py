@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
@@ -73,7 +73,7 @@ def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[
 
 def refusal(error: Exception) -> str:
     """The sentence for an error that Hydra or OmegaConf raised while composing."""
-    if getattr(error, "missing_cfg_file", None) and getattr(error, "options", None):
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and choice in NEED_PACKAGES:
             return f"{group}={choice} needs packages that are not installed; install them with make setup-scale"
@@ -103,7 +103,8 @@ def _begins_rightly(file: str) -> bool:
 
 def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:
     """`; did you mean KEY=VALUE?` for the key that is most like a typed one, which may lack what stands before the last dot."""
-    known = list(_dotted(OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)))
+    whole: Any = OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)
+    known = list(_dotted(whole))
     last = {key.rpartition(".")[2]: key for key in known}
     key = nearest(typed, known, 0.85) if "." in typed else last.get(nearest(typed, last) or "")
     key = None if key and typed.startswith(f"{key}.") else key

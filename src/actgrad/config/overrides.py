@@ -29,7 +29,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: for what Hydra would take in another sense than it is meant, or not at all.
     """
-    parser = get_args_parser()
+    parser: Any = get_args_parser()  # Hydra's own, which would end the process
     parser.error = _refuse
     flags = [one for one in arguments if one != "--"]
     given = parser.parse_intermixed_args(flags)
@@ -128,7 +128,7 @@ def _check_together(overrides: dict[str, Override]) -> None:
     """Raise UserError for several runs that would share a folder, or are not those that their conditions list."""
     sweeps = [one for one in overrides.values() if one.is_sweep_override()]
     run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
-    if sweeps and run_dir and "${" not in run_dir.input_line:
+    if sweeps and run_dir and "${" not in str(run_dir.input_line):
         raise UserError(f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'")
     if condition in sweeps:
         if "tuning" in _values(condition):
@@ -146,7 +146,7 @@ def _replacing(override: Override) -> Iterator[str]:
         yield f"~{override.key_or_group}"
         yield f"+{override.input_line}"
     else:
-        yield override.input_line
+        yield str(override.input_line)
 
 
 def _values(override: Override) -> list[Any]:

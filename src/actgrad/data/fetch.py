@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,12 +92,12 @@ def _cached(data: Data) -> Path:
     """Where the cache keeps this source, whether or not it is there: a file, or a folder for data.files."""
     import pooch
 
-    return pooch.os_cache("actgrad") / f"{data.name}-{(data.sha256 or files_sha256(data))[:16]}"
+    return pooch.os_cache("actgrad") / f"{data.name}-{str(data.sha256 or files_sha256(data))[:16]}"
 
 
 def _known(data: Data, cached: Path) -> dict[Path, str]:
     """Each file of a source in the cache, unpacked, and its sha256."""
-    return {cached / _unpacked_name(name): known for name, known in data.files.items()} if data.files else {cached: data.sha256}
+    return {cached / _unpacked_name(name): known for name, known in data.files.items()} if data.files else {cached: str(data.sha256)}
 
 
 def _unpacked_name(name: str) -> str:
@@ -142,7 +143,7 @@ def _checked_files(data: Data, source: Path) -> dict[Path, Callable[[], bytes]]:
         contents[places[path]] = content
     if missing := [name for name in wanted if name not in contents]:
         raise UserError(f"data.archive={source} holds no {missing[0]}, gzipped or not; {data.name} needs {', '.join(wanted)}")
-    return {_cached(data) / name: (lambda content=content: content) for name, content in contents.items()}
+    return {_cached(data) / name: partial(contents.__getitem__, name) for name in contents}
 
 
 def _keep(data: Data, source: Path, contents: dict[Path, Callable[[], bytes]]) -> None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from actgrad.data.dataset import Dataset, shape_text
 from actgrad.errors import UserError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 LARGEST_SIDE = 1024
 """Largest height and width of an image, in pixels."""
@@ -109,9 +109,10 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
-            _check_usable(source, name, image, size)
-            image.load()
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as file:
+            _check_usable(source, name, file, size)
+            file.load()
+            image: Image.Image = file
             with contextlib.suppress(Exception):  # a damaged EXIF block says nothing of the orientation
                 image = ImageOps.exif_transpose(image)
             grey = image.mode in ("1", "L", "LA")
@@ -131,7 +132,7 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
         raise UserError(f"{source}: {shown(name)} cannot be read as an image ({reason}); mend or remove it") from None
 
 
-def _check_usable(source: Path, name: str, image: "Image.Image", size: int | None) -> None:
+def _check_usable(source: Path, name: str, image: "ImageFile.ImageFile", size: int | None) -> None:
     """Raise UserError if an image is too large, has more than 8 bits a channel, or is one of several in its file."""
     largest = LARGEST_BEFORE_RESIZING if size else LARGEST_SIDE
     if max(image.size) > largest:
@@ -143,12 +144,13 @@ def _check_usable(source: Path, name: str, image: "Image.Image", size: int | Non
         raise UserError(f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
 
 
-def _is_deep(image: "Image.Image") -> bool:
+def _is_deep(image: "ImageFile.ImageFile") -> bool:
     """Whether a file has more than 8 bits a channel. Pillow reads such colour images as 8 bits without a word, so the file's own header counts."""
     if image.mode.startswith(("I", "F")):
         return True
     if image.format == "TIFF":
-        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8
+        tags: Any = image  # only a TIFF has them
+        return max(tags.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8
     decoding = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in image.tile]
     if image.format == "PNG":
         return any(";16" in str(value) for values in decoding for value in values)

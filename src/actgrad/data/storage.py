@@ -4,6 +4,7 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +45,8 @@ def prepare(data: Data, target: Path) -> Dataset:
     dataset = replace(dataset, remarks=[*dataset.remarks, *remarks(data.name, dataset)])
     unverified = unverified_source(data)
     buffer = io.BytesIO()
-    arrays = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
-    made_from = _made_from(data, unverified and checksum(unverified))
+    arrays: dict[str, Any] = {f"x_{name}": dataset.images[name] for name in SPLITS} | {f"y_{name}": dataset.labels[name] for name in SPLITS}
+    made_from = _made_from(data, checksum(unverified) if unverified else None)
     np.savez(buffer, **arrays, class_names=np.array(dataset.class_names, dtype=str), made_from=np.array(made_from))
     write_bytes(target, buffer.getvalue())
     return dataset
@@ -75,7 +76,7 @@ def load(data: Data, compared: str | None = None) -> Dataset:
         expected = _made_from(data, found.partition(SOURCE)[2] or None)
     else:
         unverified = unverified_source(data)
-        expected = _made_from(data, unverified and checksum(unverified))
+        expected = _made_from(data, checksum(unverified) if unverified else None)
     if found != expected:
         raise UserError(f"{file} was made with {found}, not with {expected}; {again}, and give it the same data.KEY=VALUE")
     dataset = npz.to_dataset(file, arrays)

@@ -36,7 +36,7 @@ draw();
 def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findings: pd.DataFrame) -> str:
     """A self-contained page; the tables are those of GradientMonitor."""
     order = layers["layer"].tolist()
-    charts: dict[str, alt.Chart] = {}
+    charts: dict[str, alt.Chart | alt.VConcatChart] = {}
     answer = "No step was recorded."
     if len(steps):
         charts["gradients"] = _over_steps(steps, order, "grad_norm", "Norm of the gradient")
@@ -69,11 +69,12 @@ def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findin
         if name in charts
     )
     specs = {name: json.loads(chart.to_json()) for name, chart in charts.items()}
+    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that snippet has a default
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Gradients</title>'
         f"<style>{STYLE}</style></head><body><h1>What training does to each layer</h1>"
         f'<p class="answer">{html.escape(answer)}</p>{body}<h2>Findings of published rules</h2>{_table(findings)}'
-        f"<script>{vl_convert.javascript_bundle()}</script><script>const SPECS = {_safe(specs)};{SCRIPT}</script></body></html>"
+        f"<script>{library}</script><script>const SPECS = {_safe(specs)};{SCRIPT}</script></body></html>"
     )
 
 
@@ -106,7 +107,7 @@ def _over_steps(steps: pd.DataFrame, order: list[str], column: str, title: str, 
     return (area + lines).properties(width=560, height=260)
 
 
-def _signal(probes: pd.DataFrame) -> alt.Chart:
+def _signal(probes: pd.DataFrame) -> alt.VConcatChart:
     steps = [probes["step"].min(), probes["step"].max()]
     data = probes[probes["step"].isin(steps)].copy()
     data["when"] = np.where(data["step"] == steps[0], _when(steps[0]), "at the end")

@@ -71,7 +71,7 @@ def _from_last_to_first(sites: pd.DataFrame) -> str:
     if decades < 1:
         return f"The gradient does not vanish: at {first} it is {10**-decades:.2g} times what it is at {last}."
     # what is lost between two sites and nowhere made good, so that a site on a side branch, where the gradient is small, does not count
-    drops = attenuation(np.fmax.accumulate(signal[:-1]), np.fmin.accumulate(signal[:0:-1])[::-1])
+    drops = np.asarray(attenuation(np.fmax.accumulate(signal[:-1]), np.fmin.accumulate(signal[:0:-1])[::-1]))
     place = int(np.argmax(drops))
     worst = int(np.flatnonzero(signal[: place + 1] >= signal[: place + 1].max() / 10)[-1])
     by = "the slope of its activation function" if sites["slope_ms"].iloc[worst] < sites["gain"].iloc[worst] else "what lies behind it"

@@ -94,7 +94,7 @@ class Board:
             table.add_column(state, justify="right")
         table.add_column("time", justify="right")
         table.add_column("left", justify="right")
-        of_conditions = defaultdict(Counter)
+        of_conditions: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for run in self._runs:
             of_conditions[run.condition][self.state(run)] += 1
         for name, of_condition in of_conditions.items():

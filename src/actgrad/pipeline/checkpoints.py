@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,9 +58,11 @@ class Checkpoint:
             return None
         arrays = self._read()
         if not arrays:
-            return self._unused("it is damaged")
+            self._unused("it is damaged")
+            return None
         if str(arrays.pop("fingerprint", "")) != self.fingerprint:
-            return self._unused("configuration, data, code or packages are not those that it was made with")
+            self._unused("configuration, data, code or packages are not those that it was made with")
+            return None
         return arrays
 
     def _read(self, *names: str) -> dict[str, np.ndarray]:
@@ -76,7 +79,8 @@ class Checkpoint:
     def save(self, state: Mapping[str, np.ndarray]) -> None:
         """Keep a state instead of the one before, in one step. One that cannot be written costs no training, and is said on stderr."""
         buffer = io.BytesIO()
-        np.savez(buffer, fingerprint=np.array(self.fingerprint), **state)
+        arrays: dict[str, Any] = {"fingerprint": np.array(self.fingerprint), **state}
+        np.savez(buffer, **arrays)
         try:
             write_bytes(self.path, buffer.getvalue())
         except OSError as error:

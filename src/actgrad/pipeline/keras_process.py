@@ -9,6 +9,7 @@ import pkgutil
 import pydoc
 import sys
 from contextlib import suppress
+from typing import Any
 
 from actgrad.console import muted_stderr
 from actgrad.errors import UserError
@@ -26,7 +27,8 @@ def load_keras() -> None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # asks for Keras 2, which is not there, in place of the one that is imported here
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
-    absent = sys.modules.setdefault("sklearn", None) is None  # Python's way to say that a module is not installed
+    modules: dict[str, Any] = sys.modules  # None among them is Python's way to say that a module is not installed
+    absent = modules.setdefault("sklearn", None) is None
     with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
         import keras
     if absent:

@@ -45,7 +45,7 @@ def launcher_overrides(threads: int) -> list[str]:
 def _own_file() -> dict[str, Any]:
     """conf/local/default.yaml; empty where there is none."""
     path = CONF / "local" / "default.yaml"
-    values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    values: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     return values if isinstance(values, dict) else {}
 
 

@@ -18,7 +18,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, config: Config, steps: int):
         super().__init__()
         self._key, self._epochs = config.key, config.recipe.epochs
-        self._bar = tqdm(desc=config.key, total=steps, unit="step") if _has_terminal() else None
+        self._bar: tqdm | None = tqdm(desc=config.key, total=steps, unit="step") if _has_terminal() else None
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -26,9 +26,12 @@ class Progress(keras.callbacks.Callback):
         return [self] if self._bar is not None else []
 
     def on_train_begin(self, logs=None):  # noqa: ARG002
-        self._before = self._bar.n  # an epoch may be trained in several parts
+        if self._bar is not None:
+            self._before = self._bar.n  # an epoch may be trained in several parts
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._bar is None:
+            return
         done = min(batch + 1, self.params["steps"])  # Keras counts the last execution of several steps as a whole one
         self._bar.update(self._before + done - self._bar.n)
         self._bar.set_postfix(loss=f"{logs['loss']:.4f}", accuracy=f"{logs['accuracy']:.4f}", refresh=False)

@@ -102,7 +102,7 @@ def compare(key: str, before: Mapping[str, Any], after: Mapping[str, Any] | None
     environment = {**_environment_differences(before["environment"], after["environment"]), **changed}
     named = [name for name in ("status", "data_sha256", "core_sha256", "weights_sha256") if before[name] != after[name]]
     moved = {name: abs(before[name] - after[name]) for name in before if name.endswith(MEASURED) and not pd.isna(before[name] + after[name])}
-    largest = max(moved, key=moved.get, default=None)
+    largest = max(moved, key=lambda name: moved[name], default=None)
     near = all(difference <= TOLERANCE for name, difference in moved.items() if name.endswith("accuracy"))
     excused = environment and near and not {"status", "data_sha256", "core_sha256"} & set(named)
     differences = [*named, *(f"{name} {was} -> {now}" for name, (was, now) in environment.items())]

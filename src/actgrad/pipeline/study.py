@@ -229,7 +229,7 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: s
     Returns:
         The runs that failed, and why.
     """
-    died = Counter()
+    died: Counter[ComposedRun] = Counter()
     log = selection.log
     print(f"{len(todo)} runs of {selection.dataset} to train; their output goes to {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:

@@ -64,10 +64,9 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
         UserError: if a file of the run cannot be read; what does not need it has been yielded before.
     """
     yield from _pipeline(folder)
+    copies = run.files if run else {}
     for name in results.FILES if run else ():
-        yield Check(
-            f"{name} of the MLflow run", files.sha256(run.files[name]) if name in run.files else ABSENT, _sha256(folder / name), f"{folder / name}"
-        )
+        yield Check(f"{name} of the MLflow run", files.sha256(copies[name]) if name in copies else ABSENT, _sha256(folder / name), f"{folder / name}")
     metrics = _metrics(folder)
     listed = metrics.get("files", {})
     found = {name: _sha256(folder / name) for name in results.FILES[:-1]}
@@ -96,7 +95,7 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
     yield Check("metrics of the MLflow run", SAME, f"others: {', '.join(sorted(differing))}" if differing else SAME, str(folder))
     if run.model is None:
         yield Check("weights_sha256", metrics["weights_sha256"], None, "the MLflow run has no model, as one that was published")
-    elif data_sha256 != metrics["data_sha256"]:
+    elif data_sha256 is None or data_sha256 != metrics["data_sha256"]:
         yield Check("weights_sha256", metrics["weights_sha256"], None, "the dataset, which says how large the network is, is not here")
     else:
         saved = saved_weights_sha256(run.model, config, data_sha256)
@@ -174,7 +173,7 @@ def of_run(key: str, folder: Path) -> Iterator[Check]:
         raise UserError(f"{of_key} holds the run {metrics.get('key')}; train {key} again with dvc repro")
     tracking = store.configured(parts[0])
     run = reading.run_of(tracking, key, metrics["fingerprint"])
-    yield from checks(of_key, run and reading.recorded(tracking, run, folder))
+    yield from checks(of_key, reading.recorded(tracking, run, folder) if run else None)
 
 
 def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:

@@ -22,7 +22,7 @@ def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script. To make it takes seconds, so it is kept in the user's cache folder."""
     path = pooch.os_cache("actgrad") / f"vega-{version('vl-convert-python')}.js"
     if not path.is_file():
-        write_bytes(path, vl_convert.javascript_bundle().encode())
+        write_bytes(path, vl_convert.javascript_bundle().encode())  # type: ignore[call-arg]  # its stub forgets that snippet has a default
     return path.read_text()
 
 

@@ -101,7 +101,7 @@ def mlflow_status(metrics: Mapping[str, Any]) -> str:
 
 def dataset(name: str, source: str, sha256: str) -> MetaDataset:
     """A dataset, as MLflow lists it among the inputs of a run."""
-    return MetaDataset(CodeDatasetSource({"source": source}), name=name, digest=sha256[:36])
+    return MetaDataset(CodeDatasetSource({"source": source}), name=name, digest=sha256[:36])  # type: ignore[abstract]  # MLflow makes such itself
 
 
 # --- params

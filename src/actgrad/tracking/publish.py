@@ -239,6 +239,6 @@ def _record(path: Path) -> tuple[str | None, str]:
 def _core_sha256(commit: str) -> str | None:
     with git.source(commit) as folder:
         try:
-            return folder and fingerprints.core_sha256(folder / "src" / "actgrad")
+            return fingerprints.core_sha256(folder / "src" / "actgrad") if folder else None
         except FileNotFoundError:  # a commit of other modules
             return None

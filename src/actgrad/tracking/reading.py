@@ -41,7 +41,7 @@ def run_of(tracking: Tracking, key: str, fingerprint: str) -> str | None:
         if absent(uri):
             return None
         experiment = mlflow.get_experiment_by_name(tracking.experiment)
-        return experiment and find(experiment.experiment_id, key, fingerprint)
+        return find(experiment.experiment_id, key, fingerprint) if experiment else None
 
 
 def link_of(config: Config, fingerprint: str) -> str | None:
@@ -50,8 +50,10 @@ def link_of(config: Config, fingerprint: str) -> str | None:
     try:
         with using(tracking) as uri:
             experiment = None if absent(uri) else mlflow.get_experiment_by_name(tracking.experiment)
-            run = experiment and find(experiment.experiment_id, config.key, fingerprint)
-            return run and run_link(uri, experiment.experiment_id, run)
+            if experiment is None:
+                return None
+            run = find(experiment.experiment_id, config.key, fingerprint)
+            return run_link(uri, experiment.experiment_id, run) if run else None
     except UserError:
         return None
 
@@ -76,9 +78,9 @@ def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
             raise UserError(f"MLflow run {run_id} is not of this project: it has no tag `key`; give the id of one that has")
         copies = {name: Path(client.download_artifacts(run_id, name, str(folder))) for name in file_names(run_id) if name in (*FILES, PATCH)}
         logged = model_of(run)
-        model = logged and mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/data/model.keras", dst_path=str(folder))
+        model = mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/data/model.keras", dst_path=str(folder)) if logged else None
         run_dir = run.data.params.get("run_dir")
-        return Recorded(run.data.tags, logged_values(run_id), copies, model and Path(model), run_dir and Path(run_dir))
+        return Recorded(run.data.tags, logged_values(run_id), copies, Path(model) if model else None, Path(run_dir) if run_dir else None)
 
 
 def find(experiment: str, key: str, fingerprint: str) -> str | None:

@@ -78,7 +78,7 @@ def exclusive(uri: str) -> Iterator[None]:
     store = local(uri)
     name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(f'{Path.home()} {uri}'.encode()).hexdigest()[:16]}")
     with exclusive_lock(name.with_name(f"{name.name}.lock"), "uses the MLflow store", LONGEST_WAIT):
-        if absent(uri):
+        if store and absent(uri):
             _make(store)
         yield
 

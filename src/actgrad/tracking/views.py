@@ -105,7 +105,11 @@ def of_study(listed: Mapping[str, Listed], layers: Layers) -> list[View]:
     # MLflow's page asks for 100 runs at once; a mean over activations that differ from condition to condition would compare nothing
     elsewhere = [name for name in activations if not all(name in others for others in several)]
     columns = [TEST_ACCURACY, VAL_ACCURACY, TRAIN_ACCURACY, DEAD, ATTENUATION]
-    by_activation = {"search": f"{CURRENT} and tags.condition = '{first}'", "group_by": {"activation": activations}, "order_by": TEST_ACCURACY}
+    by_activation: dict[str, Any] = {
+        "search": f"{CURRENT} and tags.condition = '{first}'",
+        "group_by": {"activation": activations},
+        "order_by": TEST_ACCURACY,
+    }
     accuracy = [Chart(VAL_ACCURACY), Chart(TEST_ACCURACY, bar=True)]
     return [
         View(
@@ -208,7 +212,7 @@ def tag(view: View, before: str | None) -> tuple[str, str]:
     except ValueError:
         old = {}
     state, now = _compressed(state_of(view)), int(time.time() * 1000)
-    if (old.get("name"), old.get("state")) == (view.name, state):
+    if before is not None and (old.get("name"), old.get("state")) == (view.name, state):
         return TAG + view.id, before
     return TAG + view.id, json.dumps({"name": view.name, "createdAt": old.get("createdAt", now), "updatedAt": now, "state": state})
 

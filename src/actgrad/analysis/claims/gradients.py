@@ -56,7 +56,9 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     rates = tables.depth_rates(evidence.depth).set_index("activation")
     if "sigmoid" not in rates.index:
         return Finding(INCONCLUSIVE, "No gradient arrives through the sigmoid's layers at any two depths.")
-    effect = Estimate(*(None if pd.isna(value) else float(value) for value in rates.loc["sigmoid", ["rate", "low", "high"]]))
+    rate, *interval = rates.loc["sigmoid", ["rate", "low", "high"]]
+    low, high = (None if pd.isna(value) else float(value) for value in interval)  # None for a single seed
+    effect = Estimate(float(rate), low, high)
     others = ", ".join(f"{fold(rates.loc[name, 'rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates.index)
     sentence = f"Each further layer makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
     found = verdict(effect, lambda low, _: low > 0.05, lambda _, high: high < 0.05)

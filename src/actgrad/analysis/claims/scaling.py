@@ -31,7 +31,7 @@ def differences_shrink(evidence: Evidence) -> Finding:
     said = f"{failed[RAW]} runs fail on raw pixels, {failed[TUNED]} with scaled inputs and tuned rates."
     if len(whole) < 3 or not seeds:
         return Finding(INCONCLUSIVE, f"Fewer than three activations learn in every run. {said}", keys=keys)
-    spread = {condition: [np.std([of[condition][name][seed] for name in whole], ddof=1) for seed in seeds] for condition in of}
+    spread = {condition: [np.std(np.array([of[condition][name][seed] for name in whole], float), ddof=1) for seed in seeds] for condition in of}
     if not all(value > 0 for values in spread.values() for value in values):
         return Finding(INCONCLUSIVE, f"There is a seed without any difference. {said}", keys=keys)
     effect = estimate([2 * np.log10(tuned / raw) for tuned, raw in zip(spread[TUNED], spread[RAW], strict=True)])

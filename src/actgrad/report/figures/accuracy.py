@@ -4,7 +4,7 @@ import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims.article import ARTICLE, follows_article
-from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import FOLDS, HERE, SEEDS, SHOW, STYLES, choice, colour, dash, faded, names, pointed, rows_of_names, span
 
 RUN = ["activation:N", alt.Tooltip("seed:N"), alt.Tooltip("key:N", title="run"), "outcome:N"]
@@ -13,7 +13,7 @@ ROW = 27
 
 
 @figure("Test accuracy, seed by seed", lambda evidence: tables.seeds(evidence.runs))
-def seeds(shown: Shown) -> alt.LayerChart:
+def seeds(shown: Shown) -> Layers:
     """Each dot is a run, the bar the 95 % interval of their mean. Runs left of a dotted line failed and have no part in it."""
     base = alt.Chart(alt.NamedData("seeds"))
     here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
@@ -46,7 +46,7 @@ def seeds(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Gradient lost on its way to the first layer", lambda evidence: tables.attenuations(evidence.runs))
-def attenuation(shown: Shown) -> alt.LayerChart:
+def attenuation(shown: Shown) -> Layers:
     """Before training. 100×: a hundredth of dL/dz arrives. Dots are runs, bars means."""
     base = alt.Chart(alt.NamedData("seeds"))
     here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
@@ -71,7 +71,7 @@ def attenuation(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Learning curves", lambda evidence: tables.learning_curves(evidence.runs))
-def learning_curves(shown: Shown) -> alt.LayerChart:
+def learning_curves(shown: Shown) -> Layers:
     """Accuracy after each epoch: mean over the runs that learned, with a band from lowest to highest. Names stand in the order of the ends."""
     base = alt.Chart(alt.NamedData("curves")).transform_filter("datum.split == split")
     here = base.transform_filter(HERE).transform_filter(SEEDS)
@@ -97,7 +97,7 @@ def learning_curves(shown: Shown) -> alt.LayerChart:
     "The article's ReLU network and this one",
     lambda evidence: tables.article_curve(evidence.runs, ARTICLE) if follows_article(evidence) else None,
 )
-def article_curve(shown: Shown) -> alt.LayerChart:
+def article_curve(shown: Shown) -> Layers:
     """Circles: the article's log, one run, validated on the test split. Lines: ReLU here, mean over the runs that learned."""
     table = tables.article_curve(shown.evidence.runs, ARTICLE).assign(
         split=lambda rows: rows["split"].map({"train": "training", "val": "validation"})

@@ -4,12 +4,12 @@ import altair as alt
 
 from actgrad.analysis import learning_rates as search
 from actgrad.analysis import tables
-from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import INK, colour, dash, faded, names
 
 
 @figure("Mean test accuracy under each condition", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
-def conditions(shown: Shown) -> alt.LayerChart:
+def conditions(shown: Shown) -> Layers:
     """Each dot is the mean of an activation over the runs that learned; point at it for the interval. Click a dot to follow one activation."""
     order = list(shown.evidence.conditions)
     base = alt.Chart(alt.NamedData("conditions"))
@@ -21,7 +21,7 @@ def conditions(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Accuracy and learning rate in short trials", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
-def learning_rates(shown: Shown) -> alt.LayerChart:
+def learning_rates(shown: Shown) -> Layers:
     """Validation accuracy of short trials. The ring is the rate that the condition `standardized_tuned` takes. A trial that diverged counts as 0."""
     best = search.best(shown.evidence.trials).set_index("activation")["learning_rate"]
     base = alt.Chart(alt.NamedData("trials"))

@@ -16,6 +16,8 @@ from actgrad.report.figures.styling import CONFIG, DARK, shared
 
 WIDTH = 640
 """Of a picture as a file, in pixels; in the page a figure is as wide as there is room."""
+Layers = alt.LayerChart | alt.FacetChart
+"""What alt.layer makes: the latter of charts that have facets, as none here has."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Figure:
     title: str
     caption: str
     data: Callable[[Evidence], pd.DataFrame | None]
-    chart: Callable[[Shown], alt.LayerChart]
+    chart: Callable[[Shown], Layers]
 
 
 FIGURES: list[Figure] = []
@@ -87,7 +89,7 @@ FIGURES: list[Figure] = []
 def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Callable:
     """Makes a function a figure of the report. Its docstring is the caption; it is left out where there are no data for it."""
 
-    def register(chart: Callable[[Shown], alt.LayerChart]) -> Callable[[Shown], alt.LayerChart]:
+    def register(chart: Callable[[Shown], Layers]) -> Callable[[Shown], Layers]:
         FIGURES.append(Figure(chart.__name__, title, " ".join((chart.__doc__ or "").split()), data, chart))
         return chart
 

@@ -4,12 +4,12 @@ import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims.functions import LINEAR_POOLING
-from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import SOFT, choice, colour, dash, faded, names
 
 
 @figure("The functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
-def activations(shown: Shown) -> alt.LayerChart:
+def activations(shown: Shown) -> Layers:
     """The derivative multiplies the gradient on its way back; it is that of the very layer that was trained, before training. Click a name to see one
     function alone."""
     base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
@@ -29,7 +29,7 @@ def activations(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Distance of each trained network from one affine map", lambda evidence: tables.linearity(evidence.conditions))
-def linearity(shown: Shown) -> alt.LayerChart:
+def linearity(shown: Shown) -> Layers:
     """Largest difference between a network's logits and those of the affine map that agrees with it at the black image, worst seed. At 1e-6 it is
     rounding: that network is one linear layer."""
     base = alt.Chart(alt.NamedData("linearity")).transform_filter(f"datum.condition == condition || datum.condition == '{LINEAR_POOLING}'")
@@ -47,7 +47,7 @@ def linearity(shown: Shown) -> alt.LayerChart:
 
 
 @figure("What an activation costs", lambda evidence: tables.times(evidence.times, evidence.runs) if evidence.times else None)
-def times(shown: Shown) -> alt.LayerChart:
+def times(shown: Shown) -> Layers:
     """Time as a multiple of ReLU's, median with 95 % interval, measured once by the benchmark of the project."""
     base = alt.Chart(alt.NamedData("times")).transform_calculate(
         **{end: f"part == 'a training step' ? datum.step_to_relu_{end} : datum.layers_to_relu_{end}" for end in ("value", "low", "high")}

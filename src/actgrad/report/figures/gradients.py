@@ -4,7 +4,7 @@ import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.analysis.details import END, SIGNAL, START, WEIGHTS
-from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import (
     FOLDS,
     HERE,
@@ -28,7 +28,7 @@ TIPS = ["activation:N", "seed:N", "layer:N", "step:Q", alt.Tooltip("value:Q", fo
 
 
 @figure("The gradient at each layer", lambda evidence: tables.preact_grads(evidence.runs))
-def preact_grads(shown: Shown) -> alt.LayerChart:
+def preact_grads(shown: Shown) -> Layers:
     """The gradient flows from right to left: a line that falls to the left is one that vanishes. dL/dz is a root mean square over units and
     images; means over seeds are geometric, and a gradient of 0 is left out."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
@@ -59,7 +59,7 @@ def _layers(shown: Shown) -> dict[int, str]:
 
 
 @figure("The gradient at one layer while the network trains", lambda evidence: tables.gradient_norms(evidence.runs))
-def gradient_norms(shown: Shown) -> alt.LayerChart:
+def gradient_norms(shown: Shown) -> Layers:
     """Weights: the norm that the optimizer is given. dL/dz: measured at the start, at steps 1, 2, 4, ... and after each epoch. A network with fewer
     layers shows its last."""
     base = (
@@ -87,7 +87,7 @@ def gradient_norms(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Predicted and measured", lambda evidence: tables.share_of_next(evidence.runs))
-def share_of_next(shown: Shown) -> alt.LayerChart:
+def share_of_next(shown: Shown) -> Layers:
     """Each dot is a layer of an activation: dL/dz as a share of the next layer's, before training. Dots on the line were predicted exactly, from
     derivatives and weights (Glorot and Bengio 2010, equation 6) or from derivatives alone."""
     base = alt.Chart(alt.NamedData("shares")).transform_calculate(
@@ -115,7 +115,7 @@ def share_of_next(shown: Shown) -> alt.LayerChart:
 
 
 @figure("Attenuation in networks of several depths", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
-def depth(shown: Shown) -> alt.LayerChart:
+def depth(shown: Shown) -> Layers:
     """Networks that differ in their number of layers alone, before training; mean over seeds, with a band from the lowest to the highest. A flat line
     loses nothing, however many layers there are."""
     base = alt.Chart(alt.NamedData("depth")).transform_filter("datum.lost == 0 && isValid(datum.mean)")

@@ -108,7 +108,7 @@ def pointed(base: alt.Chart, x: Any, y: Any, tips: Any) -> alt.Chart:
     return base.mark_point(filled=True, opacity=0, size=90, cursor="pointer").encode(x=x, y=y, tooltip=tips)
 
 
-def span(base: alt.Chart, x: str, y: Any) -> alt.Chart:
+def span(base: alt.Chart, x: str | alt.X, y: Any) -> alt.Chart:
     """Marks that nobody sees, of both conditions that are compared: they give both pictures the same axes."""
     return base.transform_filter(EITHER).mark_point(opacity=0, tooltip=None).encode(x=x, y=y)
 

@@ -3,12 +3,12 @@
 import altair as alt
 
 from actgrad.analysis import tables
-from actgrad.report.figures.drawing import Shown, figure
+from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import HERE, SEEDS, SHOW, choice, colour, dash, faded, names, pointed, span
 
 
 @figure("Dead and saturated units", lambda evidence: tables.unit_states(evidence.runs))
-def unit_states(shown: Shown) -> alt.LayerChart:
+def unit_states(shown: Shown) -> Layers:
     """A dead unit passes no gradient for any image of the probe batch; an activation is saturated where its derivative is below 5 % of the largest.
     Epoch 0 is before training."""
     rows = shown.rows["units"]
