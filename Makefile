@@ -87,7 +87,7 @@ lint: $(READY)  ## check style, formatting, types, and which room imports which
 	ruff check .
 	ruff format --check .
 	PYTHONPATH=src lint-imports
-	cd src && mypy actgrad *.py
+	mypy
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
