@@ -53,6 +53,19 @@ def test_scripts_say_so_before_they_start_a_run(script, conf):
         assert sentence(script(*command)) == f"error: {told('local/default')}"
 
 
+def test_the_search_for_rates_follows_the_launcher_of_a_local_file_and_takes_no_value_of_a_run_from_it(script, conf):
+    assert script("download.py", "data=digits").returncode == 0
+    local = conf / "local" / "default.yaml"
+    head = f"# @package _global_\n{LAUNCHER}tracking: {{enabled: false}}\n"
+    local.write_text(f"{head}recipe: {{epochs: 1}}\n")
+    assert "conf/local/default.yaml sets values of a run" in sentence(script("tune.py", "data=digits"))
+    local.write_text(f"{head}hydra: {{launcher: {{verbose: 10}}}}\n")
+    found = script("tune.py", "data=digits", "activation=relu,tanh", "recipe.learning_rate=0.001", "seed=0", "recipe.epochs=1")
+    assert found.returncode == 0, found.stderr
+    assert "[Parallel(n_jobs=" in found.stdout + found.stderr
+    assert not (conf.parent / "mlflow.db").exists()
+
+
 @pytest.mark.parametrize(
     ("group", "text"),
     [

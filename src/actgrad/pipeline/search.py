@@ -9,14 +9,14 @@ import pandas as pd
 import yaml
 
 from actgrad.analysis import learning_rates
-from actgrad.config.composing import without_local
+from actgrad.config.composing import composed, without_local
 from actgrad.config.loading import CONF, data_config
 from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.files import PROJECT, exclusive_lock, new_folder, write_bytes
-from actgrad.pipeline import status
+from actgrad.pipeline import launchers, status
 from actgrad.pipeline.run import without_comparing
-from actgrad.pipeline.study import TRAIN
+from actgrad.pipeline.study import TRAIN, launching_environment
 from actgrad.results.paths import OUTPUTS, trials_path
 from actgrad.results.run import csv_bytes
 
@@ -28,16 +28,17 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     """Train the trials, and write their table and conf/rates/<dataset>.yaml.
 
     Raises:
-        UserError: if the dataset has no validation split, a trial fails, or all of an activation diverged.
+        UserError: if the dataset has no validation split, conf/local would decide a trial, a trial fails, or all of an activation diverged.
     """
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in SET_HERE]:
         raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
+    launcher = _launcher(dataset, overrides)
     compared = without_comparing(_dataset_sha256(dataset))
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
-        told = [*without_local(), *status.overrides(Path(folder)), *compared]
+        told = [*launcher, *status.overrides(Path(folder)), *compared]
         command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *told, *overrides]
-        if subprocess.run(command, check=False).returncode:
+        if subprocess.run(command, check=False, env=launching_environment()).returncode:
             raise UserError("the trials did not finish, see above; nothing was written")
         trials = [Path(run_dir) for run_dir in status.written(Path(folder))]
         if not trials:
@@ -53,6 +54,17 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         write_bytes(target, text.encode())
     print(learning_rates.best(table).to_string(index=False), "\nat_edge: no smaller or no larger rate was tried, and a better one may lie outside")
     print(f"{target.relative_to(PROJECT)} and {kept}: {len(table)} trials. Train with these rates: condition={learning_rates.TUNED}")
+
+
+def _launcher(dataset: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides for the launcher of conf/local, which may say where trials are trained, and nothing that decides their numbers."""
+    one = [f"data={dataset}", "condition=tuning", "run_dir=unused"]
+    plain, local = composed([*one, *without_local()]), composed(one)
+    if local.deciding() != plain.deciding():
+        raise UserError(
+            "conf/local/default.yaml sets values of a run, and git does not keep them; take them out, or write them into conf/condition/tuning.yaml"
+        )
+    return [] if any(given.startswith("hydra/launcher") for given in overrides) else launchers.launcher_overrides(plain.recipe.threads)
 
 
 def _dataset_sha256(dataset: str) -> str:

@@ -283,7 +283,7 @@ def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int]) -> It
 
 
 def _run(command: Sequence[str], output: BinaryIO, board: Board) -> None:
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True)
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=launching_environment(), start_new_session=True)
     try:
         while process.poll() is None:
             time.sleep(LOOK)
@@ -295,7 +295,7 @@ def _run(command: Sequence[str], output: BinaryIO, board: Board) -> None:
     board.look()
 
 
-def _environment() -> dict[str, str]:
+def launching_environment() -> dict[str, str]:
     """This process' environment, in which the processes of every launcher find this project, and Ray has its settings."""
     path = [str(PROJECT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return RAY | os.environ | {"PYTHONPATH": os.pathsep.join(path)}
