@@ -108,6 +108,7 @@ def test_a_network_that_ends_in_a_sigmoid_is_refused(own, few_digits):
 
 
 @pytest.mark.parametrize("name", ["inside", "sequential"])
+@pytest.mark.slow
 def test_a_builder_may_put_the_activation_into_a_layer_or_return_a_sequential_model(own, few_digits, name):
     config = own(name, "activation=sigmoid", "recipe.epochs=1")
     network = build_network(config, IMAGES, 10)
@@ -133,6 +134,7 @@ def test_a_softmax_at_the_end_is_trained_as_probabilities(own, few_digits):
     assert (result.layers, result.activated) == (["first", "output"], ["first_activation"])
 
 
+@pytest.mark.slow
 def test_probabilities_learn_what_logits_learn(own, few_digits):
     """The same network with the softmax inside it and without."""
     inside, outside = (train(own(name, "activation=tanh"), few_digits)[0] for name in ("softmax", "logits"))

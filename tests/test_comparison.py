@@ -33,6 +33,7 @@ def found() -> actgrad.comparison.Comparison:
     return actgrad.compare(build, ["sigmoid", "relu", "leaky_relu", "prelu"], (X, Y), seeds=2, epochs=2)
 
 
+@pytest.mark.slow
 def test_each_activation_is_trained_with_each_seed(found):
     assert {name: [run.seed for run in runs] for name, runs in found.runs.items()} == {
         name: [0, 1] for name in ("sigmoid", "relu", "leaky_relu", "prelu")

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from conftest import ROOT
 
 ARGUMENTS = ["data=digits", "recipe.optimizer=SGD", "recipe.learning_rate=1e30", "recipe.epochs=2", "recipe.steps_per_execution=1", "run_dir=here"]
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_well(script, tmp_path):
     assert script("download.py", "data=digits").returncode == 0
     done = script("train.py", *ARGUMENTS, "tracking.enabled=false")

@@ -42,6 +42,7 @@ def test_text_with_an_embedding_and_attention(tmp_path):
         assert kind in printed
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_readme(tmp_path):
     (lines,) = (block for block in re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "GradientMonitor" in block)
     (tmp_path / "lines.py").write_text((ROOT / "examples" / "cnn.py").read_text().partition("monitor =")[0] + lines.replace("epochs=5", "epochs=1"))
@@ -51,6 +52,7 @@ def test_the_lines_of_the_readme(tmp_path):
     assert (tmp_path / "gradients.html").is_file()
 
 
+@pytest.mark.slow
 def test_activations_compared(tmp_path):
     printed = printed_by("compare", tmp_path)
     assert [line.split()[0] for line in printed.splitlines()[2:6]] == ["sigmoid", "tanh", "relu", "gelu"]

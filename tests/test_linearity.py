@@ -13,6 +13,7 @@ def logits_of(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, network.get_layer("probabilities").input)
 
 
+@pytest.mark.slow
 def test_a_trained_network_without_a_non_linearity_folds(run_config, few_digits):
     result, network = train(run_config("activation=linear", "condition=average_pooling"), few_digits)
     assert result.key == "digits/linear/average_pooling-0"

@@ -68,6 +68,7 @@ def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, st
 
 
 @pytest.mark.parametrize("overrides", [["tanh"], ["prelu"], ["maxout"], ["tanh", "model=mlp"], ["relu", "condition=batch_norm"]], ids=" ".join)
+@pytest.mark.slow
 def test_norms_of_the_first_step_against_a_separate_gradient_tape(run_config, few_digits, overrides):
     """Of plain gradient descent, whose update is the gradient times the learning rate."""
     config = run_config(f"activation={overrides[0]}", "recipe.optimizer=SGD", "recipe.learning_rate=0.01", "recipe.epochs=1", *overrides[1:])
@@ -90,6 +91,7 @@ def test_norms_of_the_first_step_against_a_separate_gradient_tape(run_config, fe
     assert first["update_norm"].tolist() == pytest.approx([0.01 * norm for norm in norms(gradients)], rel=1e-2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_that_are_executed_together_are_recorded_one_by_one(run_config, few_digits, trained):
     """Ten steps an epoch, so that the last execution has two; the first epoch is trained in parts of 1, 1, 2, 4 and 2 steps."""
     four, _ = train(run_config("activation=tanh", "recipe.steps_per_execution=4"), few_digits)
@@ -101,6 +103,7 @@ def test_steps_that_are_executed_together_are_recorded_one_by_one(run_config, fe
 
 
 @pytest.mark.parametrize("overrides", [[], ["condition=batch_norm"], ["recipe.optimizer=RMSprop"]], ids=["Adam", "batch_norm", "RMSprop"])
+@pytest.mark.slow
 def test_measuring_does_not_change_a_single_bit_of_the_weights(run_config, few_digits, overrides):
     """Against the same network, compiled and fitted epoch by epoch as Keras is used by hand."""
     config = run_config("activation=relu", *overrides)
@@ -138,6 +141,7 @@ def test_layers_are_measured_in_their_order_and_often_at_first(trained):
     assert "preact_grad_rms_batch" not in result.probes
 
 
+@pytest.mark.slow
 def test_the_probe_is_within_the_first_epoch_whatever_its_length(run_config, few_digits):
     """An epoch of 38 steps is measured after 1, 2, 4, 8, 16 and 32 of them; one of four steps after 1 and 2, and at its end."""
     long, short = (train(run_config(f"recipe.batch_size={size}"), few_digits)[0] for size in (8, 90))
@@ -181,6 +185,7 @@ def test_preact_grad_rms_of_a_perceptron_against_the_chain_rule_by_hand(run_conf
     assert start["slope_ms"].tolist()[:3] == pytest.approx([np.mean((1 - value**2) ** 2) for value in values[1:]], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_with_batch_normalisation_the_gradient_of_the_batch_is_measured_too(run_config, few_digits):
     """dL/dz by a separate tape, once with the moving statistics and once with those of the batch."""
     config = run_config("activation=tanh", "model.config.batch_normalization=true", "recipe.epochs=1")
@@ -279,6 +284,7 @@ def test_a_known_attenuation_is_measured_and_predicted(run_config, few_digits):
 
 
 @pytest.mark.parametrize("pieces", [2, 3])
+@pytest.mark.slow
 def test_what_maxout_passes_back_is_predicted(run_config, few_digits, pieces):
     """A unit of several pieces is one: its gradient goes to the piece that wins."""
     start = at_start(train(run_config("activation=maxout", f"activation.config.pieces={pieces}", "recipe.epochs=1"), few_digits)[0])
@@ -297,6 +303,7 @@ def as_in_float32():
 
 
 @pytest.mark.usefixtures("as_in_float32")
+@pytest.mark.slow
 def test_a_network_of_a_builder_that_is_given_is_judged_in_float32_too(run_config, few_digits):
     def shallow(input_shape, classes, activation, *_, **__):
         inputs = keras.Input(input_shape)
@@ -309,6 +316,7 @@ def test_a_network_of_a_builder_that_is_given_is_judged_in_float32_too(run_confi
 
 
 @pytest.mark.usefixtures("as_in_float32")
+@pytest.mark.slow
 def test_bfloat16_does_not_hide_that_a_network_is_affine(run_config, few_digits):
     """Its own rounding would be of the order of 1e-2; the trained weights are folded in float32."""
     result, network = train(run_config("activation=linear", "condition=average_pooling", "recipe.precision=mixed_bfloat16"), few_digits)
@@ -333,6 +341,7 @@ def test_bfloat16_rounds_no_unit_of_the_sigmoid_dead(run_config, few_digits):
 
 @pytest.mark.usefixtures("as_in_float32")
 @pytest.mark.parametrize("condition", ["baseline", "he"])
+@pytest.mark.slow
 def test_a_run_in_bfloat16_has_no_dead_unit_that_its_twin_in_float32_has_not(run_config, few_digits, condition):
     overrides = ["activation=sigmoid", f"condition={condition}"]
     twin, half = (train(run_config(*overrides, f"recipe.precision={precision}"), few_digits)[0] for precision in ("float32", "mixed_bfloat16"))
@@ -344,6 +353,7 @@ def test_a_run_in_bfloat16_has_no_dead_unit_that_its_twin_in_float32_has_not(run
     assert all(half.metrics["census"][site]["dead"] <= twin.metrics["census"][site]["dead"] for site in SITES)
 
 
+@pytest.mark.slow
 def test_the_distance_from_the_start_is_the_norm_of_all_updates_together(run_config, few_digits):
     config = run_config("activation=relu", "recipe.epochs=1")
     moved, network = train(config, few_digits)

@@ -57,6 +57,7 @@ def test_another_error_of_the_store_is_raised(uri, monkeypatch):
         store.experiment(uri, "digits")
 
 
+@pytest.mark.slow
 def test_its_views_are_of_the_runs_that_params_yaml_lists_for_the_dataset(uri, monkeypatch):
     run = made_up("relu", 1, 0.9)
     study = {"datasets": [run.dataset], "conditions": ["baseline", "he"], "activations": ["relu", "tanh"], "seeds": [0, 1]}
@@ -69,6 +70,7 @@ def test_its_views_are_of_the_runs_that_params_yaml_lists_for_the_dataset(uri, m
     assert any(name.startswith(views.TAG) for name in mlflow.MlflowClient().get_experiment(found).tags)
 
 
+@pytest.mark.slow
 def test_the_first_training_prints_nothing_of_mlflow(script):
     assert script("download.py", "data=digits").returncode == 0
     done = script("train.py", "data=digits", "recipe.epochs=1", "recipe.steps_per_execution=1")

@@ -34,6 +34,7 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("at", ["gradient", pytest.param("update", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:actgrad")
+@pytest.mark.slow
 def test_a_fit_with_the_monitor_is_the_same_to_the_bit(name, at, monkeypatch):
     if name == "jit_compile" and BACKEND == "tensorflow":  # Keras would not compile, because the tests' results are deterministic
         monkeypatch.setattr(importlib.import_module("tensorflow.python.framework.config"), "is_op_determinism_enabled", lambda: False)
@@ -70,6 +71,7 @@ class Stops(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_leaves_a_model_that_goes_on_as_it_would_have():
     plain, watched, seen = compiled(FIRST), None, monitor("sequential")
     with pytest.raises(KeyboardInterrupt):
@@ -96,6 +98,7 @@ def clean(model: keras.Model) -> bool:
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["exception dropped", "exception kept"])
+@pytest.mark.slow
 def test_a_plain_fit_after_an_interrupted_one_is_not_recorded(kept):
     model, seen = compiled(FIRST), monitor("sequential")
     try:
@@ -119,6 +122,7 @@ def test_a_monitor_that_refuses_leaves_the_model_as_it_was():
     assert clean(model)
 
 
+@pytest.mark.slow
 def test_two_monitors_in_one_fit_do_not_disturb_each_other():
     plain = compiled(FIRST)
     fit(plain, FIRST)
@@ -134,6 +138,7 @@ def test_two_monitors_in_one_fit_do_not_disturb_each_other():
     assert len(seen[0].steps) == len(first)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_saved_meanwhile_or_afterwards_is_the_same_file(tmp_path):
     def saved(name: str, *callbacks: keras.callbacks.Callback) -> list[bytes]:
         model = compiled(FIRST)
@@ -146,6 +151,7 @@ def test_a_model_that_is_saved_meanwhile_or_afterwards_is_the_same_file(tmp_path
     assert saved("plain") == saved("watched", monitor("sequential"))
 
 
+@pytest.mark.slow
 def test_the_progress_bar_stays_short_and_the_history_has_every_layer(capsys):
     model = compiled(FIRST)
     with warnings.catch_warnings(action="ignore"):
@@ -154,6 +160,7 @@ def test_the_progress_bar_stays_short_and_the_history_has_every_layer(capsys):
     assert {"grad_norm/conv2d", "update_ratio/dense", "dead/conv2d"} <= set(history)
 
 
+@pytest.mark.slow
 def test_a_monitor_is_of_one_model_and_of_one_fit_at_a_time():
     seen = monitor("sequential")
 

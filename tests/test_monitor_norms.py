@@ -75,6 +75,7 @@ def test_a_weight_without_a_gradient_has_one_of_zero():
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])
+@pytest.mark.slow
 def test_a_gradient_whose_square_is_no_float32_keeps_its_size(size):
     seen = GradientMonitor()
     model = line(keras.optimizers.SGD(0.0))
@@ -148,6 +149,7 @@ def test_updates_of_some_weights_at_a_time_are_booked_to_these():
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")
+@pytest.mark.slow
 def test_updates_that_do_not_fit_into_the_record_are_said_and_have_no_row():
     import tensorflow as tf
 
@@ -186,6 +188,7 @@ def test_the_last_execution_of_an_epoch_may_have_fewer_steps():
     assert seen.steps["step"].max() == seen.probes["step"].max() == 5
 
 
+@pytest.mark.slow
 def test_a_loop_with_callbacks_of_its_own_ends_with_its_list():
     model, seen = line("sgd"), GradientMonitor()
 

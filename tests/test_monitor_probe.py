@@ -80,6 +80,7 @@ def test_a_gradient_too_small_to_square_is_not_zero():
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own warning")
+@pytest.mark.slow
 def test_several_probes_in_one_process_warn_of_nothing(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
     for _ in range(6):
@@ -262,6 +263,7 @@ def test_the_loss_of_chance_is_reduced_and_weighted_as_the_loss_is():
     assert chances == pytest.approx([24, 5, 1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_told_to_normalise_by_its_moving_statistics_does_so_in_both_gradients():
     class FineTuned(keras.Model):
         def __init__(self):

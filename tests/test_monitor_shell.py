@@ -21,6 +21,7 @@ def at_a_shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
     model = convolutional()
     model.compile("adam", "sparse_categorical_crossentropy")

@@ -125,6 +125,7 @@ def test_a_network_that_returns_zeros_for_the_first_images_returns_logits(run_co
     assert network.from_logits
 
 
+@pytest.mark.slow
 def test_small_logits_of_two_classes_are_logits(run_config):
     """Four numbers, and all of them from 0 to 1 in some seeds."""
     for seed in range(30):
@@ -135,6 +136,7 @@ def test_small_logits_of_two_classes_are_logits(run_config):
 # --- the multilayer perceptron
 
 
+@pytest.mark.slow
 def test_a_deep_perceptron_trains(run_config, few_digits):
     result, _ = train(run_config("activation=relu", MLP, "model.config.depth=12", "recipe.epochs=5"), few_digits)
     assert result.metrics["status"] == "finished"

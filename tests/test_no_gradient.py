@@ -24,6 +24,7 @@ SAID = (
 
 
 @pytest.mark.parametrize("layer", ["Stopped", "Step"])
+@pytest.mark.slow
 def test_layers_that_no_gradient_reaches_are_named_once(script, tmp_path, layer):
     (tmp_path / "own_layers.py").write_text(OWN)
     assert script("download.py", "data=digits").returncode == 0
@@ -32,6 +33,7 @@ def test_layers_that_no_gradient_reaches_are_named_once(script, tmp_path, layer)
     assert (done.returncode, done.stderr) == (0, f"digits/{layer.lower()}/baseline-0: {SAID}\n")
 
 
+@pytest.mark.slow
 def test_a_training_that_reaches_every_layer_says_nothing(script):
     assert script("download.py", "data=digits").returncode == 0
     assert script("train.py", *TINY).stderr == ""

@@ -160,6 +160,7 @@ def test_a_number_in_other_forms(typed, value):
         assert understood(typed).seed == value
 
 
+@pytest.mark.slow
 def test_adamw_trains_and_decays_the_weights(run_config, few_digits):
     """Beside Adam's step it takes off rate * 0.004 * weight, as Keras does by default."""
     both = [train(run_config(f"recipe.optimizer={name}", "recipe.epochs=1"), few_digits)[0].steps for name in ("Adam", "AdamW")]

@@ -119,6 +119,7 @@ def own(tmp_path, monkeypatch, run_config):
 
 
 @pytest.mark.parametrize("name", ["Step", "Round", "Stopped"])
+@pytest.mark.slow
 def test_below_a_step_function_gradients_are_zero_and_units_dead(own, few_digits, name):
     result, _ = train(own(name, "recipe.epochs=1"), few_digits)
     norms = result.steps.pivot(index="step", columns="layer", values="grad_norm")
@@ -158,6 +159,7 @@ def test_a_network_whose_first_step_fails_is_refused_with_its_name_and_the_place
 @pytest.mark.parametrize(
     "name", ["ByGenerator", "ByTensorFlow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ByKeras", "Counting", "ByPython"))]
 )
+@pytest.mark.slow
 def test_a_layer_with_state_of_its_own_ends_in_the_same_bytes_after_an_interruption(own, few_digits, tmp_path, capsys, name):
     config, start = own(name, "recipe.epochs=3"), partial(sys.modules.pop, "own_acts", None)  # as a new process would
     whole, _ = train(config, few_digits)
@@ -229,6 +231,7 @@ def test_keras_limit_of_steps_does_not_count(run_config, few_digits):
     assert np.isfinite(result.steps["grad_norm"]).all()
 
 
+@pytest.mark.slow
 def test_a_layer_that_ends_the_process_ends_in_a_sentence(script, tmp_path):
     (tmp_path / "exits.py").write_text("import keras\nclass Exits(keras.layers.Layer):\n    def call(self, z): raise SystemExit(0)\n")
     assert script("download.py", "data=digits").returncode == 0

@@ -74,6 +74,7 @@ def test_in_the_root_itself_paths_stay_relative(monkeypatch):
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///y.db"
 
 
+@pytest.mark.slow
 def test_scripts_work_in_the_project_from_another_folder(script, tmp_path):
     elsewhere = tmp_path / "else where, #1"
     elsewhere.mkdir()
@@ -287,6 +288,7 @@ def test_a_run_by_hand_does_not_replace_another(tmp_path, monkeypatch, run_confi
 
 
 @pytest.mark.parametrize("name", ["conf", "src/actgrad/training", "."])
+@pytest.mark.slow
 def test_a_folder_that_holds_other_files_is_no_run_dir(script, name):
     assert script("download.py", "data=digits").returncode == 0
     assert "which is no file of a run; name a new folder with run_dir=PATH" in sentence(script("train.py", "data=digits", f"run_dir={name}"))

@@ -57,6 +57,7 @@ def edited(name: str, **changed: object) -> None:
     dataclasses.replace(result, metrics=result.metrics | changed).write(path)
 
 
+@pytest.mark.slow
 def test_a_deleted_store_is_published_anew_and_a_second_time_changes_nothing(tracked_store, published):
     logged = everything(mlflow.MlflowClient(f"sqlite:///{tracked_store}/mlflow.db"))
     assert published.publish() == 3
@@ -90,6 +91,7 @@ def test_publishing_needs_no_keras():
     assert done.stdout == "set()\n", done.stderr
 
 
+@pytest.mark.slow
 def test_doubles_are_deleted_and_what_is_half_logged_is_completed(published):
     published.publish()
     client, before = published.client, everything(published.client)
@@ -106,6 +108,7 @@ def test_doubles_are_deleted_and_what_is_half_logged_is_completed(published):
     assert after["relu-0 · baseline"][3:] == before["relu-0 · baseline"][3:]
 
 
+@pytest.mark.slow
 def test_of_doubles_the_complete_one_stays(published):
     published.publish()
     (whole,) = runs_of(published.client, "digits/relu/baseline-0")
@@ -114,6 +117,7 @@ def test_of_doubles_the_complete_one_stays(published):
     assert [run.info.run_id for run in runs_of(published.client, "digits/relu/baseline-0")] == [whole.info.run_id]
 
 
+@pytest.mark.slow
 def test_an_mlflow_run_of_another_fingerprint_is_superseded_until_it_is_current_again(published):
     published.publish()
     kept = RunResult.read(Path("runs/digits/relu/baseline-0")).metrics["fingerprint"]
@@ -125,6 +129,7 @@ def test_an_mlflow_run_of_another_fingerprint_is_superseded_until_it_is_current_
     assert published.superseded()["relu-0 · baseline"] == ["true", "false"]
 
 
+@pytest.mark.slow
 def test_mlflow_runs_of_runs_that_are_not_listed_any_more_are_superseded(published):
     published.publish()
     assert published.publish(("tanh", 0)) == 0  # fewer seeds of tanh, and no relu
@@ -133,12 +138,14 @@ def test_mlflow_runs_of_runs_that_are_not_listed_any_more_are_superseded(publish
     assert set(map(tuple, published.superseded().values())) == {("false",)}
 
 
+@pytest.mark.slow
 def test_mlflow_runs_of_listed_runs_whose_files_are_not_here_are_left_alone(published):
     published.publish()
     published.publish(("tanh", 0), not_here=["digits/tanh/baseline-1"])
     assert published.superseded() == {"tanh-0 · baseline": ["false"], "tanh-1 · baseline": ["false"], "relu-0 · baseline": ["true"]}
 
 
+@pytest.mark.slow
 def test_mlflow_runs_by_hand_are_left_alone_unless_they_are_of_a_listed_run(published, tracked):
     published.publish(("tanh", 0))
     by_hand = {"run_dir": "outputs/digits/mine"}
@@ -186,6 +193,7 @@ def test_a_live_run_of_the_pipeline_supersedes_its_predecessor_and_one_by_hand_d
     assert published.publish() == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_copied_from_one_of_the_same_values_is_logged(published, run_config):
     config = run_config("activation=relu", "condition=he", f"tracking.uri={published.tracking.uri}")
     folder = Path("runs/digits/relu/he-0")
@@ -217,6 +225,7 @@ def test_a_store_that_is_down_costs_a_copied_run_one_sentence(trained, monkeypat
     assert "hush" not in said
 
 
+@pytest.mark.slow
 def test_the_commit_that_records_the_very_files_of_a_run_is_logged_with_it(published, monkeypatch):
     published.publish()
     monkeypatch.setattr(publish, "PROJECT", Path())
@@ -245,6 +254,7 @@ def test_two_that_publish_at_once_make_no_doubles(published):
     assert len(everything(published.client)) == 3
 
 
+@pytest.mark.slow
 def test_a_dataset_without_a_trained_run_and_an_unknown_one(script, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
     assert script("publish.py").stdout == "digits: 0 of 1 runs, 0 MLflow runs made or completed\n"

@@ -19,6 +19,7 @@ def digits_file(script, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("launcher", [[], JOBLIB], ids=["basic", "joblib"])
+@pytest.mark.slow
 def test_the_other_runs_go_on_and_the_failed_are_named_at_the_end(script, digits_file, launcher):
     done = script("train.py", "-m", *TINY, "seed=0", "recipe.epochs=0,1,two", *launcher)
     assert done.returncode == 1
@@ -53,6 +54,7 @@ def test_a_file_that_cannot_be_written_is_named_too(script, digits_file):
     assert all("checkpoints" in line and line.endswith(", and start the same command again") for line in failed)
 
 
+@pytest.mark.slow
 def test_an_error_that_is_not_the_users_is_shown_whole_after_the_other_runs(script, digits_file):
     """A fault of this project: its traceback is needed."""
     (digits_file / "broken.py").write_text(

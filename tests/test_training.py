@@ -74,6 +74,7 @@ OTHERS = (["seed=1"], ["recipe.learning_rate=0.01", "recipe.epochs=1"], ["recipe
     ],
     ids=["prelu", "batch_norm", "maxout", "bfloat16"],
 )
+@pytest.mark.slow
 def test_a_run_after_others_of_its_network_has_the_bytes_of_the_first(run_config, few_digits, tmp_path, overrides):
     """The network that they share is traced once; nothing of the runs before may be left in it."""
     prepared._kept.clear()
@@ -95,6 +96,7 @@ def test_a_run_after_others_of_its_network_has_the_bytes_of_the_first(run_config
     determinism.start(0, 2)
 
 
+@pytest.mark.slow
 def test_the_network_of_an_earlier_run_keeps_its_weights(run_config, few_digits):
     """The next run of the process is trained with the same variables, but for those of what was returned."""
     result, network = train(run_config("activation=elu"), few_digits)
@@ -221,12 +223,14 @@ def in_bfloat16(run_config, few_digits):
     determinism.start(0, 2)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_standardized_inputs_train(in_bfloat16):
     assert in_bfloat16.metrics["status"] == "finished"
     assert in_bfloat16.metrics["last"]["train/accuracy"] > 0.3
 
 
 @pytest.mark.usefixtures("in_bfloat16")
+@pytest.mark.slow
 def test_a_run_is_the_same_after_one_in_bfloat16_in_the_same_process(trained, few_digits):
     config, alone, _ = trained
     result, _ = train(config, few_digits)
@@ -285,6 +289,7 @@ def test_a_log_has_a_line_an_epoch(run_config, capsys):
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_that_counts_every_step(run_config, few_digits, capsys, monkeypatch, steps_per_execution):
     """Though the first epoch is trained in parts, and an execution may have fewer steps than it says."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -65,9 +65,15 @@ class Rule:
     find: Callable[[Measurements], Found]
 
 
-def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Series]) -> Found:
-    if column in table:
-        at = table[fires(table[column]).fillna(False).astype(bool)]
+def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Series], among: np.ndarray | None = None) -> Found:
+    """Where a column fires, among these rows."""
+    if column not in table:
+        return
+    fired = fires(table[column]).fillna(False).to_numpy(bool)
+    if among is not None:
+        fired &= among
+    if fired.any():  # as it hardly ever does
+        at = table.loc[fired, ["layer", "step", column]]
         yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
 
 
@@ -76,12 +82,12 @@ def _steps(column: str, fires: Callable[[pd.Series], pd.Series]) -> Callable[[Me
 
 
 def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) -> Callable[[Measurements], Found]:
-    return lambda m: _each(m.units[m.units["kind"].isin(kinds)] if kinds else m.units, column, fires)
+    return lambda m: _each(m.units, column, fires, m.units["kind"].isin(kinds).to_numpy() if kinds else None)
 
 
 def _not_finite(m: Measurements) -> Found:
     """Gradients of updates that were made: an optimizer with a scaled loss leaves out those that are not finite."""
-    return _each(m.steps[m.steps["update_norm"] != 0], "grad_norm", lambda norm: ~np.isfinite(norm))
+    return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), (m.steps["update_norm"] != 0).to_numpy())
 
 
 def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
