@@ -71,7 +71,7 @@ def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Seri
         return
     fired = fires(table[column]).fillna(False).to_numpy(bool)
     if among is not None:
-        fired &= among
+        fired = fired & among
     if fired.any():  # as it hardly ever does
         at = table.loc[fired, ["layer", "step", column]]
         yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
