@@ -46,6 +46,7 @@ def test_each_activation_is_trained_with_each_seed(found):
     assert run.metrics["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_its_tables_are_those_of_a_study(found):
     accuracy = {name: {run.seed: run.metrics["last"]["test/accuracy"] for run in runs} for name, runs in found.runs.items()}
     pd.testing.assert_frame_equal(found.pairs, statistics.paired(accuracy))

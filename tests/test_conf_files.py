@@ -53,6 +53,7 @@ def test_scripts_say_so_before_they_start_a_run(script, conf):
         assert sentence(script(*command)) == f"error: {told('local/default')}"
 
 
+@pytest.mark.slow
 def test_the_search_for_rates_follows_the_launcher_of_a_local_file_and_takes_no_value_of_a_run_from_it(script, conf):
     assert script("download.py", "data=digits").returncode == 0
     local = conf / "local" / "default.yaml"

@@ -215,6 +215,7 @@ def test_a_file_that_the_users_code_cannot_use_is_named(own, tmp_path):
         own_acts.asks()
 
 
+@pytest.mark.slow
 def test_steps_are_counted(run_config, few_digits, monkeypatch):
     from actgrad.training.batches import Batches
 

@@ -76,6 +76,7 @@ def test_a_deleted_store_is_published_anew_and_a_second_time_changes_nothing(tra
     assert everything(published.client) == now
 
 
+@pytest.mark.slow
 def test_a_publish_of_complete_runs_asks_the_store_for_no_history_and_no_file(published, monkeypatch):
     published.publish()
     asked = []
@@ -332,6 +333,7 @@ def test_a_published_run_says_what_it_is_and_no_duration_that_it_did_not_have(pu
     assert run.info.end_time is None
 
 
+@pytest.mark.slow
 def test_an_mlflow_run_of_an_older_format_is_made_anew_but_for_one_with_a_model(published, monkeypatch):
     published.publish()
     (old,) = runs_of(published.client, "digits/relu/baseline-0")

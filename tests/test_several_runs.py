@@ -41,11 +41,13 @@ def test_one_run_that_fails_is_one_sentence(script):
     assert "data/digits.npz is missing" in sentence(script("train.py", "-m", "data=digits"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_composed_stops_all_before_a_run_is_started(script, digits_file):
     assert "activation=tnh is not known" in sentence(script("train.py", "-m", *TINY, "activation=relu,tnh"))
     assert not (digits_file / "outputs" / "digits").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_named_too(script, digits_file):
     (digits_file / "checkpoints").write_text("")  # where a folder must be
     done = script("train.py", "-m", *TINY, "seed=0,1", "recipe.epochs=1")

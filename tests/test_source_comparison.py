@@ -45,6 +45,7 @@ def test_a_file_that_has_been_compared_is_not_compared_again(tmp_path, monkeypat
             storage.load(data, compared)
 
 
+@pytest.mark.slow
 def test_a_study_whose_source_has_changed_starts_no_run(script, project):
     npz(project / "pets.npz", x_train=image_set(20, 12, seed=9))
     said = sentence(script("study.py", "data=pets"))

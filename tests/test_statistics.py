@@ -43,6 +43,7 @@ def test_the_correction_is_that_of_statsmodels(number):
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.slow
 def test_activations_that_are_alike_are_left_alone(seeds):
     """Of 300 studies without a difference, one in twenty finds a significant pair, give or take three standard errors."""
     rng = np.random.default_rng(0)

@@ -173,6 +173,7 @@ def test_a_model_with_a_layer_that_keras_lacks_loads_where_this_project_is_not(c
     assert float(done.stdout.splitlines()[-1]) == pytest.approx(result.metrics["last"]["test/accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(run_config, few_digits, tmp_path, monkeypatch, client):
     (tmp_path / "my_pkg").mkdir()
     (tmp_path / "my_pkg" / "acts.py").write_text(

@@ -167,6 +167,7 @@ def test_what_a_run_measures(trained, few_digits):
     assert result.metrics["validation_split"] == "val"
 
 
+@pytest.mark.slow
 def test_without_a_validation_split_the_test_split_validates_and_says_so(run_config, few_digits):
     empty = {name: part[:0] if name == "val" else part for name, part in few_digits.images.items()}
     no_val = Dataset(empty, few_digits.labels | {"val": few_digits.labels["val"][:0]}, few_digits.class_names)
@@ -206,6 +207,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(run_config, few_digi
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.slow
 def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(run_config, few_digits, tmp_path, epochs):
     """The gradient of the only step of an epoch is finite, the weights after it are not."""
     overrides = ["recipe.optimizer=SGD", "recipe.learning_rate=1e30", "recipe.batch_size=300", f"recipe.epochs={epochs}"]
