@@ -82,6 +82,15 @@ def test_orthogonal_networks_are_compared_with_those_of_relu(tanh, sigmoid, verd
     assert found("orthogonal-sigmoidal", {"deep_16": {"relu": {}}})["verdict"] == NOT_MEASURED
 
 
+@pytest.mark.parametrize(("relu", "seeds"), [(wobble(0.6), 1), (0.6, 3)])
+def test_a_single_seed_and_seeds_without_spread_give_a_difference_without_an_interval(relu, seeds):
+    """None, because a report cannot write NaN to claims.json."""
+    conditions = {"deep_16_he": {"relu": {"accuracy": relu}}, "deep_16_orthogonal": {"sigmoid": {"accuracy": 0.1}, "tanh": {"accuracy": 0.8}}}
+    row = found("orthogonal-sigmoidal", conditions, seeds)
+    assert row["effect"] == pytest.approx(0.2, abs=0.02)
+    assert (row["low"], row["high"]) == (None, None)
+
+
 @pytest.mark.parametrize(("left", "verdict"), [(wobble(0.2), CONFIRMED), (wobble(4.0), REFUTED), (wobble(1.0), INCONCLUSIVE)])
 def test_what_residual_paths_leave_of_an_attenuation(left, verdict):
     conditions = {"deep_16": {"sigmoid": {"decades": 8.0}, "relu": {"decades": 0.5}}}

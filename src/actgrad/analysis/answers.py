@@ -20,7 +20,7 @@ def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
     return {row["activation"]: "; ".join(_portrait(evidence, row, best, len(rows))) + "." for row in rows}
 
 
-def _portrait(evidence: Evidence, row: dict[str, Any], best: str, number: int) -> list[str]:
+def _portrait(evidence: Evidence, row: Mapping[Any, Any], best: str, number: int) -> list[str]:
     runs = len(row["seeds"].split())
     if pd.isna(row["mean"]):
         head = "diverged in every seed" if row["diverged"] == runs else f"failed in {row['failed'] + row['diverged']} of {runs} seeds"
@@ -36,7 +36,7 @@ def _portrait(evidence: Evidence, row: dict[str, Any], best: str, number: int) -
     return said
 
 
-def _compared(evidence: Evidence, row: dict[str, Any], best: str) -> str:
+def _compared(evidence: Evidence, row: Mapping[Any, Any], best: str) -> str:
     if row["activation"] == best:
         below = [name for name in evidence.runs if name != best and _differs(evidence, best, name)]
         return f", significantly above {listed(below)}" if below else ""
@@ -92,8 +92,8 @@ def _signal(ranked: pd.DataFrame) -> str:
     if known.empty:
         return ""
     most, least = known.idxmax(), known.idxmin()
-    said = f"Before training, the gradient that arrives at the first layer is {fold(known[most])} smaller than at the last with {most}"
-    return f"{said}, and {fold(known[least])} with {least}." if len(known) > 1 else f"{said}."
+    said = f"Before training, the gradient that arrives at the first layer is {fold(known.max())} smaller than at the last with {most}"
+    return f"{said}, and {fold(known.min())} with {least}." if len(known) > 1 else f"{said}."
 
 
 def _training(evidence: Evidence) -> str:
@@ -116,8 +116,8 @@ def _explained(evidence: Evidence) -> str:
     table = table[(table["share_of_next"] > 0) & (table["predicted"] > 0)]  # NaN is not above 0 either
     if table.empty:
         return ""
-    off, alone = (np.log10(table[name] / table["share_of_next"]).abs() for name in ("predicted", "derivatives_alone"))
-    worst = table.loc[off.idxmax()]
+    off, alone = ((table[name] / table["share_of_next"]).apply(np.log10).abs() for name in ("predicted", "derivatives_alone"))
+    worst = table.iloc[off.argmax()]
     within, within_alone = (int((10**one <= 2).sum()) for one in (off, alone))
     return (
         f"Derivatives and weights together predict the step from layer to layer within a factor of two in {within} of {len(table)} cases "
@@ -129,7 +129,7 @@ def _units(ranked: pd.DataFrame) -> str:
     known = ranked.dropna(subset=["dead"])
     if known.empty:
         return ""
-    dead, worst = known[known["dead"] > 0], known.loc[known["dead"].idxmax()]
+    dead, worst = known[known["dead"] > 0], known.iloc[known["dead"].argmax()]
     if dead.empty:
         return "No unit of any activation is dead after training."
     alive = len(known) - len(dead)
@@ -186,7 +186,7 @@ def _linearity(evidence: Evidence) -> str:
     table = tables.linearity({evidence.headline: evidence.runs})
     if table.empty:
         return ""
-    row = table.loc[table["folding_error"].idxmin()]
+    row = table.iloc[table["folding_error"].argmin()]
     away = f"{100 * row['folding_error']:.3g} % of the largest logit"
     return f"Of the trained networks, those with {row['activation']} are closest to one affine map; they differ from it by {away}."
 
@@ -198,4 +198,4 @@ def _times(evidence: Evidence) -> str:
     if steps.empty:
         return ""
     least, most = steps.idxmin(), steps.idxmax()
-    return f"A training step takes {steps[most]:.2f} times as long with {most} as with ReLU, and {steps[least]:.2f} times with {least}."
+    return f"A training step takes {steps.max():.2f} times as long with {most} as with ReLU, and {steps.min():.2f} times with {least}."

@@ -79,7 +79,8 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 def rates_text(dataset: str, table: pd.DataFrame, before: Mapping[str, float]) -> str:
     """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation; those of activations without a trial stay as
     they were before."""
-    rates = {**before, **{row.activation: row.learning_rate for row in best(table).itertuples()}}
+    chosen = best(table)
+    rates = {**before, **dict(zip(chosen["activation"], chosen["learning_rate"], strict=True))}
     return (
         "# @package recipe\n"
         f"# For each activation, the learning rate with the highest validation accuracy among the trials in {trials_path(dataset)}.\n"

@@ -68,7 +68,7 @@ def order(row: Mapping[str, Any]) -> tuple[bool, bool, float]:
     return row["mean"] is None, row["failed"] + row["diverged"] > 0, -(row["mean"] or 0.0)
 
 
-def against(pairs: pd.DataFrame, name: str, other: str) -> dict[str, Any]:
+def against(pairs: pd.DataFrame, name: str, other: str) -> dict[Any, Any]:
     """The row of a pair of activations, as name minus other.
 
     Args:

@@ -44,6 +44,11 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def of_row(row: Mapping[Any, Any] | pd.Series, value: str = "difference") -> Estimate:
+    """The estimate that a row of a table holds, with its low and high; they are NaN there, or None, where it has no interval."""
+    return Estimate(float(row[value]), *(None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high")))
+
+
 def share(count: int, of: int) -> Estimate:
     """A share with its exact interval for a binomial count (Clopper and Pearson 1934); of nothing, NaN without one."""
     if not of:
@@ -104,7 +109,7 @@ def of_both(first: Mapping[int, float | None], second: Mapping[int, float | None
     return [(one, other) for seed, one in first.items() if one is not None and (other := second.get(seed)) is not None]
 
 
-def turned(row: Mapping[str, Any]) -> dict[str, Any]:
+def turned(row: Mapping[Any, Any]) -> dict[Any, Any]:
     """The row of a pair as second minus first."""
     names = {"first": row["second"], "second": row["first"], "ahead": row["behind"], "behind": row["ahead"]}
     return {**row, **names, "difference": -row["difference"], "low": -row["high"], "high": -row["low"]}

@@ -169,8 +169,9 @@ class Config(Strict):
 
     def deciding(self) -> dict[str, Any]:
         """The values that decide a result. Not among them: names, where things are written, and the dataset, which counts by its checksum."""
-        include = {"seed": True, "test": True, "activation": {"name", "layer", "config"}, "model": True, "recipe": True}
-        return self.model_dump(include=include, warnings=False)
+        return self.model_dump(
+            include={"seed": True, "test": True, "activation": {"name", "layer", "config"}, "model": True, "recipe": True}, warnings=False
+        )
 
 
 class Fewer(Strict):

@@ -167,9 +167,9 @@ def _table(findings: pd.DataFrame) -> str:
     if findings.empty:
         return "<p>No rule fired.</p>"
     rows = "".join(
-        f"<tr><td>{html.escape(str(one.rule))}</td><td>{html.escape(one.layer)}</td><td>{one.step:,}</td><td>{one.value:.3g}</td>"
-        f"<td>{html.escape(one.threshold)} ({html.escape(one.source)})</td><td>{html.escape(one.remedy)}</td></tr>"
-        for one in findings.itertuples()
+        f"<tr><td>{html.escape(str(one['rule']))}</td><td>{html.escape(one['layer'])}</td><td>{one['step']:,}</td><td>{one['value']:.3g}</td>"
+        f"<td>{html.escape(one['threshold'])} ({html.escape(one['source'])})</td><td>{html.escape(one['remedy'])}</td></tr>"
+        for one in findings.to_dict("records")
     )
     head = "<tr><th>Finding</th><th>Layer</th><th>First at step</th><th>Value</th><th>Rule</th><th>What one usually tries</th></tr>"
     note = "The rules contradict each other; each is shown with its own threshold."

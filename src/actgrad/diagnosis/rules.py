@@ -100,7 +100,7 @@ def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurem
             for i in range(5, len(norms)):
                 window = norms[i - 5 : i + 1]
                 if (window[:-1] > 0).all() and fires(window[1:] / window[:-1]).all():
-                    yield layer, int(checked["step"].iloc[i]), float(window[-1] / window[0])
+                    yield str(layer), int(checked["step"].iloc[i]), float(window[-1] / window[0])
                     break
 
     return find

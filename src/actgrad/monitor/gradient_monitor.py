@@ -103,7 +103,11 @@ class GradientMonitor(keras.callbacks.Callback):
     @property
     def attenuation(self) -> pd.Series:
         """For each step at which the probe was measured: decades by which `preact_grad_rms` shrinks from the last to the first site."""
-        return pd.Series({int(step): of_measurement(of_step) for step, of_step in self.probes.groupby("step")}, name="attenuation", dtype=float)
+        return pd.Series(
+            {int(step): of_measurement(of_step) for step, of_step in self.probes.groupby("step")},  # type: ignore[arg-type]  # to the stub, any key
+            name="attenuation",
+            dtype=float,
+        )
 
     @property
     def units(self) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Whether the results in git are those of the code and configuration in git."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from actgrad import git
@@ -44,5 +45,5 @@ def _of_activation(dataset: str, activation: str) -> list[str]:
     ]
 
 
-def _expected(run: composed.ComposedRun, row: dict[str, Any]) -> str:
+def _expected(run: composed.ComposedRun, row: Mapping[Any, Any]) -> str:
     return run.fingerprint(row["data_sha256"], CORE_SHA256, json.loads(row["environment"]))

@@ -81,7 +81,7 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     return different
 
 
-def _recorded(root: Path, dataset: str, activations: list[str]) -> dict[str, dict[str, Any]]:
+def _recorded(root: Path, dataset: str, activations: list[str]) -> dict[str, dict[Any, Any]]:
     """Key -> row of records.COLUMNS, for all runs of a dataset."""
     tables = {activation: records.read(dataset, activation, root) for activation in activations}
     return {f"{dataset}/{activation}/{row['run']}": row for activation, table in tables.items() for row in table.to_dict("records")}

@@ -43,11 +43,11 @@ class Condition:
     validation: str
     validation_split: str
     diverged: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[Any, Any]]
     best: str
     names: Sequence[str]
-    pairs: Mapping[tuple[str, str], Mapping[str, Any]]
-    units: Sequence[Mapping[str, Any]]
+    pairs: Mapping[tuple[str, str], Mapping[Any, Any]]
+    units: Sequence[Mapping[Any, Any]]
     portraits: Mapping[str, str]
     judged: Sequence[Mapping[str, Any]]
     not_judged: Sequence[Mapping[str, Any]]
@@ -204,7 +204,7 @@ def _condition(
     )
 
 
-def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
+def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, Mapping[Any, Any]]]:
     """Pairs that every condition of several activations has: pair -> condition -> row of tables.pairs."""
     compared = {name: runs for name, runs in evidence.conditions.items() if len(runs) > 1}
     shared = [name for name in evidence.runs if all(name in runs for runs in compared.values())]

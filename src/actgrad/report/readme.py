@@ -98,8 +98,8 @@ def _vanishing(decades: pd.Series) -> str:
         return ""
     worst, least = known.idxmax(), known.idxmin()
     return (
-        f"- **The gradient vanishes** most in {worst}, {fold(known[worst])} from the last activated layer to the first, before any update; "
-        f"least in {least}, {fold(known[least])}.\n"
+        f"- **The gradient vanishes** most in {worst}, {fold(known.max())} from the last activated layer to the first, before any update; "
+        f"least in {least}, {fold(known.min())}.\n"
     )
 
 

@@ -107,13 +107,14 @@ def thinned(steps: int) -> list[int]:
 
 
 def _metrics(steps: pd.DataFrame, probes: pd.DataFrame, planned: int) -> Values:
-    rows = steps[steps["step"].isin(thinned(planned)) & steps["layer"].isin(logged_layers(steps["layer"].unique()))]
+    rows = steps[steps["step"].isin(thinned(planned)) & steps["layer"].isin(logged_layers(steps["layer"].unique().tolist()))]
     with np.errstate(divide="ignore", invalid="ignore"):
         rows = rows.assign(update_ratio=rows["update_norm"] / rows["weight_norm"])
     hidden = probes[probes["hidden"].astype(bool)]
-    chosen = probes[probes["layer"].isin(logged_layers(hidden["layer"].unique())) | ~probes["hidden"].astype(bool)]
+    chosen = probes[probes["layer"].isin(logged_layers(hidden["layer"].unique().tolist())) | ~probes["hidden"].astype(bool)]
     measured = pd.concat([_by_name(rows, STEP_METRICS), _by_name(chosen, PROBE_METRICS)])
-    by_layer = {(f"{row.name}/{row.layer}", int(row.step)): float(row.value) for row in measured.itertuples(index=False)}
+    cells = zip(*(measured[column] for column in ("name", "layer", "step", "value")), strict=True)
+    by_layer = {(f"{name}/{layer}", int(step)): float(value) for name, layer, step, value in cells}
     return by_layer | dict(_of_network(hidden))
 
 
@@ -125,9 +126,10 @@ def _by_name(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _of_network(hidden: pd.DataFrame) -> Iterator[tuple[tuple[str, int], float]]:
     """What is said of a whole network at each measurement of the probe, given the rows of layers with an activation."""
     signal = "preact_grad_rms_batch" if "preact_grad_rms_batch" in hidden else "preact_grad_rms"
-    for step, rows in hidden.groupby("step"):
+    for _, rows in hidden.groupby("step"):
+        step = int(rows["step"].iloc[0])
         if rows["dead"].notna().all():
-            yield (DEAD, int(step)), float(rows["dead"].sum())
+            yield (DEAD, step), float(rows["dead"].sum())
         decades = attenuation(rows[signal].iloc[0], rows[signal].iloc[-1]) if len(rows) > 1 else np.nan
         if np.isfinite(decades):
-            yield (ATTENUATION, int(step)), float(decades)
+            yield (ATTENUATION, step), float(decades)

@@ -46,7 +46,7 @@ class Measurements:
         self._recording.start()
 
     @property
-    def layers(self) -> list[dict[str, Any]]:
+    def layers(self) -> list[dict[Any, Any]]:
         """layer, kind (its class) and parameters (trained weights) of each layer that has any, in the order in which the network computes."""
         return table_of(self._layers).to_dict("records")
 
@@ -60,13 +60,16 @@ class Measurements:
     def probe(self, step: int, epoch: int | None) -> pd.DataFrame:
         """One row a site, as Epoch.probes."""
         table = self._probe.measure()
-        table.insert(0, "epoch", pd.array([epoch] * len(table), "Int64"))
+        table.insert(0, "epoch", pd.array([epoch] * len(table), "Int64"))  # type: ignore[arg-type]  # the stub forgets extension arrays
         table.insert(1, "step", step)
         return table
 
     def census(self, images: np.ndarray) -> dict[str, dict[str, int]]:
         """Layer -> number of units, and of those that are dead on all of these images."""
-        return {row.layer: {"units": row.units, "dead": row.dead} for row in self._probe.census(images).itertuples()}
+        return {
+            row.layer: {"units": row.units, "dead": row.dead}  # type: ignore[misc, dict-item]  # to the stub, a field may be anything
+            for row in self._probe.census(images).itertuples()
+        }
 
     def weights(self) -> dict[str, np.ndarray]:
         """Layer -> all its trained weights as they are now, in one row."""

@@ -36,8 +36,9 @@ def relu_performs_best(evidence: Evidence) -> Finding:
         table.loc[name, "p"] = statistics.fisher(failed["relu"], len(runs["relu"]), failed[name], len(runs[name]))
     tested = table["p"].notna()
     table.loc[tested, "p_holm"] = statistics.holm(table.loc[tested, "p"].to_numpy())
-    ahead = {name: failed[name] - failed["relu"] if name in by_failures else table.loc[name, "difference"] for name in RIVALS}
-    significant = {name: bool(table.loc[name, "p_holm"] < 1 - statistics.LEVEL) for name in RIVALS}
+    rows = table.to_dict("index")
+    ahead = {name: failed[name] - failed["relu"] if name in by_failures else rows[name]["difference"] for name in RIVALS}
+    significant = {name: bool(rows[name]["p_holm"] < 1 - statistics.LEVEL) for name in RIVALS}
     if all(significant[name] and ahead[name] > 0 for name in RIVALS):
         verdict = CONFIRMED
     else:
@@ -45,19 +46,17 @@ def relu_performs_best(evidence: Evidence) -> Finding:
     ahead_in = {name: f"above {name} in {_ahead(evidence, name)} of {len(runs['relu'])} seeds" for name in RIVALS}
     said = []
     for name in RIVALS:
-        corrected = f", corrected p {table.loc[name, 'p_holm']:.2g}" if tested[name] else ""
+        corrected = f", corrected p {rows[name]['p_holm']:.2g}" if tested[name] else ""
         failures = f"{failed['relu']} of {len(runs['relu'])} runs failed, {failed[name]} of {len(runs[name])} of {name}"
         said.append(f"{ahead_in[name]} ({failures if name in by_failures else f'{100 * ahead[name]:+.1f} points'}{corrected})")
     rival = table["difference"].astype(float).idxmin() if table["difference"].notna().any() else None
     sentence = f"ReLU is {' and '.join(said)}."
     if verdict == INCONCLUSIVE:
-        sentence += _what_would_settle({name: table.loc[name] for name in RIVALS if not significant[name]}, by_failures)
+        sentence += _what_would_settle({name: rows[name] for name in RIVALS if not significant[name]}, by_failures)
     of = keys(evidence, "relu", *RIVALS)
     if rival is None:
         return Finding(verdict, sentence, keys=of)
-    row = table.loc[rival]
-    low, high = (None if row[end] != row[end] else float(row[end]) for end in ("low", "high"))  # NaN where seeds have no spread, or there is one
-    return Finding(verdict, sentence, float(row["difference"]), f"test accuracy over {rival}", low, high, of)
+    return measured(verdict, sentence, statistics.of_row(rows[rival]), f"test accuracy over {rival}", of)
 
 
 def _ahead(evidence: Evidence, rival: str) -> int:
@@ -66,7 +65,7 @@ def _ahead(evidence: Evidence, rival: str) -> int:
     return sum(ours[seed] > theirs.get(seed, ours[seed]) for seed in ours)
 
 
-def _what_would_settle(rows: Mapping[str, Mapping[str, Any]], by_failures: Sequence[str]) -> str:
+def _what_would_settle(rows: Mapping[str, Mapping[Any, Any]], by_failures: Sequence[str]) -> str:
     """That differences are not significant, and how many seeds would show them, as sentences."""
     said = f" The difference from {' and '.join(rows)} is not significant after correction over two comparisons."
     needed = [None if name in by_failures else seeds_to_settle(row["difference"], row["deviation"], len(RIVALS)) for name, row in rows.items()]

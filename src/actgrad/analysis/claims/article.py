@@ -56,7 +56,7 @@ def lenet5_relu_cifar10(evidence: Evidence) -> Finding:
         return Finding(INCONCLUSIVE, "A run of ReLU diverged.", keys=keys(evidence, "relu"))
     train = estimate([run.metrics["last"][TRAIN_ACCURACY] for run in runs])
     validation = estimate([run.metrics["last"][VAL_ACCURACY] for run in runs])
-    lowest = [int(run.history.loc[run.history[VAL_LOSS].idxmin(), "epoch"]) for run in runs]
+    lowest = [int(run.history["epoch"].iloc[run.history[VAL_LOSS].argmin()]) for run in runs]
     near = abs(train.value - ARTICLE["train"][-1]) <= 0.05 and abs(validation.value - ARTICLE["val"][-1]) <= 0.03
     verdict = CONFIRMED if near and all(abs(epoch - LOWEST_LOSS) <= 2 for epoch in lowest) else REFUTED
     sentence = (

@@ -19,7 +19,7 @@ from actgrad.analysis.claims.registry import (
 from actgrad.analysis.claims.weights import VANISHES
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import Runs
-from actgrad.analysis.statistics import Estimate, estimate
+from actgrad.analysis.statistics import estimate
 from actgrad.results.run import RunResult
 
 PLAIN, HE, RESIDUAL, ORTHOGONAL = "deep_16", "deep_16_he", "deep_16_residual", "deep_16_orthogonal"
@@ -42,18 +42,17 @@ def orthogonal_sigmoidal(evidence: Evidence) -> Finding:
     values = {"relu": accuracies(relu)} | {name: accuracies(orthogonal[name]) for name in ("sigmoid", "tanh")}
     pairs = statistics.paired(values, [(name, "relu") for name in ("sigmoid", "tanh")]).set_index("first")
     failed = {name: all(value is None for value in values[name].values()) for name in ("sigmoid", "tanh")}
-    better = {name: bool(row["significant"] and row["difference"] > 0) for name, row in pairs.iterrows()}
-    worse = {name: failed[name] or bool(row["significant"] and row["difference"] < 0) for name, row in pairs.iterrows()}
+    rows = pairs.to_dict("index")
+    better = {name: bool(rows[name]["significant"] and rows[name]["difference"] > 0) for name in failed}
+    worse = {name: failed[name] or bool(rows[name]["significant"] and rows[name]["difference"] < 0) for name in failed}
     found = CONFIRMED if any(better.values()) else REFUTED if all(worse.values()) else INCONCLUSIVE
-    said = [f"{name} fails in every seed" if failed[name] else f"{name} {100 * pairs.loc[name, 'difference']:+.1f} points" for name in failed]
+    said = [f"{name} fails in every seed" if failed[name] else f"{name} {100 * rows[name]['difference']:+.1f} points" for name in failed]
     best = pairs["difference"].astype(float).idxmax() if pairs["difference"].notna().any() else None
-    effect = Estimate(*(float(pairs.loc[best, key]) for key in ("difference", "low", "high"))) if best else Estimate(float("nan"), None, None)
     keys = tuple(run.key for run in (*relu, *orthogonal["sigmoid"], *orthogonal["tanh"]))
     if best is None:
         return Finding(found, f"With orthogonal weights, {' and '.join(said)}.", keys=keys)
-    return measured(
-        found, f"With orthogonal weights, against ReLU with He's: {' and '.join(said)}.", effect, f"test accuracy, {best} over relu", keys
-    )
+    sentence = f"With orthogonal weights, against ReLU with He's: {' and '.join(said)}."
+    return measured(found, sentence, statistics.of_row(rows[best]), f"test accuracy, {best} over relu", keys)
 
 
 @claim(

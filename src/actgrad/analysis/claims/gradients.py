@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from actgrad.analysis import attenuation, tables
 from actgrad.analysis.claims.registry import (
@@ -20,7 +19,7 @@ from actgrad.analysis.claims.registry import (
 )
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, probed
-from actgrad.analysis.statistics import Estimate, estimate
+from actgrad.analysis.statistics import Estimate, estimate, of_row
 from actgrad.analysis.words import fold
 from actgrad.results.run import RunResult
 
@@ -53,13 +52,11 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     lies above 0.05 (a factor of ten over 20 layers), refuted if below 0.05."""
     if evidence.depth is None or "sigmoid" not in evidence.depth["activation"].values:
         return Finding(NOT_MEASURED, "The study has no conditions that differ in model.config.depth alone and train the sigmoid.")
-    rates = tables.depth_rates(evidence.depth).set_index("activation")
-    if "sigmoid" not in rates.index:
+    rates = tables.depth_rates(evidence.depth).set_index("activation").to_dict("index")
+    if "sigmoid" not in rates:
         return Finding(INCONCLUSIVE, "No gradient arrives through the sigmoid's layers at any two depths.")
-    rate, *interval = rates.loc["sigmoid", ["rate", "low", "high"]]
-    low, high = (None if pd.isna(value) else float(value) for value in interval)  # None for a single seed
-    effect = Estimate(float(rate), low, high)
-    others = ", ".join(f"{fold(rates.loc[name, 'rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates.index)
+    effect = of_row(rates["sigmoid"], "rate")
+    others = ", ".join(f"{fold(rates[name]['rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates)
     sentence = f"Each further layer makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
     found = verdict(effect, lambda low, _: low > 0.05, lambda _, high: high < 0.05)
     return measured(found, sentence, effect, "decades a layer", tuple(evidence.depth["key"]))

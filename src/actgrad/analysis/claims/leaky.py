@@ -5,7 +5,6 @@ import pandas as pd
 from actgrad.analysis import statistics
 from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, accuracies, claim, measured
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.statistics import Estimate
 from actgrad.results.run import RunResult
 
 SMALL = "standardized"
@@ -33,9 +32,9 @@ def larger_slope_is_better(evidence: Evidence) -> Finding:
     better, worse = _significant(pairs)
     found = CONFIRMED if better and not worse else REFUTED if worse and not better else INCONCLUSIVE
     said = ", ".join(f"{row['first']}: {100 * row['difference']:+.1f}" for row in pairs.to_dict("records"))
-    best = pairs.loc[pairs["difference"].idxmax()]
+    best = pairs.iloc[pairs["difference"].argmax()]
     sentence = f"Points of test accuracy against the slope 0.01: {said}."
-    return measured(found, sentence, _estimate(best), f"test accuracy, slope {best['first']}", _keys(runs))
+    return measured(found, sentence, statistics.of_row(best), f"test accuracy, slope {best['first']}", _keys(runs))
 
 
 @claim(
@@ -58,9 +57,9 @@ def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
     better, worse = _significant(pairs)
     found = REFUTED if worse else CONFIRMED if len(better) == len(fixed) else INCONCLUSIVE
     said = ", ".join(f"{row['second']}: {100 * row['difference']:+.1f}" for row in pairs.to_dict("records"))
-    least = pairs.loc[pairs["difference"].idxmin()]
+    least = pairs.iloc[pairs["difference"].argmin()]
     sentence = f"The {best} slope is the better of the two. Its points of test accuracy against each other slope: {said}."
-    return measured(found, sentence, _estimate(least), f"test accuracy over {least['second']}", _keys(runs))
+    return measured(found, sentence, statistics.of_row(least), f"test accuracy over {least['second']}", _keys(runs))
 
 
 def variants(evidence: Evidence) -> dict[str, list[RunResult]]:
@@ -82,10 +81,6 @@ def _significant(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Which comparisons are significantly above 0, and below."""
     significant = pairs[pairs["significant"]]
     return list(significant[significant["difference"] > 0].index), list(significant[significant["difference"] < 0].index)
-
-
-def _estimate(row: pd.Series) -> Estimate:
-    return Estimate(float(row["difference"]), *(None if pd.isna(row[key]) else float(row[key]) for key in ("low", "high")))
 
 
 def _keys(runs: dict[str, list[RunResult]]) -> tuple[str, ...]:

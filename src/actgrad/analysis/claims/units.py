@@ -124,7 +124,7 @@ def high_rate_kills(evidence: Evidence) -> Finding:
     worst = shares["mean"].idxmax()
     said = ", ".join(f"{rate:g}: {100 * row['mean']:.0f} %" for rate, row in shares.iterrows())
     sentence = f"Dead ReLU units at the end of short trials, by learning rate (means over seeds): {said}."
-    return Finding(found, sentence, float(shares.loc[worst, "mean"]), f"of the units at the rate {worst:g}")
+    return Finding(found, sentence, float(shares["mean"].max()), f"of the units at the rate {worst:g}")
 
 
 @claim(

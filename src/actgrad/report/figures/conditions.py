@@ -23,6 +23,7 @@ def conditions(shown: Shown) -> Layers:
 @figure("Accuracy and learning rate in short trials", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
 def learning_rates(shown: Shown) -> Layers:
     """Validation accuracy of short trials. The ring is the rate that the condition `standardized_tuned` takes. A trial that diverged counts as 0."""
+    assert shown.evidence.trials is not None  # else there is no table, and so no figure
     best = search.best(shown.evidence.trials).set_index("activation")["learning_rate"]
     base = alt.Chart(alt.NamedData("trials"))
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5, grid=False))

@@ -131,6 +131,6 @@ def renumbered(name: str, text: str) -> str:
     return re.sub(rf"\b{name}(\d+)\b", lambda found: numbers.setdefault(found[0], f"{name}{len(numbers)}"), text)
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
     """The rows as plain values; what is no finite number is missing."""
     return table.replace([float("inf"), float("-inf")], float("nan")).astype(object).where(table.notna(), None).to_dict("records")

@@ -13,7 +13,8 @@ def unit_states(shown: Shown) -> Layers:
     Epoch 0 is before training."""
     rows = shown.rows["units"]
     rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["place"] > 0)]
-    layers = dict(rows[["place", "layer"]].drop_duplicates().sort_values("place").itertuples(index=False))
+    sites = rows[["place", "layer"]].drop_duplicates().sort_values("place")
+    layers = dict(zip(sites["place"], sites["layer"], strict=True))
     base = (
         alt.Chart(alt.NamedData("units"))
         .transform_filter("datum.place == min(layer, datum.places)")
