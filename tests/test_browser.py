@@ -84,6 +84,7 @@ def test_the_page_loads_whole_and_without_complaint(page):
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_nothing_overflows(page, width, scheme):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
@@ -137,6 +138,7 @@ def test_every_link_leads_to_a_file_beside_the_page(page):
         assert link.startswith("file://") and Path(unquote(urlsplit(link).path)).exists(), link
 
 
+@pytest.mark.slow
 def test_it_prints(page):
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")

@@ -119,6 +119,7 @@ def test_a_builder_may_put_the_activation_into_a_layer_or_return_a_sequential_mo
     assert len(result.activated) == 1
 
 
+@pytest.mark.slow
 def test_a_softmax_at_the_end_is_trained_as_probabilities(own, few_digits):
     config = own("softmax", "activation=tanh")
     network = build_network(config, IMAGES, 10)

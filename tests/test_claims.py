@@ -108,6 +108,7 @@ def of_depths(decades: Callable[[int, int], float], name: str = "sigmoid", depth
 
 
 @pytest.mark.parametrize(("rate", "verdict"), [(0.6, CONFIRMED), (0.01, REFUTED), (-0.2, REFUTED), (0.05, INCONCLUSIVE)])
+@pytest.mark.slow
 def test_a_known_loss_a_layer_is_fitted_and_judged(rate, verdict):
     both = of_depths(lambda depth, seed: 1.5 + rate * depth * (1 + 0.01 * (seed - 1)))
     relu = of_depths(lambda depth, _: 1.5 + 0.15 * depth, "relu")

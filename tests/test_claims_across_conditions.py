@@ -46,6 +46,7 @@ def leaky(**accuracies) -> dict[str, dict[str, dict]]:
     ("accuracies", "verdict"),
     [({"leaky_25": 0.9}, CONFIRMED), ({"leaky_50": 0.5}, REFUTED), ({"leaky_25": 0.9, "leaky_50": 0.5}, INCONCLUSIVE), ({}, INCONCLUSIVE)],
 )
+@pytest.mark.slow
 def test_larger_slopes_are_compared_with_the_small_one(accuracies, verdict):
     row = found("larger-slope-is-better", leaky(**accuracies))
     assert row["verdict"] == verdict
@@ -57,6 +58,7 @@ def test_larger_slopes_are_compared_with_the_small_one(accuracies, verdict):
     ("accuracies", "verdict"),
     [({"prelu": 0.9}, CONFIRMED), ({"rrelu": 0.9}, CONFIRMED), ({"leaky_18": 0.9}, REFUTED), ({"prelu": 0.9, "relu": 0.9}, INCONCLUSIVE)],
 )
+@pytest.mark.slow
 def test_learned_and_random_slopes_are_compared_with_every_fixed_one(accuracies, verdict):
     row = found("learned-or-random-slope-is-best", leaky(**accuracies))
     assert row["verdict"] == verdict

@@ -99,6 +99,7 @@ def test_the_test_split_may_be_given():
     assert own.runs["relu"][0].steps["step"].max() == 9  # 270 of 300 examples are trained on
 
 
+@pytest.mark.slow
 def test_it_needs_no_pipeline(tmp_path):
     code = f"""
 import sys

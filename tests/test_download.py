@@ -224,6 +224,7 @@ def test_a_folder_does_not_pass_for_the_archive_of_the_checksum(tmp_path, monkey
     storage.load(pets(None, sha256=digest))
 
 
+@pytest.mark.slow
 def test_train_refuses_data_of_another_archive(script, tmp_path):
     """The command, on the real training script: it ends before it trains."""
     for seed, name in enumerate(("one", "other")):

@@ -154,6 +154,7 @@ def interrupted(folder: Path, how: str, exchange: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.slow
 def test_an_interruption_at_any_step_leaves_the_old_folder_or_the_new_one(tmp_path, how):
     seen = interrupted(tmp_path, how, "exchange")
     assert set(seen) == {"old", "new"}
@@ -161,6 +162,7 @@ def test_an_interruption_at_any_step_leaves_the_old_folder_or_the_new_one(tmp_pa
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.slow
 def test_where_the_system_cannot_exchange_folders_an_interruption_loses_nothing(tmp_path, how):
     """Between two steps the old folder may lie beside its place, in a folder whose name ends in .part."""
     assert {"old", "new"} <= set(interrupted(tmp_path, how, "fallback")) <= {"old", "new", "beside"}

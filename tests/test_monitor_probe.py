@@ -231,6 +231,7 @@ def test_losses_of_several_outputs_and_losses_that_the_model_adds_are_measured()
     assert seen.probes.query("layer == 't'")["preact_grad_rms"].gt(0).all()
 
 
+@pytest.mark.slow
 def test_a_given_loss_is_applied_as_compile_applies_it():
     """Labels without the last axis, a function of the user's, and half precision."""
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="tanh"), layers.Dense(1)])

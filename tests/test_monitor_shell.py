@@ -38,6 +38,7 @@ def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
     "arguments",
     [("none.keras", "data.npz"), ("model.keras", "none.npz"), ("data.npz", "data.npz"), ("model.keras", "model.keras"), ("model.keras", "text.npz")],
 )
+@pytest.mark.slow
 def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     convolutional().save("model.keras")

@@ -219,6 +219,7 @@ def test_a_shared_weight_is_of_the_layer_that_made_it():
     assert seen.layers.sort_values("layer")[["layer", "parameters"]].to_numpy().tolist() == [["down", 4], ["tied", 1]]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_compiled_anew_is_measured_as_it_is_now():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="tanh", name="a"), layers.Dense(1, name="b")])
     model.compile(keras.optimizers.SGD(0.0), "mse")

@@ -196,6 +196,7 @@ def test_hydra_trains_with_the_dictionary_that_was_typed(script):
         ),
     ],
 )
+@pytest.mark.slow
 def test_train_compares_the_name_in_a_file_with_that_of_the_file(script, tmp_path, group, text, expected):
     for name in ("activation", "condition", "data", "model", "rates", "recipe", "tracking"):
         (tmp_path / "conf" / name).mkdir(parents=True)

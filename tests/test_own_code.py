@@ -145,6 +145,7 @@ def test_below_a_step_function_gradients_are_zero_and_units_dead(own, few_digits
         ("NoLayer", "activation.config={} is not accepted by own_acts.NoLayer, which takes no arguments: slope"),
     ],
 )
+@pytest.mark.slow
 def test_a_layer_that_cannot_be_trained_is_refused_with_its_name_and_the_reason(own, few_digits, name, expected):
     with pytest.raises(UserError, match=f"^{expected}$"):
         train(own(name), few_digits)

@@ -90,6 +90,7 @@ def test_pointing_at_a_dot_shows_its_run(page):
 
 
 @pytest.mark.parametrize("figure", ["attenuation", "learning_curves", "preact_grads", "gradient_norms", "share_of_next", "unit_states", "depth"])
+@pytest.mark.slow
 def test_pointing_at_a_mark_of_any_figure_shows_numbers(page, figure):
     said = hover(page, figure, "snake")
     assert "snake" in said

@@ -120,6 +120,7 @@ def compose(project: Project) -> None:
     project.run("dvc", "repro", *sorted(COMPOSE))
 
 
+@pytest.mark.slow
 def test_an_edited_activation_is_trained_alone(project):
     project.edit("conf/activation/relu.yaml", "config: {}", "config: {max_value: 6.0}")
     assert project.stale() == {"compose@digits-relu"}
@@ -264,6 +265,7 @@ def test_several_runs_in_one_command(project):
     assert project.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_run_of_the_study_has_the_values_of_its_composed_file(project):
     printed = project.run("python", "src/train.py", "run=digits/relu/he-1")
     assert printed == "digits/relu/he-1: finished before, with the same configuration, data and code; results in runs/digits/relu/he-1\n"
@@ -335,6 +337,7 @@ def test_a_run_by_hand_whose_files_were_changed_is_not_taken_for_that_of_the_pip
     ],
     ids=["data and MLflow run", "configuration", "weights", "composed file"],
 )
+@pytest.mark.slow
 def test_the_fields_that_do_not_hold_are_named(project, spoil, fields):
     kept = (project.folder / "mlflow.db").read_bytes()
     for one in spoil:

@@ -121,6 +121,7 @@ def test_dvc_and_what_it_runs_are_of_this_python(tmp_path, monkeypatch):
         ("schema: '2.0'\nstages: [1, 2]\n", "expected a dictionary"),
     ],
 )
+@pytest.mark.slow
 def test_dvc_s_own_reason_is_shown(tmp_path, monkeypatch, lock, expected):
     monkeypatch.chdir(tmp_path)
     dvc.dvc("init", "--no-scm", "--quiet")

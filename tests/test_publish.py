@@ -86,6 +86,7 @@ def test_a_publish_of_complete_runs_asks_the_store_for_no_history_and_no_file(pu
     assert asked == []
 
 
+@pytest.mark.slow
 def test_publishing_needs_no_keras():
     code = "import sys; from actgrad.tracking import publish, reading, store; print({'keras', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)

@@ -162,6 +162,7 @@ def test_coordinates_of_a_picture_are_rounded_and_its_words_are_not():
     assert not re.search(r' (d|x|y|transform)="[^"]*\d\.\d\d', svg)
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes():
     assert content(evidence(study_runs()), DATA) == content(evidence(study_runs()), DATA)
 
@@ -298,6 +299,7 @@ def test_the_curve_of_the_article_is_drawn_where_the_study_follows_it():
     assert "article_curve" not in tables_of(runs, dataset="digits")
 
 
+@pytest.mark.slow
 def test_report_imports_no_tensorflow(tmp_path, trained):
     (tmp_path / "params.yaml").write_text(PARAMS)
     trained[1].write(tmp_path / "runs" / "digits" / "tanh" / "baseline-0")

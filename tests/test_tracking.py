@@ -190,6 +190,7 @@ def test_a_layer_of_a_package_without_init_file_is_logged_with_its_code(run_conf
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
+@pytest.mark.slow
 def test_a_store_that_is_down_costs_no_training(run_config, few_digits, tmp_path, monkeypatch, capsys, uri, trained):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
@@ -303,6 +304,7 @@ def test_a_training_that_fails_leaves_a_failed_mlflow_run(client, run_config, fe
     assert failed.info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_nothing_is_logged_when_tracking_is_off(run_config, few_digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = run_config("tracking.enabled=false")
