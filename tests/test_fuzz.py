@@ -34,7 +34,7 @@ from conftest import NAMES, ROOT, STUDY, image_set
 from data_sources import idx_files, parquet_files
 
 pytestmark = pytest.mark.fuzz
-INPUTS = int(os.environ.get("FUZZ", "300"))
+INPUTS = int(os.environ.get("FUZZ", "100"))
 many = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=INPUTS <= 300, suppress_health_check=list(HealthCheck))
 some = settings(many, max_examples=max(1, INPUTS // 10))
 
