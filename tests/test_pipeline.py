@@ -190,7 +190,7 @@ def test_an_activation_of_ones_own_is_a_file_and_a_word_and_what_is_not_listed_a
 def test_the_commands_of_a_dvc_user(project):
     shown = project.run("dvc", "metrics", "show", "--md")
     (header, _, *rows) = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines() if line.startswith("|")]
-    assert {"Path", "runs", "diverged", "test_accuracy.baseline", "test_accuracy.he"} == set(header)
+    assert {"Path", "runs", "failed", "test_accuracy.baseline", "test_accuracy.he"} == set(header)
     assert [row[0] for row in rows] == ["runs/digits/sigmoid.json", "runs/digits/relu.json"]
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 2")
     difference = project.run("dvc", "params", "diff")

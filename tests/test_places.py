@@ -1,5 +1,6 @@
 """A project that is moved, copied, cloned, or used from another folder; what other settings of the user's may not do; two jobs in one place."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from actgrad.pipeline import checkpoints, composed, dvc, records, run, status
 from actgrad.pipeline.board import Board
 from actgrad.results import paths
 from conftest import ROOT, as_project, sentence
+from made_up_runs import made_up
 
 # --- where the user stands
 
@@ -255,6 +257,21 @@ def test_a_record_has_no_row_for_a_folder_that_holds_another_run(tmp_path, monke
     held(tmp_path / "runs/digits/tanh/baseline-0", "digits/relu/baseline-0", "f")
     records.write("digits", "tanh")
     assert records.read("digits", "tanh").empty
+
+
+def test_the_mean_that_dvc_shows_is_over_the_runs_that_learned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed_of(tmp_path, "relu", composed._head("digits", "relu") + RUNS.replace("[0]", "[0, 1, 2, 3]") + "  he:\n    seeds: [0]\n")
+    of_seeds = ("baseline-0", 0.9), ("baseline-1", 0.8), ("baseline-2", 0.1), ("baseline-3", None), ("he-0", 0.1)
+    for name, accuracy in of_seeds:
+        more = {} if accuracy is not None else {"status": "diverged", "last": {}}
+        run = made_up("relu", int(name[-1]), accuracy or 0.1, largest_class=0.1, **more)
+        dataclasses.replace(run, metrics=run.metrics | {"key": f"digits/relu/{name}", "fingerprint": name, "weights_sha256": name}).write(
+            tmp_path / "runs" / "digits" / "relu" / name
+        )
+    records.write("digits", "relu")
+    written = json.loads(paths.summary_path("digits", "relu").read_text())
+    assert written == {"runs": 5, "failed": 3, "test_accuracy": {"baseline": 0.85, "he": None}}
 
 
 def held(folder: Path, key: str, fingerprint: str) -> None:

@@ -95,7 +95,7 @@ def test_a_study_says_what_it_does_and_records_it(project):
         assert row["test/accuracy"] == metrics["last"]["test/accuracy"]
         assert json.loads(row["environment"]) == metrics["environment"]
     summary = json.loads((project.folder / "runs" / "digits" / "relu.json").read_text())
-    assert (summary["runs"], summary["diverged"]) == (3, 0)
+    assert (summary["runs"], summary["failed"]) == (3, 0)
     assert summary["test_accuracy"] == {name.partition("-")[0]: round(metrics_of(project, name)["last"]["test/accuracy"], 4) for name in ALL}
 
 

@@ -42,16 +42,24 @@ def probed(run: RunResult, epoch: int, layer: str, name: str) -> float:
 def threshold(run: RunResult) -> float:
     """The test accuracy below which a run has failed: twice the share of the largest class in the test split, or halfway from that share
     to 1 where that is less."""
-    share = run.metrics["largest_class"]
+    return _threshold(run.metrics["largest_class"])
+
+
+def _threshold(share: float) -> float:
     return min(2 * share, (1 + share) / 2)
 
 
 def outcome(run: RunResult) -> str:
     """DIVERGED, FAILED or LEARNED. A diverged run has failed too, but is counted apart."""
-    if run.metrics["status"] == "diverged":
+    return outcome_of(run.metrics)
+
+
+def outcome_of(metrics: Mapping[str, Any]) -> str:
+    """The outcome of a run, by its metrics.json."""
+    if metrics["status"] == "diverged":
         return DIVERGED
-    accuracy = test_accuracy(run)
-    return FAILED if accuracy is not None and accuracy < threshold(run) else LEARNED
+    accuracy = metrics["last"].get(TEST_ACCURACY)
+    return FAILED if accuracy is not None and accuracy < _threshold(metrics["largest_class"]) else LEARNED
 
 
 def learned(runs: Sequence[RunResult]) -> list[RunResult]:

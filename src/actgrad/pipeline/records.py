@@ -2,13 +2,13 @@
 
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from actgrad.analysis.runs import LEARNED, outcome_of
 from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
 from actgrad.pipeline import composed
@@ -20,25 +20,24 @@ COLUMNS = ("run", "status", "fingerprint", "files_sha256", "weights_sha256", "da
 
 
 def write(dataset: str, activation: str) -> None:
-    """Write the table and the figures of the runs that an activation has. A folder that holds another run than its own counts as empty."""
+    """Write the table and the figures of the runs that an activation has. A folder that holds another run than its own counts as empty.
+
+    The mean accuracy of a condition is over the runs that learned, as in the report; those that failed or diverged are counted beside it.
+    """
     runs = composed.read(dataset, activation).runs
     there = [(run, json.loads((run.folder / "metrics.json").read_text())) for run in runs if (identity_of(run.folder) or ("",))[0] == run.key]
     rows = [row(run.folder) for run, _ in there]
     write_bytes(paths.record_path(dataset, activation), csv_bytes(pd.DataFrame(rows, columns=list(COLUMNS))))
+    learned = [(run, metrics) for run, metrics in there if outcome_of(metrics) == LEARNED]
     accuracies: dict[str, list[float]] = {run.condition: [] for run, _ in there}
-    for run, metrics in there:
-        accuracies[run.condition].append(metrics["last"].get(TEST_ACCURACY, np.nan))
+    for run, metrics in learned:
+        accuracies[run.condition].append(metrics["last"][TEST_ACCURACY])
     summary = {
         "runs": len(there),
-        "diverged": sum(metrics["status"] == "diverged" for _, metrics in there),
-        "test_accuracy": {condition: _mean(values) for condition, values in accuracies.items()},
+        "failed": len(there) - len(learned),
+        "test_accuracy": {condition: round(float(np.mean(values)), 4) if values else None for condition, values in accuracies.items()},
     }
     write_bytes(paths.summary_path(dataset, activation), json_bytes(summary))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    """None where a run diverged: the mean of the others would pass for that of all."""
-    return None if np.isnan(values).any() else round(float(np.mean(values)), 4)
 
 
 def row(folder: Path) -> dict[str, Any]:
