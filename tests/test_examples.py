@@ -36,6 +36,12 @@ def test_residual_paths_keep_the_gradient(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_gradient_of_eight_sigmoid_layers_vanishes(tmp_path):
+    printed_by("vanishing", tmp_path)
+    assert re.search(r"The gradient vanishes: at dense1 it is \d\d,\d{3} times smaller than at dense8", (tmp_path / "gradients.html").read_text())
+
+
+@pytest.mark.slow
 def test_text_with_an_embedding_and_attention(tmp_path):
     printed = printed_by("text", tmp_path)
     for kind in ("Embedding", "LayerNormalization", "EinsumDense", "Dense"):

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 
 import altair as alt
 import numpy as np
@@ -93,7 +94,7 @@ def _over_steps(steps: pd.DataFrame, order: list[str], column: str, title: str, 
         .mark_line(strokeWidth=1.3)
         .encode(
             x=alt.X("step:Q", title="Step"),
-            y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
+            y=_log_axis(data, column, title),
             color=alt.Color("layer:N", sort=order, scale=alt.Scale(scheme="viridis"), title="Layer", legend=alt.Legend(symbolLimit=60)),
             opacity=alt.condition(picked, alt.value(1), alt.value(0.08)),
             tooltip=["step", "layer", alt.Tooltip(column, format=".3g")],
@@ -121,12 +122,12 @@ def _signal(probes: pd.DataFrame) -> alt.VConcatChart:
                 .mark_line(point=True)
                 .encode(
                     x=alt.X("layer:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40)),
-                    y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
+                    y=_log_axis(shown, column, title),
                     color=alt.Color("when:N", title=None, sort=[_when(steps[0]), "at the end"], scale=alt.Scale(range=["#e76f51", "#287271"])),
                     tooltip=["layer", "when", alt.Tooltip(column, format=".3g")],
                 )
                 + _zeros(zeros).encode(x=alt.X("layer:N", sort=order), y=f"{column}:Q", tooltip=["layer", "when"])
-            ).properties(width=max(300, min(900, 28 * len(order))), height=170)
+            ).properties(width=max(560, min(900, 28 * len(order))), height=170)
         )
     return alt.vconcat(*panels)
 
@@ -140,6 +141,14 @@ def _on_log_scale(data: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.Dat
     above, zeros = data[data[column] > 0], data[data[column] == 0]
     lowest = above[column].min() / 10 if len(above) else 1.0
     return above, zeros.assign(**{column: lowest})
+
+
+def _log_axis(data: pd.DataFrame, column: str, title: str) -> alt.Y:
+    """A logarithmic axis with a line at each power of ten, or at the usual places where the data do not span one."""
+    low, high = np.log10(data[column].min()) if len(data) else 0.0, np.log10(data[column].max()) if len(data) else 0.0
+    powers = [float(f"1e{power}") for power in range(math.floor(low), math.ceil(high) + 1)]
+    axis = alt.Axis(format=".0e", values=powers[:: max(1, len(powers) // 10)]) if high - low > 1 else alt.Axis(format="~g")
+    return alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=axis)
 
 
 def _zeros(zeros: pd.DataFrame) -> alt.Chart:

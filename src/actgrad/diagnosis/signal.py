@@ -85,7 +85,7 @@ def initial_loss(table: pd.DataFrame) -> str:
     loss, chance = (float(table[name].iloc[0]) for name in ("loss", "loss_at_chance"))
     if math.isnan(chance):
         return f"The loss is {loss:.3g}."
-    return f"The loss is {loss:.3g}; that of a guess which takes all classes for equally likely is {chance:.3g}."
+    return f"The loss is {loss:.3g}; a blind guess has {chance:.3g}."
 
 
 def _times(factor: float) -> str:
