@@ -10,7 +10,7 @@ SCALE := $(VENV)/.scale
 # not optimised; `make test-slow` does as users do.
 PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo study verify release bench test test-torch test-slow setup-scale test-scale faults audit lint lock ui clean
+.PHONY: help look demo study verify release bench test test-torch test-slow setup-scale test-scale faults audit lint lock ui clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -22,6 +22,13 @@ $(READY): requirements.lock
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
+
+look: $(READY)  ## the published study of digits, without training: its report, and its runs in MLflow
+	python -m dvc pull --quiet --remote published --with-deps report@digits
+	@MLFLOW_TRACKING_URI=sqlite:///mlflow.db python src/publish.py data=digits
+	@echo
+	@echo "The report:    reports/digits/index.html (open it in a browser)"
+	@$(MAKE) --no-print-directory ui
 
 demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
 	@python src/check.py

@@ -11,7 +11,9 @@ from actgrad.pipeline.dvc import dvc, locked_stages
 from actgrad.results import paths
 from actgrad.results.fingerprint import CORE_SHA256
 
-RESULTS = ("runs", "reports", "dvc.lock")
+RESULTS = ("runs", "reports", "dvc.lock", "published")
+PUBLISHED = "published"
+"""The DVC remote that git holds."""
 
 
 def problems() -> list[str]:
@@ -27,6 +29,8 @@ def problems() -> list[str]:
         wrong += [f"{stage} is not up to date" for stage in stale]
         for activation in study.activations:
             wrong += _of_activation(dataset, activation)
+        if json.loads(dvc("status", "--json", "--cloud", "--remote", PUBLISHED, "--with-deps", f"report@{dataset}")):
+            wrong.append(f"{PUBLISHED}/ has not all runs of {dataset}: dvc push --remote {PUBLISHED} --with-deps report@{dataset}")
     return wrong
 
 
