@@ -43,7 +43,7 @@ def parsed(description: str | None, example: str, **numbers: tuple[int, int, str
     arguments = parser.parse_args()
     for name, (_, smallest, _) in numbers.items():
         if getattr(arguments, name) < smallest:
-            raise UserError(f"--{name} {getattr(arguments, name)} measures nothing; choose {smallest} or more")
+            raise UserError("wrong-value", f"--{name} {getattr(arguments, name)} measures nothing; choose {smallest} or more")
     return dataset_name(arguments.dataset), arguments
 
 
@@ -63,7 +63,7 @@ def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
     began = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        raise UserError(f"{shlex.join(command)} failed: {done.stdout.strip()[-2000:]}")
+        raise UserError("command-failed", f"{shlex.join(command)} failed: {done.stdout.strip()[-2000:]}")
     return time.perf_counter() - began, done.stdout
 
 

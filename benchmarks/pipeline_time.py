@@ -140,7 +140,10 @@ def with_many_runs(copy: Path, study: Study, at_least: int) -> dict[str, Any]:
                 dataclasses.replace(like, config=config, metrics=like.metrics | own).write(one.folder)
     seconds, printed = run(["dvc", "repro"], copy)
     if printed.count(" 0 of them trained now") != len(larger.activations):
-        raise UserError("dvc repro did not take copied runs for finished ones; compare with_many_runs with what decides that in results/run.py")
+        raise UserError(
+            "nothing-measured",
+            "dvc repro did not take copied runs for finished ones; compare with_many_runs with what decides that in results/run.py",
+        )
     return {"many_runs": len(all_runs(larger)), "many_report_s": rounded(seconds), "many_nothing_to_do_s": nothing_to_do(copy)}
 
 

@@ -54,7 +54,7 @@ def main() -> None:
                 for which, folder in clones.items():
                     seconds, printed = run(PUBLISH, folder)
                     if f"{runs} of {runs} runs, 0 MLflow runs" not in printed:
-                        raise UserError(f"publish.py did not find all copies complete, but printed: {printed.strip()[-300:]}")
+                        raise UserError("nothing-measured", f"publish.py did not find all copies complete, but printed: {printed.strip()[-300:]}")
                     found[f"complete_{runs}_s"].setdefault(which, []).append(seconds)
     median = {what: {which: rounded(np.median(values)) for which, values in of.items()} for what, of in found.items()}
     answers = {f"publish.py adds a run (of {ADDED} at once; before: {arguments.before})": told(median["added_s"], 2)}
@@ -85,7 +85,7 @@ def study(folder: Path, runs: int) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(listed))
     trained = [one for one in sorted((PROJECT / RUNS / "digits" / "relu").glob("baseline-*")) if not missing(one)]
     if not trained:
-        raise UserError("there is no trained run of relu to copy; train some with python src/study.py data=digits activation=relu")
+        raise UserError("missing-run", "there is no trained run of relu to copy; train some with python src/study.py data=digits activation=relu")
     for seed in range(runs):
         target = folder / RUNS / "digits" / "relu" / f"baseline-{seed}"
         if not target.exists():

@@ -51,7 +51,7 @@ def _count(params: Study) -> int:
 def main() -> None:
     dataset, arguments = parsed(__doc__, "python benchmarks/report_time.py data=digits", runs=(200, 1, "runs of the study"))
     if not (PROJECT / "runs" / dataset).is_dir():
-        raise UserError(f"runs/{dataset} has no runs; train them with dvc repro report@{dataset}")
+        raise UserError("missing-run", f"runs/{dataset} has no runs; train them with dvc repro report@{dataset}")
     with tempfile.TemporaryDirectory() as name:
         made = project(Path(name), dataset, arguments.runs)
         measured = []
@@ -60,7 +60,7 @@ def main() -> None:
             child = subprocess.Popen([sys.executable, str(Path(name, "src", "report.py")), f"data={dataset}"], cwd=name, env=own)
             _, status, usage = os.wait4(child.pid, 0)
             if status:
-                raise UserError(f"src/report.py failed; its folder was {name}")
+                raise UserError("command-failed", f"src/report.py failed; its folder was {name}")
             measured.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
         page = Path(name, "reports", dataset, "index.html").stat().st_size
     seconds, memory = min(one[0] for one in measured[1:]), max(one[1] for one in measured[1:])

@@ -90,7 +90,7 @@ def timed(command: Sequence[str], variables: dict[str, str], epochs: int) -> dic
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     if status or len(ends) != epochs:
-        raise UserError(f"{' '.join(command)} failed: {' '.join(lines[-1:])}")
+        raise UserError("command-failed", f"{' '.join(command)} failed: {' '.join(lines[-1:])}")
     processor, epoch = (np.array(ends[-1]) - ends[0]) / (epochs - 1)
     return {"epoch_processor_s": processor, "beyond_epochs_s": seconds - epochs * epoch, "memory_mib": usage.ru_maxrss / 1024}
 

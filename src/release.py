@@ -8,7 +8,7 @@ from actgrad.pipeline import release
 def main() -> None:
     script_parser(__doc__, "  python src/release.py\n").parse_args()
     if wrong := release.problems():
-        raise UserError(f"{'; '.join(wrong)}; dvc repro, and commit what it writes")
+        raise UserError("stale-result", f"{'; '.join(wrong)}; dvc repro, and commit what it writes")
     print("the committed results are of the committed code and configuration")
 
 

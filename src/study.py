@@ -27,9 +27,9 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     given = named(arguments.arguments, "data", "activation", "condition", "seed")
     if "data" not in given:
-        raise UserError("name a dataset of params.yaml with data=NAME, such as data=digits")
+        raise UserError("usage", "name a dataset of params.yaml with data=NAME, such as data=digits")
     if not given.get("seed", "0").isdecimal():
-        raise UserError(f"seed={given['seed']} is not a whole number; write seed=NUMBER")
+        raise UserError("wrong-value", f"seed={given['seed']} is not a whole number; write seed=NUMBER")
     params = loading.study()
     loading.require_dataset(given["data"], params)
     for key, known in (("activation", params.activations), ("condition", params.conditions)):

@@ -35,7 +35,7 @@ def one_run(values: DictConfig) -> float:
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs
-        sys.exit(refused(error))  # here, because Hydra adds a line of its own to an exception
+        sys.exit(refused(error).line)  # here, because Hydra adds a line of its own to an exception
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
             sys.argv[1:] = [*arguments, *more]
             one_run()
     except composing.COMPOSING as error:
-        raise UserError(composing.refusal(error)) from None
+        raise composing.refusal(error) from None
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--mlflow-run", metavar="RUN_ID", nargs="+", default=[], help="MLflow runs whose origin is checked")
     arguments = parser.parse_args()
     if bool(arguments.dataset) == bool(arguments.run or arguments.mlflow_run) or (arguments.threads is not None and not arguments.dataset):
-        raise UserError("give data=NAME (with --threads N, if you like) to train a dataset again, or --run and --mlflow-run to check origins")
+        raise UserError(
+            "usage", "give data=NAME (with --threads N, if you like) to train a dataset again, or --run and --mlflow-run to check origins"
+        )
     if arguments.dataset:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
@@ -35,7 +37,7 @@ def main() -> None:
         from actgrad.pipeline import trace
 
         if wrong := trace.reported(keys, arguments.mlflow_run):
-            raise UserError("; ".join(wrong))
+            raise UserError("origin-differs", "; ".join(wrong))
 
 
 def all_keys(dataset: str) -> list[str]:
@@ -46,10 +48,10 @@ def all_keys(dataset: str) -> list[str]:
 
 def train_again(name: str, threads: int | None) -> None:
     if threads is not None and threads < 1:
-        raise UserError(f"--threads {threads} computes nothing; choose 1 or more")
+        raise UserError("wrong-value", f"--threads {threads} computes nothing; choose 1 or more")
     with tempfile.TemporaryDirectory(prefix="actgrad-verify-") as folder:
         if different := reproduce.verify(Path(folder, "copy"), name, threads):
-            raise UserError(f"different: {', '.join(different)}")
+            raise UserError("results-differ", f"different: {', '.join(different)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = os.environ.get("MONITOR_BACKEND", "tensorflow")  # the tests of the monitor run on others too
@@ -23,6 +24,7 @@ from actgrad.config import loading
 from actgrad.config.schema import Config
 from actgrad.data import storage
 from actgrad.data.storage import Dataset
+from actgrad.errors import PRINTED, UserError
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("activation", "data", "model", "recipe", "condition")
@@ -275,12 +277,23 @@ def script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
     return run
 
 
-def sentence(result: subprocess.CompletedProcess) -> str:
-    """What a refused command says: one line, which starts with `error: `, and nothing else; exit code 1."""
+def sentence(result: subprocess.CompletedProcess, code: str) -> str:
+    """What a refused command says after `error[CODE]: `, in one line and nothing else; exit code 1."""
     assert result.returncode == 1, result.stderr
     (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
+    assert line.startswith(f"error[{code}]: "), line
+    return PRINTED.sub("", line)
+
+
+@contextmanager
+def refuses(code: str, *parts: str) -> Iterator[None]:
+    """What is done meanwhile must raise a UserError with this code, in a sentence of one line that has these parts."""
+    with pytest.raises(UserError) as raised:
+        yield
+    said = str(raised.value)
+    assert raised.value.code == code, said
+    assert [part for part in parts if part not in said] == [], said
+    assert "\n" not in said
 
 
 def image_set(n: int, size: int = 8, channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -120,10 +120,11 @@ def parquet_files() -> dict[str, bytes]:
     }
 
 
-def refusal(data: Data, target: Path) -> str:
-    """Return the sentence with which a dataset is refused. No file may be left."""
+def refusal(data: Data, target: Path, code: str) -> str:
+    """Return the sentence with which a dataset is refused, with this code. No file may be left."""
     with pytest.raises(UserError) as refused:
         storage.prepare(data, target)
+    assert refused.value.code == code, refused.value
     assert not target.exists()
     assert not list(target.parent.glob(".*"))
     assert "\n" not in str(refused.value)

@@ -10,9 +10,8 @@ import yaml
 
 import study as study_script
 from actgrad.config import composing, loading, schema
-from actgrad.errors import UserError
 from actgrad.files import new_folder
-from conftest import NAMES, ROOT, sentence
+from conftest import NAMES, ROOT, refuses, sentence
 
 RATES = sorted(path.stem for path in (ROOT / "conf" / "rates").glob("*.yaml"))
 
@@ -107,38 +106,43 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
     assert listed() == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1, 2])}
     assert listed(conditions=["plain"], seeds=[2]) == {"plain": loading.Listed(["relu", "rrelu"], [2])}
     for only, expected in (
-        ({"conditions": ["plane"]}, r"condition=plane is not known; known: other, plain; .* did you mean condition=plain\?"),
-        ({"seeds": [7]}, r"params.yaml: only.b.seeds has none of the seeds of plain; add one, or take plain out of its conditions"),
-        ({"conditions": ["other"]}, r"no condition of b has the activation rrelu; add one to the conditions in params.yaml, or take rrelu out"),
+        ({"conditions": ["plane"]}, ["unknown-name", "condition=plane is not known; known: other, plain", "; did you mean condition=plain?"]),
+        ({"seeds": [7]}, ["empty-condition", "only.b.seeds", "plain"]),
+        ({"conditions": ["other"]}, ["unused-activation", "rrelu"]),
     ):
-        with pytest.raises(UserError, match=expected):
+        with refuses(*expected):
             listed(**only)
 
 
 def test_a_misspelt_key_of_what_a_dataset_has_is_named():
     study = {"datasets": ["a"], "conditions": ["b"], "activations": ["c"], "seeds": [0], "only": {"a": {"sedes": [0]}}}
-    with pytest.raises(UserError, match=r"^only.a.sedes is not a key of this configuration; known there: conditions, seeds; did you mean seeds\?$"):
+    with refuses("unknown-key", "only.a.sedes is not a key of this configuration; known there: conditions, seeds; did you mean seeds?"):
         schema.parse(schema.Study, study)
 
 
 @pytest.mark.parametrize(
-    ("condition", "text", "expected"),
+    ("condition", "text", "code", "expected"),
     [
-        ("hee", None, r"condition=hee is not known; known: x; a new one is a file conf/condition/hee.yaml"),
-        ("x", "condition: {name: y}", r"conf/condition/x.yaml has condition.name=y; give it the name of its file, x"),
-        ("x", "condition: {name: x, seeds: one}", r"conf/condition/x.yaml: condition.seeds='one' cannot be used"),
-        ("x", "condition: {name: x, seeds: [1, 1]}", r"condition.seeds=\[1, 1\] cannot be used: 1 is listed twice; remove one"),
-        ("x", "condition: {name: x, seed: [1]}", r"condition.seed is not a key of this configuration; known there: name, activations, seeds"),
-        ("x", "condition: {name: x, activations: [elu]}", r"the condition x is for elu, and params.yaml lists none of them"),
-        ("x", "- x", r"conf/condition/x.yaml holds no KEY: VALUE"),
+        ("hee", None, "unknown-name", "condition=hee is not known; known: x; a new one is a file conf/condition/hee.yaml"),
+        ("x", "condition: {name: y}", "misnamed-file", "conf/condition/x.yaml has condition.name=y"),
+        ("x", "condition: {name: x, seeds: one}", "wrong-value", "conf/condition/x.yaml: condition.seeds='one' "),
+        ("x", "condition: {name: x, seeds: [1, 1]}", "wrong-value", "condition.seeds=[1, 1] cannot be used: 1 is listed twice"),
+        (
+            "x",
+            "condition: {name: x, seed: [1]}",
+            "unknown-key",
+            "condition.seed is not a key of this configuration; known there: name, activations, seeds",
+        ),
+        ("x", "condition: {name: x, activations: [elu]}", "empty-condition", "the condition x is for elu"),
+        ("x", "- x", "not-yaml", "conf/condition/x.yaml"),
     ],
 )
-def test_a_condition_that_lists_no_runs_is_refused(tmp_path, condition, text, expected):
+def test_a_condition_that_lists_no_runs_is_refused(tmp_path, condition, text, code, expected):
     shutil.copytree(ROOT / "conf" / "activation", tmp_path / "activation")
     (tmp_path / "condition").mkdir()
     (tmp_path / "condition" / "x.yaml").write_text(text or "condition: {name: x}")
     study = schema.Study(datasets=["digits"], conditions=[condition], activations=["relu"], seeds=[0])
-    with pytest.raises(UserError, match=expected):
+    with refuses(code, expected):
         loading.listed(study, "digits", tmp_path)
 
 
@@ -146,7 +150,7 @@ def test_an_activation_of_the_study_that_has_the_name_of_another_is_refused(tmp_
     (tmp_path / "activation").mkdir()
     (tmp_path / "activation" / "mine.yaml").write_text("name: relu\nlayer: ReLU\n")
     study = schema.Study(datasets=["digits"], conditions=["baseline"], activations=["mine"], seeds=[0])
-    with pytest.raises(UserError, match=r"conf/activation/mine.yaml has name=relu; give it the name of its file, mine"):
+    with refuses("misnamed-file", "conf/activation/mine.yaml", "name=relu"):
         loading.listed(study, "digits", tmp_path)
 
 
@@ -213,9 +217,7 @@ def test_the_rate_of_an_activation_is_taken_from_those_that_were_searched_for(ru
     rates = yaml.safe_load((ROOT / "conf" / "rates" / "digits.yaml").read_text())["learning_rate"]
     assert run_config("condition=standardized_tuned", "activation=linear").recipe.learning_rate == rates["linear"]
     assert run_config("condition=standardized_tuned", "recipe.learning_rate=0.5").recipe.learning_rate == 0.5
-    with pytest.raises(
-        UserError, match=r"conf/rates/digits.yaml has no learning rate for snake, only for elu, .*; give one with recipe.learning_rate="
-    ):
+    with refuses("no-learning-rate", "conf/rates/digits.yaml", "snake", "elu, ", "recipe.learning_rate="):
         run_config("condition=standardized_tuned", "activation.name=snake")
 
 
@@ -235,102 +237,123 @@ def test_the_rate_of_an_activation_is_taken_from_those_that_were_searched_for(ru
             "model.build='my-pkg.nets.build' cannot be used: it must be the dotted path of a function, such as my_pkg.nets.build",
         ),
         ("model.config=3", "model.config=3 cannot be used: it must be keys and values, {KEY: VALUE}"),
-        ("+model.name=mine", "model.name is not a key of this configuration; known there: build, config"),
         ("activation.name=a/b", "activation.name='a/b' cannot be used"),
         ("condition.name=a/b", "condition.name='a/b' cannot be used"),
-        ("+recipe.epoch=3", "recipe.epoch is not a key of this configuration; known there: input_scaling"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_what_may_be(run_config, override, expected):
-    with pytest.raises(UserError) as refused:
+    with refuses("wrong-value", expected):
         run_config(override)
-    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "expected"),
+    ("override", "expected"),
     [
-        (["activation=tnh"], f"activation=tnh is not known; known: {', '.join(NAMES['activation'])}; a new one is a file conf/activation/tnh.yaml"),
-        (["condition=hee"], f"condition=hee is not known; known: {', '.join(NAMES['condition'])}; a new one is a file conf/condition/hee.yaml"),
-        (["data=digits", "rates=nope"], "no learning rates have been searched for nope; search them: python src/tune.py data=nope"),
-        (["recipe.epoch=3"], "recipe.epoch is not a key of this configuration; known there: input_scaling"),
-        (["activation.config.max_value=6"], "known there: none; to pass another argument, write +activation.config.max_value=VALUE"),
+        ("+model.name=mine", "model.name is not a key of this configuration; known there: build, config"),
+        ("+recipe.epoch=3", "recipe.epoch is not a key of this configuration; known there: input_scaling"),
+    ],
+)
+def test_a_key_that_is_none_is_refused_with_those_that_are(run_config, override, expected):
+    with refuses("unknown-key", expected):
+        run_config(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "expected"),
+    [
+        (
+            ["activation=tnh"],
+            "unknown-name",
+            f"activation=tnh is not known; known: {', '.join(NAMES['activation'])}; a new one is a file conf/activation/tnh.yaml",
+        ),
+        (
+            ["condition=hee"],
+            "unknown-name",
+            f"condition=hee is not known; known: {', '.join(NAMES['condition'])}; a new one is a file conf/condition/hee.yaml",
+        ),
+        (["data=digits", "rates=nope"], "no-learning-rate", "python src/tune.py data=nope"),
+        (["recipe.epoch=3"], "unknown-key", "recipe.epoch is not a key of this configuration; known there: input_scaling"),
+        (["activation.config.max_value=6"], "unknown-key", "known there: none; to pass another argument, write +activation.config.max_value=VALUE"),
         (
             ["model.config.depth=3"],
+            "unknown-key",
             "model.config.depth is not a key of this configuration; known there: filters, kernel_size, dense_units, pooling, batch_normalization; "
             "to pass another argument, write +model.config.depth=VALUE",
         ),
-        (["model.name=other"], "model.name is not a key of this configuration; known there: build, config"),
+        (["model.name=other"], "unknown-key", "model.name is not a key of this configuration; known there: build, config"),
         (
             ["model=mycnn"],
+            "unknown-name",
             "model=mycnn is not known; known: lenet5, mlp; a new one is a file conf/model/mycnn.yaml, with `build: my_pkg.nets.build`",
         ),
-        (["seeds=0"], "seeds is not a key of this configuration; known there: recipe, data, activation, model, tracking, run, seed, test, run_dir"),
-        (["seed=[1"], "no viable alternative at input"),
+        (
+            ["seeds=0"],
+            "unknown-key",
+            "seeds is not a key of this configuration; known there: recipe, data, activation, model, tracking, run, seed, test, run_dir",
+        ),
+        (["seed=[1"], "wrong-configuration", "no viable alternative at input"),
     ],
 )
-def test_what_hydra_refuses_is_one_sentence(overrides, expected):
-    with pytest.raises(UserError) as refused:
+def test_what_hydra_refuses_is_one_sentence(overrides, code, expected):
+    with refuses(code, expected):
         composing.composed(["run_dir=unused", *overrides])
-    assert expected in str(refused.value)
-    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "code", "expected"),
     [
-        (["activation=tnh"], "activation=tnh is not known; known: "),
-        (["recipe.epochs=0"], "recipe.epochs=0 cannot be used"),
-        (["activation=[relu,tanh]"], "activation=[relu,tanh] is not understood; write activation=NAME, or -m activation=NAME,NAME"),
-        (["data=digits"], "data/digits.npz is missing; make it with: python src/download.py data=digits"),
-        (["run=digits/relu/baseline-0", "seed=1"], "seed=1 has no use beside run=KEY, whose values are those of its file in runs/"),
-        (["run=digits"], "run=digits is not understood; write run=DATASET/ACTIVATION/CONDITION-SEED, such as run=digits/relu/baseline-0"),
+        (["activation=tnh"], "unknown-name", ["activation=tnh is not known; known: "]),
+        (["recipe.epochs=0"], "wrong-value", ["recipe.epochs=0"]),
+        (["activation=[relu,tanh]"], "not-understood", ["activation=[relu,tanh]", "activation=NAME, or -m activation=NAME,NAME"]),
+        (["data=digits"], "missing-dataset", ["data/digits.npz", "python src/download.py data=digits"]),
+        (["run=digits/relu/baseline-0", "seed=1"], "no-use", ["seed=1", "run=KEY"]),
+        (["run=digits"], "not-understood", ["run=digits ", "run=DATASET/ACTIVATION/CONDITION-SEED"]),
     ],
 )
-def test_train_refuses_with_one_sentence(script, arguments, expected):
-    assert expected in sentence(script("train.py", *arguments))
+def test_train_refuses_with_one_sentence(script, arguments, code, expected):
+    said = sentence(script("train.py", *arguments), code)
+    assert all(part in said for part in expected), said
 
 
 PARAMS = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "change", "expected"),
+    ("arguments", "change", "code", "expected"),
     [
-        (["activation=relu"], {}, "name a dataset of params.yaml with data=NAME, such as data=digits"),
-        (["digits"], {}, "'digits' is not understood; write data=NAME activation=NAME condition=NAME seed=NAME, such as data=digits"),
-        (["data=digits", "data=digits"], {}, "data= is given twice; give it once"),
-        (["data=pets"], {}, "data=pets is not in params.yaml, whose datasets are digits; add it there"),
-        (["data=digits", "activation=tanh"], {}, "activation=tanh is not in params.yaml, whose activations are relu; add it there"),
-        (["data=digits", "condition=he"], {}, "condition=he is not in params.yaml, whose conditions are baseline; add it there"),
-        (["data=digits", "seed=one"], {}, "seed=one is not a whole number; write seed=NUMBER"),
-        (["data=digits"], {"conditions": ["hee"]}, "condition=hee is not known; known: average_pooling, baseline"),
-        (["data=digits"], {"activations": ["tnh"]}, "activation=tnh is not known; known: elu"),
-        (["data=digits"], {"conditions": ["average_pooling"]}, "the condition average_pooling is for linear, and params.yaml lists none of them"),
-        (["data=digits", "--train"], {}, "runs/digits/composed-runs/relu.yaml is missing; write it with python src/study.py data=digits"),
-        (["data=digits"], {}, "data/digits.npz is missing; make it with: python src/download.py data=digits"),
-        (["data=digits", "seed=5"], {}, "params.yaml and conf/condition list no such run"),
+        (["activation=relu"], {}, "usage", ["data=NAME"]),
+        (["digits"], {}, "not-understood", ["'digits'", "data=NAME activation=NAME condition=NAME seed=NAME"]),
+        (["data=digits", "data=digits"], {}, "given-twice", ["data="]),
+        (["data=pets"], {}, "not-in-study", ["data=pets is not in params.yaml, whose datasets are digits"]),
+        (["data=digits", "activation=tanh"], {}, "not-in-study", ["activation=tanh is not in params.yaml, whose activations are relu"]),
+        (["data=digits", "condition=he"], {}, "not-in-study", ["condition=he is not in params.yaml, whose conditions are baseline"]),
+        (["data=digits", "seed=one"], {}, "wrong-value", ["seed=one", "seed=NUMBER"]),
+        (["data=digits"], {"conditions": ["hee"]}, "unknown-name", ["condition=hee is not known; known: average_pooling, baseline"]),
+        (["data=digits"], {"activations": ["tnh"]}, "unknown-name", ["activation=tnh is not known; known: elu"]),
+        (["data=digits"], {"conditions": ["average_pooling"]}, "empty-condition", ["average_pooling", "linear"]),
+        (["data=digits", "--train"], {}, "not-composed", ["runs/digits/composed-runs/relu.yaml", "python src/study.py data=digits"]),
+        (["data=digits"], {}, "missing-dataset", ["data/digits.npz", "python src/download.py data=digits"]),
+        (["data=digits", "seed=5"], {}, "unknown-run", ["params.yaml"]),
     ],
 )
-def test_a_study_of_what_is_not_known_is_refused(tmp_path, monkeypatch, arguments, change, expected):
+def test_a_study_of_what_is_not_known_is_refused(tmp_path, monkeypatch, arguments, change, code, expected):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS | change))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
-    with pytest.raises(UserError) as refused:
+    with refuses(code, *expected):
         study_script.main()
-    assert expected in str(refused.value)
 
 
 def test_study_refuses_with_one_sentence(script, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    assert "activation=tanh is not in params.yaml" in sentence(script("study.py", "data=digits", "activation=tanh"))
+    assert "activation=tanh is not in params.yaml" in sentence(script("study.py", "data=digits", "activation=tanh"), "not-in-study")
 
 
 def test_a_run_dir_that_cannot_be_made_is_refused_before_anything_is_trained(script, tmp_path):
     assert script("download.py", "data=digits").returncode == 0
     (tmp_path / "file").write_text("")
-    assert "run_dir=file cannot be made a folder (File exists)" in sentence(script("train.py", "data=digits", "run_dir=file"))
-    with pytest.raises(UserError, match=r"cannot be made a folder \(File name too long\); name another with run_dir=PATH"):
+    assert "run_dir=file cannot be made a folder (File exists)" in sentence(script("train.py", "data=digits", "run_dir=file"), "unusable-folder")
+    with refuses("unusable-folder", "File name too long", "run_dir=PATH"):
         new_folder("a" * 300, "run_dir")
 
 
@@ -350,20 +373,20 @@ def test_cfg_job_prints_the_configuration(script):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "code", "expected"),
     [
-        ("datasets: []\nconditions: [baseline]\nactivations: [relu]\nseeds: [0]", "params.yaml: datasets=[] cannot be used"),
-        ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "params.yaml: conditions is missing"),
+        ("datasets: []\nconditions: [baseline]\nactivations: [relu]\nseeds: [0]", "wrong-value", "params.yaml: datasets=[] "),
+        ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "missing-value", "params.yaml: conditions "),
         (
             "datasets: [digits]\nconditions: [baseline]\nactivations: [relu, relu]\nseeds: [0]",
-            "params.yaml: activations=['relu', 'relu'] cannot be used: relu is listed twice; remove one",
+            "wrong-value",
+            "params.yaml: activations=['relu', 'relu'] cannot be used: relu is listed twice",
         ),
-        ("datasets: [", "params.yaml is not YAML"),
-        ("datasets: [digits]\nconditions: [baseline]\nactivations: [relu]\nseed: 0\nseeds: [0]", "params.yaml: seed is not a key"),
+        ("datasets: [", "not-yaml", "params.yaml"),
+        ("datasets: [digits]\nconditions: [baseline]\nactivations: [relu]\nseed: 0\nseeds: [0]", "unknown-key", "params.yaml: seed "),
     ],
 )
-def test_params_that_make_no_study_are_refused(tmp_path, text, expected):
+def test_params_that_make_no_study_are_refused(tmp_path, text, code, expected):
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(UserError) as refused:
+    with refuses(code, expected):
         loading.study(tmp_path / "params.yaml")
-    assert str(refused.value).replace(str(tmp_path / "params.yaml"), "params.yaml").startswith(expected)

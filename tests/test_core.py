@@ -13,11 +13,10 @@ import pytest
 
 from actgrad.config import loading
 from actgrad.data import storage
-from actgrad.errors import UserError
 from actgrad.files import PROJECT
 from actgrad.pipeline import keras_process, run
 from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256
-from conftest import ROOT
+from conftest import ROOT, refuses
 
 PACKAGE = PROJECT / "src" / "actgrad"
 
@@ -204,7 +203,7 @@ def test_a_core_that_was_edited_after_the_process_started_trains_nothing(edited_
     monkeypatch.chdir(tmp_path)
     storage.prepare(loading.data_config("digits", []), storage.path("digits"))
     edit(edited_core / "training" / "batches.py", "EVALUATION_BATCH = 1000", "EVALUATION_BATCH = 100")
-    with pytest.raises(UserError, match="src/actgrad was edited while this process started; start the same command again"):
+    with refuses("changed-meanwhile", "src/actgrad"):
         run.complete(run_config("run_dir=of_an_edited_core", "tracking.enabled=false"))
     assert list(Path("of_an_edited_core").iterdir()) == []
 

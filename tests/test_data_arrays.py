@@ -12,43 +12,57 @@ from data_sources import npz, pets, refusal
 
 
 @pytest.mark.parametrize(
-    ("arrays", "expected"),
+    ("arrays", "code", "expected"),
     [
-        ({"x_valid": image_set(4, 12), "y_valid": np.array([0, 1, 0, 1])}, "the array x_valid is none of x_train"),
-        ({"x_valid": image_set(4, 12)}, "did you mean x_val?"),
-        ({"X_val": image_set(4, 12)}, "the array X_val is none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; did you mean x_val?"),
-        ({"train_images": image_set(4, 12)}, "did you mean x_train?"),
-        ({"val_labels": np.zeros(4, int)}, "did you mean y_val?"),
-        ({"classes": np.array(["a", "b"])}, "did you mean class_names?"),
-        ({"mean": np.zeros(3)}, "the array mean is none of"),
-        ({"y_train": np.tile(np.arange(1, 27), 2)[:40], "x_train": image_set(40, 12)}, "labels run from 1 to 26 with 26 different ones in the train"),
-        ({"y_train": np.tile([1, 2], 10)}, "they must run from 0 to 1; subtract 1 from all labels, or add class_names"),
+        ({"x_valid": image_set(4, 12), "y_valid": np.array([0, 1, 0, 1])}, "unexpected-part", "the array x_valid is none of x_train"),
+        ({"x_valid": image_set(4, 12)}, "unexpected-part", "did you mean x_val?"),
+        (
+            {"X_val": image_set(4, 12)},
+            "unexpected-part",
+            "the array X_val is none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; did you mean x_val?",
+        ),
+        ({"train_images": image_set(4, 12)}, "unexpected-part", "did you mean x_train?"),
+        ({"val_labels": np.zeros(4, int)}, "unexpected-part", "did you mean y_val?"),
+        ({"classes": np.array(["a", "b"])}, "unexpected-part", "did you mean class_names?"),
+        ({"mean": np.zeros(3)}, "unexpected-part", "the array mean is none of"),
+        (
+            {"y_train": np.tile(np.arange(1, 27), 2)[:40], "x_train": image_set(40, 12)},
+            "wrong-labels",
+            "labels run from 1 to 26 with 26 different ones in the train",
+        ),
+        ({"y_train": np.tile([1, 2], 10)}, "wrong-labels", "they must run from 0 to 1; subtract 1 from all labels, or add class_names"),
         (
             {"y_train": np.tile([0, 2], 10)},
+            "wrong-labels",
             "and none is 1 in the train split, and they must run from 0 to 1; number the classes from 0 without a gap",
         ),
-        ({"class_names": np.array([*"abc"])}, "no image has the label 2, which is the class 'c'; remove its name, or add images of it"),
-        ({"class_names": np.array(["a", "a"])}, "two classes have the name 'a'"),
-        ({"class_names": np.array(["a", "b "])}, "the class 'b ' has an empty name, or spaces at its ends"),
-        ({"y_test": np.zeros(4, int)}, "the test split has no image of the class '1'; every split needs every class"),
-        ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "its channels come first, move them to the end with numpy.moveaxis"),
+        (
+            {"class_names": np.array([*"abc"])},
+            "empty-class",
+            "no image has the label 2, which is the class 'c'; remove its name, or add images of it",
+        ),
+        ({"class_names": np.array(["a", "a"])}, "wrong-class-name", "two classes have the name 'a'"),
+        ({"class_names": np.array(["a", "b "])}, "wrong-class-name", "the class 'b ' has an empty name, or spaces at its ends"),
+        ({"y_test": np.zeros(4, int)}, "empty-class", "the test split has no image of the class '1'; every split needs every class"),
+        ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "wrong-shape", "its channels come first, move them to the end with numpy.moveaxis"),
         (
             {"y_train": np.eye(2)[np.arange(20) % 2]},
+            "wrong-labels",
             "is float64 of (20, 2); labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)",
         ),
-        ({"y_train": np.array(["cat", "dog"] * 10)}, "names become numbers by names, y = numpy.unique(y, return_inverse=True)"),
-        ({"y_train": np.full(20, 2**64 - 1, np.uint64)}, "y_train has the label 18446744073709551615"),
-        ({"x_test": image_set(4, 12), "x_train": np.concatenate([image_set(4, 12)] * 5)}, "are also in"),
+        ({"y_train": np.array(["cat", "dog"] * 10)}, "wrong-labels", "names become numbers by names, y = numpy.unique(y, return_inverse=True)"),
+        ({"y_train": np.full(20, 2**64 - 1, np.uint64)}, "wrong-labels", "y_train has the label 18446744073709551615"),
+        ({"x_test": image_set(4, 12), "x_train": np.concatenate([image_set(4, 12)] * 5)}, "shared-images", "are also in"),
     ],
     ids=lambda value: value[:50] if isinstance(value, str) else "",
 )
-def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, expected):
-    assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz")
+def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, code, expected):
+    assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz", code)
 
 
 def test_an_npz_without_a_test_split_gives_one(tmp_path):
     source = npz(tmp_path / "own.npz", x_test=None, y_test=None)
-    assert "the test split is empty; set data.test_size" in refusal(pets(source, format="npz"), tmp_path / "o.npz")
+    assert "the test split is empty; set data.test_size" in refusal(pets(source, format="npz"), tmp_path / "o.npz", "empty-split")
     assert len(storage.prepare(pets(source, format="npz", test_size=6), tmp_path / "o.npz").images["test"]) == 6
 
 

@@ -57,30 +57,34 @@ def test_labels_of_idx_that_begin_at_1_are_moved_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "code", "expected"),
     [
-        ({"t10k-labels-idx1-ubyte": None}, "holds no labels of the test split; the files of IDX are train-images-idx3-ubyte"),
-        ({"train-images-idx3-ubyte": None}, "holds no images of the train split"),
-        ({"train-labels-idx1-ubyte": idx(np.array([0, 2] * 9))}, "the train split has no image of the class '1'"),
-        ({"train-labels-idx1-ubyte": idx(np.array([3, 5] * 9)), "t10k-labels-idx1-ubyte": idx(np.array([3, 5] * 3))}, "and none is 4; number the"),
-        ({"train-labels-idx1-ubyte": idx(np.array([0, 1, 2]))}, "18 images and 3 labels"),
-        ({"train-labels-idx1-ubyte": idx(np.zeros((18, 1)))}, "train-labels-idx1-ubyte is damaged or not an IDX file of labels"),
-        ({"train-images-idx3-ubyte": idx_files()["train-images-idx3-ubyte"][:-1]}, "has 1151 bytes of images and its header says 1152"),
-        ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12}, "unpacks to more than can be used"),
-        ({"train-images-idx3-ubyte": b""}, "train-images-idx3-ubyte is damaged or not an IDX file of images"),
-        ({"train-images-idx3-ubyte.gz": gzip.compress(b"other")}, "train-images-idx3-ubyte.gz is damaged or not an IDX file"),
-        ({"train-images-idx3-ubyte.gz": gzip.compress(idx(np.ones((18, 8, 8))))}, "differs from the same file, gzipped, beside it"),
-        ({"train-images-idx3-ubyte.gz": gzip.compress(b"a" * 999)[:-9]}, "idx3-ubyte.gz is damaged or not a gzip file ("),
-        ({"emnist-letters-train-images-idx3-ubyte": b""}, "are both images of the train split"),
-        ({"more/t10k-images-idx3-ubyte": b""}, "are both images of the test split"),
-        ({"extra.bin": b""}, "extra.bin is no file of IDX"),
-        ({"valid-images-idx3-ubyte": b""}, "valid-images-idx3-ubyte is no file of IDX"),
+        ({"t10k-labels-idx1-ubyte": None}, "missing-part", "labels of the test split; the files of IDX are train-images-idx3-ubyte"),
+        ({"train-images-idx3-ubyte": None}, "missing-part", "holds no images of the train split"),
+        ({"train-labels-idx1-ubyte": idx(np.array([0, 2] * 9))}, "empty-class", "the train split has no image of the class '1'"),
+        (
+            {"train-labels-idx1-ubyte": idx(np.array([3, 5] * 9)), "t10k-labels-idx1-ubyte": idx(np.array([3, 5] * 3))},
+            "wrong-labels",
+            "and none is 4",
+        ),
+        ({"train-labels-idx1-ubyte": idx(np.array([0, 1, 2]))}, "wrong-labels", "18 images and 3 labels"),
+        ({"train-labels-idx1-ubyte": idx(np.zeros((18, 1)))}, "damaged-file", "train-labels-idx1-ubyte "),
+        ({"train-images-idx3-ubyte": idx_files()["train-images-idx3-ubyte"][:-1]}, "damaged-file", "has 1151 bytes of images"),
+        ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12}, "too-large", "256 MiB"),
+        ({"train-images-idx3-ubyte": b""}, "damaged-file", "train-images-idx3-ubyte "),
+        ({"train-images-idx3-ubyte.gz": gzip.compress(b"other")}, "damaged-file", "train-images-idx3-ubyte.gz "),
+        ({"train-images-idx3-ubyte.gz": gzip.compress(idx(np.ones((18, 8, 8))))}, "file-twice", "train-images-idx3-ubyte"),
+        ({"train-images-idx3-ubyte.gz": gzip.compress(b"a" * 999)[:-9]}, "damaged-file", "idx3-ubyte.gz "),
+        ({"emnist-letters-train-images-idx3-ubyte": b""}, "mixed-datasets", "images of the train split"),
+        ({"more/t10k-images-idx3-ubyte": b""}, "mixed-datasets", "images of the test split"),
+        ({"extra.bin": b""}, "unexpected-part", "extra.bin"),
+        ({"valid-images-idx3-ubyte": b""}, "unexpected-part", "valid-images-idx3-ubyte"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_faults_of_idx(tmp_path, changes, expected):
+def test_faults_of_idx(tmp_path, changes, code, expected):
     files = {name: content for name, content in (idx_files() | changes).items() if content is not None}
-    assert expected in refusal(pets(unpacked(tmp_path / "a", files), format="idx"), tmp_path / "o.npz")
+    assert expected in refusal(pets(unpacked(tmp_path / "a", files), format="idx"), tmp_path / "o.npz", code)
 
 
 def test_idx_without_a_test_split_gives_one(tmp_path):
@@ -103,17 +107,17 @@ def test_cifar100_has_the_fine_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "code", "expected"),
     [
-        ({"cifar-100-binary/test.bin": None}, "holds no test.bin; it is not the binary version of CIFAR-100"),
-        ({"cifar-100-binary/test.bin": bytes(3075)}, "is not a whole number of 3,074-byte records"),
-        ({"cifar-100-binary/data_batch_1.bin": b""}, "data_batch_1.bin is not a file of the binary version of CIFAR-100"),
-        ({"again/test.bin": bytes(3074)}, "again/test.bin is there again as cifar-100-binary/test.bin"),
+        ({"cifar-100-binary/test.bin": None}, "missing-part", "test.bin"),
+        ({"cifar-100-binary/test.bin": bytes(3075)}, "damaged-file", "3,074-byte"),
+        ({"cifar-100-binary/data_batch_1.bin": b""}, "unexpected-part", "data_batch_1.bin"),
+        ({"again/test.bin": bytes(3074)}, "file-twice", "again/test.bin is there again as cifar-100-binary/test.bin"),
     ],
 )
-def test_faults_of_cifar100(tmp_path, changes, expected):
+def test_faults_of_cifar100(tmp_path, changes, code, expected):
     files = {name: content for name, content in (cifar100_files()[0] | changes).items() if content is not None}
-    assert expected in refusal(pets(tar(tmp_path / "a.tar.gz", files), format="cifar100_binary"), tmp_path / "o.npz")
+    assert expected in refusal(pets(tar(tmp_path / "a.tar.gz", files), format="cifar100_binary"), tmp_path / "o.npz", code)
 
 
 # --- Parquet
@@ -158,49 +162,59 @@ def test_parquet_in_folders_named_by_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "code", "expected"),
     [
         (
             {"data/train-00001-of-00002.parquet": None},
+            "missing-part",
             "is one of 1 files of the train split, which should be 2 by their names; bring what is missing",
         ),
-        ({"data/train-00001-of-00002.parquet": None, "data/train-00002-of-00002.parquet": parquet(2, seed=9)}, "are not numbered 0 to 1"),
-        ({"other/train-00000-of-00002.parquet": parquet(6, seed=9)}, "holds the train split twice, in data and other"),
-        ({"data/valid-00000-of-00001.parquet": parquet(6, seed=9)}, "valid-00000-of-00001.parquet is in none of the splits"),
-        ({"data/more.parquet": parquet(6, seed=9)}, "data/more.parquet names no split"),
-        ({"data/extra.png": b""}, "data/extra.png is no Parquet file"),
-        ({"data/test-00000-of-00001.parquet": b"PAR1"}, "test-00000-of-00001.parquet is damaged or not a Parquet file"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "has other columns or classes than the other files"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "has no label in row 2"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "labels of the test split run from -1 to 1"),
-        ({"data/test-00000-of-00001.parquet": parquet(1, image=pa.array([{"bytes": None, "path": "a.png"}], FILE))}, "has no image in row 0"),
+        (
+            {"data/train-00001-of-00002.parquet": None, "data/train-00002-of-00002.parquet": parquet(2, seed=9)},
+            "missing-part",
+            "are not numbered 0 to 1",
+        ),
+        ({"other/train-00000-of-00002.parquet": parquet(6, seed=9)}, "split-twice", "holds the train split twice, in data and other"),
+        ({"data/valid-00000-of-00001.parquet": parquet(6, seed=9)}, "unknown-split", "valid-00000-of-00001.parquet"),
+        ({"data/more.parquet": parquet(6, seed=9)}, "unknown-split", "data/more.parquet"),
+        ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
+        ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
+        ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),
+        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "empty-row", "has no label in row 2"),
+        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "wrong-labels", "labels of the test split run from -1 to 1"),
+        (
+            {"data/test-00000-of-00001.parquet": parquet(1, image=pa.array([{"bytes": None, "path": "a.png"}], FILE))},
+            "empty-row",
+            "has no image in row 0",
+        ),
         (
             {"data/test-00000-of-00001.parquet": parquet(1, image=[{"bytes": b"no", "path": "a.png"}])},
+            "unusable-image",
             "row 0 of data/test-00000-of-00001.parquet cannot",
         ),
-        ({"data/test-00000-of-00001.parquet": parquet(0, image=[{"bytes": b"", "path": ""}][:0])}, "test-00000-of-00001.parquet has the columns"),
+        ({"data/test-00000-of-00001.parquet": parquet(0, image=[{"bytes": b"", "path": ""}][:0])}, "wrong-columns", "test-00000-of-00001.parquet"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_faults_of_parquet_files(tmp_path, changes, expected):
+def test_faults_of_parquet_files(tmp_path, changes, code, expected):
     files = {name: content for name, content in (parquet_files() | changes).items() if content is not None}
-    assert expected in refusal(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz")
+    assert expected in refusal(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz", code)
 
 
 @pytest.mark.parametrize(
-    ("columns", "expected"),
+    ("columns", "code", "expected"),
     [
-        ({"image": ["a"] * 4, "label": [0] * 4}, "has the columns image (string), label (int64); one of them must hold the bytes of image files"),
-        ({"label": [0.5] * 4}, "label (double)"),
-        ({"label": ["Cat", "cat", "Cat", "cat"]}, "the classes 'Cat' and 'cat' differ in case or spaces alone"),
-        ({"label": [2, 3, 2, 3]}, "labels run from 2 to 3 with 2 different ones; number the classes from 0"),
-        ({"label": np.array([0, 2**64 - 1] * 2, np.uint64)}, "a label is 18446744073709551615"),
-        ({"mask": [b"x"] * 4}, "mask (binary)"),
+        ({"image": ["a"] * 4, "label": [0] * 4}, "wrong-columns", "image (string), label (int64)"),
+        ({"label": [0.5] * 4}, "wrong-columns", "label (double)"),
+        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ in case or spaces alone"),
+        ({"label": [2, 3, 2, 3]}, "wrong-labels", "labels run from 2 to 3 with 2 different ones; number the classes from 0"),
+        ({"label": np.array([0, 2**64 - 1] * 2, np.uint64)}, "wrong-labels", "a label is 18446744073709551615"),
+        ({"mask": [b"x"] * 4}, "wrong-columns", "mask (binary)"),
     ],
 )
-def test_faults_of_parquet_columns(tmp_path, columns, expected):
+def test_faults_of_parquet_columns(tmp_path, columns, code, expected):
     (tmp_path / "pets.parquet").write_bytes(parquet(4, names=None, **columns))
-    assert expected in refusal(pets(tmp_path / "pets.parquet", format="parquet", val_size=0), tmp_path / "o.npz")
+    assert expected in refusal(pets(tmp_path / "pets.parquet", format="parquet", val_size=0), tmp_path / "o.npz", code)
 
 
 # --- image files: pixels as a viewer shows them
@@ -240,7 +254,7 @@ def test_transparency_is_shown_on_white(tmp_path):
 
 def test_an_image_that_is_transparent_all_over_is_refused(tmp_path):
     files = folder_files() | {"pets/test/cat/0.png": saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))}
-    assert "0.png is transparent all over" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
+    assert "0.png" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz", "unusable-image")
 
 
 def png16(channels: int) -> bytes:
@@ -284,7 +298,7 @@ def test_more_than_8_bits_a_channel_are_refused(tmp_path, content):
     Image.open(io.BytesIO(content)).load()  # Pillow reads it
     files = folder_files() | {"pets/test/cat/0.x": content}
     assert "pets/test/cat/0.x has more than 8 bits a channel; convert it to 8 bits" in refusal(
-        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o"
+        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o", "unusable-image"
     )
 
 
@@ -299,7 +313,7 @@ def test_a_bitmap_of_16_bits_a_pixel_has_no_more_than_8_a_channel(tmp_path):
 def test_a_file_of_several_images_is_refused(tmp_path, kind):
     frames = [Image.fromarray(image) for image in image_set(3)]
     files = folder_files() | {"pets/test/cat/0.x": saved(frames[0], kind, save_all=True, append_images=frames[1:])}
-    assert "0.x holds more than one image" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
+    assert "0.x" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz", "unusable-image")
 
 
 def test_jpeg_files_have_the_pixels_that_pillow_decodes(tmp_path):
@@ -313,7 +327,7 @@ def test_jpeg_files_have_the_pixels_that_pillow_decodes(tmp_path):
 def test_image_size_resizes_images_of_mixed_sizes(tmp_path):
     large = np.repeat(np.repeat(image_set(1, size=4, seed=3)[0], 4, axis=0), 4, axis=1)  # each pixel four times as wide and high
     files = folder_files() | {"pets/test/cat/000.png": png(large)}
-    assert "set data.image_size" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
+    assert "set data.image_size" in refusal(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz", "mixed-sizes")
     dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", files), image_size=4, val_size=0), tmp_path / "o.npz")
     assert dataset.images["train"].shape == (12, 4, 4, 3)
     by_pillow = np.asarray(Image.fromarray(large).resize((4, 4), Image.Resampling.BILINEAR))
@@ -339,7 +353,7 @@ def test_a_photo_above_1024_pixels_needs_image_size(tmp_path):
     photo = saved(Image.new("RGB", (1500, 1100), "red"), "JPEG")
     files = folder_files() | {"pets/test/cat/0.jpg": photo}
     assert "0.jpg is 1100x1500; the largest that can be used is 1024x1024, resize it or set data.image_size" in refusal(
-        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz"
+        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz", "too-large"
     )
     dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", files), image_size=8), tmp_path / "o.npz")
     assert dataset.images["test"].shape == (5, 8, 8, 3)
@@ -371,4 +385,4 @@ def test_mnist_is_read_as_keras_distributes_it(tmp_path):
 def test_complex_pixels_are_refused(tmp_path):
     arrays = {"x_train": np.zeros((4, 8, 8), complex), "y_train": np.arange(4) % 2, "x_test": np.zeros((2, 8, 8), np.uint8), "y_test": np.arange(2)}
     np.savez(tmp_path / "a.npz", **arrays)
-    assert "x_train holds complex128; it must hold pixel values from 0 to 255" in refusal(pets(tmp_path / "a.npz", format="npz"), tmp_path / "o.npz")
+    assert "x_train holds complex128" in refusal(pets(tmp_path / "a.npz", format="npz"), tmp_path / "o.npz", "wrong-pixels")

@@ -91,50 +91,50 @@ def test_a_file_that_this_project_made_can_be_a_source(tmp_path):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("files", "code", "expected"),
     [
-        (under("a") | under("a/a"), "holds the train split twice, in a/train and a/a/train"),
-        (FILES | under("copy"), "in train and copy/train"),
-        (FILES | {"train/cat/more/x.png": MORE}, "train/cat/more/x.png is not at <split>/<class>/<file>"),
-        (FILES | {"train/bird/part_1/x.png": MORE}, "train/bird/part_1/x.png is not at <split>/<class>/<file>"),
-        (FILES | {"train/x.png": MORE}, "train/x.png is not at <split>/<class>/<file>"),
-        (FILES | {"x.png": MORE}, "x.png is not at <split>/<class>/<file>"),
-        (FILES | {"holdout/cat/x.png": MORE}, "holdout/cat/x.png is not at <split>/<class>/<file>"),
-        (FILES | {"vall/cat/x.png": MORE}, "did you mean val by vall?"),
-        (FILES | under("valid", "test"), "valid is none of the splits train, val, test; rename valid to val"),
-        (FILES | under("validation", "test"), "rename validation to val"),
-        (FILES | under("Val", "test"), "rename Val to val"),
-        (under("Train", "train") | under("test", "test"), "rename Train to train"),
-        (under("train", "train") | under("testing", "test"), "rename testing to test"),
-        (FILES | {"train/Cat/x.png": MORE}, "the classes 'Cat' and 'cat' differ in case or spaces alone"),
-        (FILES | {"train/cat /x.png": MORE}, "the classes 'cat' and 'cat ' differ in case or spaces alone"),
-        (FILES | {"train/bird/x.png": MORE}, "the test split has no folder for the class 'bird'"),
-        (FILES | {"train/bird/.hidden.png": MORE}, "train/bird has no image; put images there, or remove the folder"),
-        (under("test", "test"), "has no images under train/<class>/"),
-        ({"README.md": b""}, "holds documents only"),
-        ({".hidden": b""}, "holds no file that can be used"),
-        (under("a", "train") | under("b", "train"), "the classes lie in different folders, a/cat and b/cat"),
-        (under("a", "train") | {"a/x.png": MORE}, "the classes lie in different folders"),
-        ({"train.zip": b"", "test.zip": b""}, "test.zip is not in the folder of a class"),
+        (under("a") | under("a/a"), "split-twice", "holds the train split twice, in a/train and a/a/train"),
+        (FILES | under("copy"), "split-twice", "in train and copy/train"),
+        (FILES | {"train/cat/more/x.png": MORE}, "unexpected-part", "train/cat/more/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"train/bird/part_1/x.png": MORE}, "unexpected-part", "train/bird/part_1/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"train/x.png": MORE}, "unexpected-part", "train/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"x.png": MORE}, "unexpected-part", "x.png is not at <split>/<class>/<file>"),
+        (FILES | {"holdout/cat/x.png": MORE}, "unexpected-part", "holdout/cat/x.png is not at <split>/<class>/<file>"),
+        (FILES | {"vall/cat/x.png": MORE}, "unexpected-part", "did you mean val by vall?"),
+        (FILES | under("valid", "test"), "unknown-split", "valid is none of the splits train, val, test; rename valid to val"),
+        (FILES | under("validation", "test"), "unknown-split", "rename validation to val"),
+        (FILES | under("Val", "test"), "unknown-split", "rename Val to val"),
+        (under("Train", "train") | under("test", "test"), "unknown-split", "rename Train to train"),
+        (under("train", "train") | under("testing", "test"), "unknown-split", "rename testing to test"),
+        (FILES | {"train/Cat/x.png": MORE}, "wrong-class-name", "the classes 'Cat' and 'cat' differ in case or spaces alone"),
+        (FILES | {"train/cat /x.png": MORE}, "wrong-class-name", "the classes 'cat' and 'cat ' differ in case or spaces alone"),
+        (FILES | {"train/bird/x.png": MORE}, "empty-class", "the test split has no folder for the class 'bird'"),
+        (FILES | {"train/bird/.hidden.png": MORE}, "empty-class", "train/bird has no image; put images there, or remove the folder"),
+        (under("test", "test"), "empty-split", "has no images under train/<class>/"),
+        ({"README.md": b""}, "no-data", "holds documents only"),
+        ({".hidden": b""}, "no-data", "holds no file that can be used"),
+        (under("a", "train") | under("b", "train"), "scattered-classes", "the classes lie in different folders, a/cat and b/cat"),
+        (under("a", "train") | {"a/x.png": MORE}, "scattered-classes", "the classes lie in different folders"),
+        ({"train.zip": b"", "test.zip": b""}, "unexpected-part", "test.zip is not in the folder of a class"),
     ],
     ids=lambda value: value[:50] if isinstance(value, str) else "",
 )
-def test_what_is_at_no_place_is_refused_by_its_name(tmp_path, container, files, expected):
-    assert expected in refusal(pets(CONTAINERS[container](tmp_path, files)), tmp_path / "o.npz")
+def test_what_is_at_no_place_is_refused_by_its_name(tmp_path, container, files, code, expected):
+    assert expected in refusal(pets(CONTAINERS[container](tmp_path, files)), tmp_path / "o.npz", code)
 
 
 @pytest.mark.parametrize("folder", ["train/bird", "val", "train/bird/"])
 def test_an_empty_class_or_split_is_refused(tmp_path, folder):
     source = unpacked(tmp_path / "a", FILES)
     (source / folder).mkdir(parents=True)
-    assert f"{folder.rstrip('/')} has no image; put images there, or remove the folder" in refusal(pets(source), tmp_path / "o.npz")
+    assert f"{folder.rstrip('/')} has no image; put images there, or remove the folder" in refusal(pets(source), tmp_path / "o.npz", "empty-class")
 
 
 @pytest.mark.parametrize("name", ["ca\tt", "cat\N{ZERO WIDTH SPACE}", " cat"])
 def test_a_class_whose_name_cannot_be_read_is_refused(tmp_path, name):
     files = {path.replace("/cat/", f"/{name}/"): content for path, content in FILES.items()}
     assert "has an empty name, or spaces at its ends, or signs that cannot be seen; rename it" in refusal(
-        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz"
+        pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz", "wrong-class-name"
     )
 
 
@@ -157,17 +157,19 @@ def test_the_folder_above_the_splits_may_have_the_name_of_one(tmp_path):
 def test_a_folder_of_classes_is_split(tmp_path):
     source = zipped(tmp_path / "a.zip", under("photos", "train") | {"photos/README.md": b""})
     assert "the test split is empty; set data.test_size to the number of images to take from the train split" in refusal(
-        pets(source), tmp_path / "o.npz"
+        pets(source), tmp_path / "o.npz", "empty-split"
     )
     dataset = storage.prepare(pets(source, test_size=4), tmp_path / "o.npz")
     assert [np.bincount(labels).tolist() for labels in dataset.labels.values()] == [[2, 2], [2, 2], [2, 2]]
     assert dataset.ignored == {DOCUMENTS: 1}
 
 
-@pytest.mark.parametrize("extra", ["data_batch_1", "again/test_batch.bin", "notes.bin"])
-def test_a_file_that_is_none_of_cifar10_is_refused(tmp_path, extra):
+@pytest.mark.parametrize(
+    ("extra", "code"), [("data_batch_1", "unexpected-part"), ("again/test_batch.bin", "file-twice"), ("notes.bin", "unexpected-part")]
+)
+def test_a_file_that_is_none_of_cifar10_is_refused(tmp_path, extra, code):
     assert extra.rpartition("/")[2] in refusal(
-        pets(tar(tmp_path / "a.tar", cifar10_files()[0] | {extra: b""}), format="cifar10_binary"), tmp_path / "o"
+        pets(tar(tmp_path / "a.tar", cifar10_files()[0] | {extra: b""}), format="cifar10_binary"), tmp_path / "o", code
     )
 
 
@@ -196,7 +198,7 @@ def test_links_of_a_folder_are_followed(tmp_path):
 def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path, link, target, expected):
     source = unpacked(tmp_path / "a", FILES)
     (source / link).symlink_to(target)
-    assert (expected or "is a link to a folder that it lies in") in refusal(pets(source), tmp_path / "o.npz")
+    assert (expected or "is a link to a folder that it lies in") in refusal(pets(source), tmp_path / "o.npz", "link-or-device")
 
 
 def test_links_in_hidden_folders_are_not_looked_at(tmp_path):
@@ -210,7 +212,7 @@ def test_links_in_hidden_folders_are_not_looked_at(tmp_path):
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     source = unpacked(tmp_path / "a", FILES)
     os.mkfifo(source / "train" / "cat" / "x.png")
-    assert "train/cat/x.png is a pipe, socket or device" in refusal(pets(source), tmp_path / "o.npz")
+    assert "train/cat/x.png is a pipe, socket or device" in refusal(pets(source), tmp_path / "o.npz", "link-or-device")
 
 
 def special_zip(path: Path, name: str, mode: int = 0, flags: int = 0) -> Path:
@@ -225,15 +227,15 @@ def special_zip(path: Path, name: str, mode: int = 0, flags: int = 0) -> Path:
 
 def test_links_and_encrypted_files_of_a_zip_are_refused(tmp_path):
     link = special_zip(tmp_path / "a.zip", "train/cat/link.png", mode=stat.S_IFLNK | 0o777)
-    assert "train/cat/link.png is a link or a device" in refusal(pets(link), tmp_path / "o.npz")
+    assert "train/cat/link.png is a link or a device" in refusal(pets(link), tmp_path / "o.npz", "link-or-device")
     encrypted = special_zip(tmp_path / "b.zip", "train/cat/secret.png", flags=1)
-    assert "train/cat/secret.png is encrypted; unpack the archive yourself" in refusal(pets(encrypted), tmp_path / "o.npz")
+    assert "train/cat/secret.png is encrypted; unpack the archive yourself" in refusal(pets(encrypted), tmp_path / "o.npz", "unusual-archive")
 
 
 def test_a_file_that_an_archive_holds_twice_is_refused(tmp_path):
     with tarfile.open(tar(tmp_path / "a.tar", FILES, "w"), "a") as archive:
         archive.addfile(tarfile.TarInfo("train/cat/000.png"))
-    assert "train/cat/000.png is in the archive twice" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz")
+    assert "train/cat/000.png is in the archive twice" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz", "file-twice")
 
 
 def test_a_folder_of_a_tar_with_the_name_of_a_file_is_refused(tmp_path):
@@ -241,19 +243,19 @@ def test_a_folder_of_a_tar_with_the_name_of_a_file_is_refused(tmp_path):
     folder.type = tarfile.DIRTYPE
     with tarfile.open(tar(tmp_path / "a.tar", FILES, "w"), "a") as archive:
         archive.addfile(folder)
-    assert "(train/cat/000.png is a folder and a file)" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz")
+    assert "(train/cat/000.png is a folder and a file)" in refusal(pets(tmp_path / "a.tar"), tmp_path / "o.npz", "damaged-file")
 
 
 def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
     """A zip is told by its end, too, and the end of this tar is that of a zip."""
     inner = zipped(tmp_path / "inner.zip", {name: content for name, content in FILES.items() if "/000" in name}).read_bytes()
     assert "inner.zip is not at <split>/<class>/<file>" in refusal(
-        pets(tar(tmp_path / "a.tar", FILES | {"inner.zip": inner}, "w")), tmp_path / "o.npz"
+        pets(tar(tmp_path / "a.tar", FILES | {"inner.zip": inner}, "w")), tmp_path / "o.npz", "unexpected-part"
     )
 
 
 def test_names_that_cannot_be_printed_are_escaped(tmp_path):
-    said = refusal(pets(tar(tmp_path / "a.tar", FILES | {"train/ca\nt\x1b[2J/more/x.png": MORE})), tmp_path / "o.npz")
+    said = refusal(pets(tar(tmp_path / "a.tar", FILES | {"train/ca\nt\x1b[2J/more/x.png": MORE})), tmp_path / "o.npz", "unexpected-part")
     assert r"train/ca\nt\x1b[2J/more/x.png is not at" in said
 
 
@@ -289,10 +291,12 @@ def test_images_that_show_nothing_are_counted(tmp_path):
 def test_a_split_whose_images_are_in_another_is_refused(tmp_path):
     source = unpacked(tmp_path / "a", {name: content for name, content in FILES.items() if name.startswith("train")})
     (source / "test").symlink_to("train")
-    assert "12 of the 12 images of train are also in test" in refusal(pets(source, val_size=0), tmp_path / "o.npz")
+    assert "12 of the 12 images of train are also in test" in refusal(pets(source, val_size=0), tmp_path / "o.npz", "shared-images")
     half = FILES | {f"val/{label}/{i}.png": FILES[f"train/{label}/00{i}.png"] for label in ("cat", "dog") for i in range(2)}
     half |= {f"val/{label}/x.png": png(image_set(1, seed=seed)[0]) for seed, label in enumerate(("cat", "dog"), 55)}
-    assert "4 of the 6 images of val are also in train" in refusal(pets(zipped(tmp_path / "b.zip", half), val_size=0), tmp_path / "o.npz")
+    assert "4 of the 6 images of val are also in train" in refusal(
+        pets(zipped(tmp_path / "b.zip", half), val_size=0), tmp_path / "o.npz", "shared-images"
+    )
 
 
 # --- docs/datasets.md

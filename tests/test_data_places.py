@@ -31,7 +31,7 @@ def renamed(name: str, folder: str = "") -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", SPLIT_NAMES)
 def test_a_class_with_the_name_of_a_split_needs_a_folder_train_above_it(tmp_path, name):
-    said = refusal(pets(zipped(tmp_path / "a.zip", renamed(name)), test_size=2), tmp_path / "o.npz")
+    said = refusal(pets(zipped(tmp_path / "a.zip", renamed(name)), test_size=2), tmp_path / "o.npz", "unexpected-part")
     assert f"and the folder {name} has the name of a split; if it is a class, move all classes into a folder train; expected are" in said
     dataset = storage.prepare(pets(zipped(tmp_path / "b.zip", renamed(name, "train/")), test_size=2), tmp_path / "o.npz")
     assert dataset.class_names == sorted([name, "dog"])

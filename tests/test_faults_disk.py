@@ -30,7 +30,7 @@ def test_a_full_disk(reproduced, disk, stage, seen):
     fill(there)
     printed = project.run("python", *SCRIPTS[stage], check=False)
     assert "Traceback" not in printed
-    assert printed.splitlines()[-1].startswith("error: "), printed
+    assert printed.splitlines()[-1].startswith("error["), printed
     assert "No space left on device" in printed
     for path, content in before.items():
         assert path.read_bytes() == content, path
@@ -49,7 +49,7 @@ def test_a_full_disk_by_hand(reproduced, disk, seen):
     fill(there)
     printed = project.run("python", "src/train.py", *VALUES, check=False)
     assert "Traceback" not in printed
-    assert printed.splitlines()[-1].startswith("error: "), printed
+    assert printed.splitlines()[-1].startswith("error["), printed
     assert "No space left on device" in printed.splitlines()[-1]
     (there / "filler").unlink()
     assert "digits/relu/baseline-0: finished" in project.run("python", "src/train.py", *VALUES)
@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up(folder, whole, disk, seen):
     _, said = training.communicate()
     assert training.returncode == 1
     assert "cannot be written (No space left on device); the training goes on, but this epoch is not kept" in said
-    assert said.splitlines()[-1].startswith("error: ")
+    assert said.splitlines()[-1].startswith("error[no-space]: ")
     (there / "filler").unlink()
     done = train(there)
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_under_repro(reproduced, disk, seen):
     printed, _ = repro.communicate()
     assert repro.returncode != 0
     assert "Traceback" not in printed
-    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("error[no-space]: ")]
     assert "cannot be used (No space left on device); make room there, and start the same command again" in line
     (there / "filler").unlink()
     assert "digits: 2 runs, 2 of them trained now" in project.run("dvc", "repro", "train@digits-relu")
@@ -126,7 +126,7 @@ def test_no_permission(reproduced, disk, seen):
     for command in scripts:
         printed = project.run("python", *command, check=False)
         assert "Traceback" not in printed, printed
-        assert printed.splitlines()[-1].startswith("error: "), printed
+        assert printed.splitlines()[-1].startswith("error["), printed
     seen(f"{len(scripts)} commands: one sentence each, exit 1")
 
 
@@ -166,5 +166,5 @@ def test_without_git(tmp_path, seen):
     project.run("dvc", "config", "core.no_scm", "true")
     project.run("dvc", "repro")
     refused = project.run("python", "src/verify.py", "data=digits", check=False)
-    assert refused.startswith("error: there is no commit to verify")
+    assert refused.startswith("error[no-commit]: ")
     seen("train.py and dvc repro (after `dvc config core.no_scm true`) work; verify.py says that it needs a commit")

@@ -260,7 +260,7 @@ def test_a_run_that_fails(reproduced, tmp_path, seen):
     assert failing.returncode != 0
     for seed in (0, 1):
         assert f"failed: digits/relu/large-{seed}: recipe.batch_size=5000 is more than the 1197 training images of digits; choose fewer" in printed
-    assert "error: 2 runs trained, 2 failed, see above and outputs/study-digits-relu.log" in printed
+    assert "error[runs-failed]: 2 runs trained, 2 failed, see above and outputs/study-digits-relu.log" in printed
     assert "digits: 2 runs, 1 of them trained now" in printed  # sigmoid
     large.write_text(f"{head}recipe: {{batch_size: 64}}\n")
     assert "digits: 6 runs, 2 of them trained now" in project.run("dvc", "repro")

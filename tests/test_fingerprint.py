@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from actgrad.errors import UserError
 from actgrad.pipeline import keras_process
 from actgrad.results.fingerprint import fingerprint, own_code_sha256
+from conftest import refuses
 
 
 @pytest.fixture(scope="module")
@@ -216,5 +216,5 @@ def test_code_of_ones_own_that_was_edited_after_the_process_started_trains_nothi
     own_code_sha256("late_code.build")
     (tmp_path / "helper_code.py").write_text("A = 2")
     keras_process.load_own_code.cache_clear()
-    with pytest.raises(UserError, match=r"^the module of late_code.build was edited while this process started; start the same command again$"):
+    with refuses("changed-meanwhile", "late_code.build"):
         keras_process.load_own_code("late_code.build")

@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from actgrad.config import loading, overrides
 from actgrad.errors import UserError
+from conftest import refuses
 
 
 def parsed(text: str) -> Override:
@@ -42,7 +43,7 @@ def test_the_parser_of_hydras_flags():
 def test_a_flag_that_hydra_does_not_know_is_refused_by_the_method_error():
     parser = overrides.get_args_parser()
     parser.error = overrides._refuse
-    with pytest.raises(UserError, match="unrecognized arguments: --epochs"):
+    with refuses("usage", "--epochs"):
         parser.parse_intermixed_args(["--epochs", "3"])
 
 
@@ -129,7 +130,7 @@ def job(tmp_path):
 
 def test_a_callback_sees_the_error_of_a_job_and_may_change_what_hydra_goes_on_with(job):
     def fails(_: DictConfig) -> float:
-        raise UserError("no more of it")
+        raise UserError("wrong-value", "no more of it")
 
     asked, returned = job(fails, "seed=4")
     assert asked.seen.status is JobStatus.FAILED
@@ -142,7 +143,7 @@ def test_a_callback_sees_the_error_of_a_job_and_may_change_what_hydra_goes_on_wi
 def test_hydra_says_a_failed_job_in_a_line_of_its_own(capsys):
     """Why pipeline/failures.py lets no job of the user's mistakes fail. Without this line it is not needed any more."""
     failed = JobReturn(overrides=["seed=4"], status=JobStatus.FAILED)
-    failed.return_value = UserError("no more of it")
+    failed.return_value = UserError("wrong-value", "no more of it")
     with pytest.raises(UserError):
         _ = failed.return_value
     assert capsys.readouterr().err == "Error executing job with overrides: ['seed=4']\n"
@@ -161,7 +162,7 @@ def test_hydra_raises_an_error_as_it_is_where_all_of_it_is_wanted(monkeypatch):
     from hydra._internal.utils import run_and_report
 
     def fails() -> None:
-        raise UserError("no more of it")
+        raise UserError("wrong-value", "no more of it")
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError):

@@ -9,10 +9,9 @@ import yaml
 
 from actgrad.config import composing
 from actgrad.config.schema import Study
-from actgrad.errors import UserError
 from actgrad.pipeline import composed, launchers
 from actgrad.results.paths import composed_path
-from conftest import STUDY
+from conftest import STUDY, refuses
 
 
 @pytest.fixture
@@ -84,25 +83,26 @@ def test_the_users_own_file_chooses_the_launcher(local):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "code", "expected"),
     [
         (
             "defaults: [{override /hydra/launcher: rocket}]",
-            "hydra/launcher=rocket is not known; known: basic, joblib, ray, submitit_local, submitit_slurm",
+            "unknown-name",
+            ["hydra/launcher=rocket", "basic, joblib, ray, submitit_local, submitit_slurm"],
         ),
-        ("defaults: [", "while parsing"),
+        ("defaults: [", "wrong-configuration", ["while parsing"]),
     ],
 )
-def test_a_launcher_that_cannot_be_used_is_refused(local, text, expected):
+def test_a_launcher_that_cannot_be_used_is_refused(local, text, code, expected):
     local(text)
-    with pytest.raises(UserError, match=expected):
+    with refuses(code, *expected):
         launchers.launcher_overrides(threads=1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its packages are installed")
 def test_a_launcher_whose_packages_are_missing_is_refused(local):
     local("defaults: [{override /hydra/launcher: ray}]")
-    with pytest.raises(UserError, match="hydra/launcher=ray needs packages that are not installed; install them with make setup-scale"):
+    with refuses("missing-packages", "hydra/launcher=ray", "make setup-scale"):
         launchers.launcher_overrides(threads=1)
 
 

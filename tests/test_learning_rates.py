@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from actgrad.analysis import learning_rates, tables
-from actgrad.errors import UserError
 from actgrad.results.paths import trials_path
-from conftest import ROOT, sentence
+from conftest import ROOT, refuses, sentence
 
 
 def trials(**accuracies: dict[float, list[float | None]]) -> pd.DataFrame:
@@ -44,7 +43,7 @@ def test_the_rate_of_the_highest_mean_is_chosen_and_the_edge_of_the_grid_is_name
 
 
 def test_an_activation_whose_trials_all_diverged_is_named():
-    with pytest.raises(UserError, match="every learning rate of elu diverged; try smaller ones"):
+    with refuses("all-diverged", "elu", "recipe.learning_rate="):
         learning_rates.best(trials(relu={0.1: [0.5]}, elu={0.1: [None]}))
 
 
@@ -92,7 +91,7 @@ def test_a_run_takes_the_rate_of_its_activation(run_config):
 
 
 def test_an_activation_without_a_tuned_rate_is_refused(run_config):
-    with pytest.raises(UserError, match="has no learning rate for snake, only for elu, "):
+    with refuses("no-learning-rate", "snake", "elu, "):
         run_config("activation=relu", "activation.name=snake", "condition=standardized_tuned")
 
 
@@ -104,8 +103,8 @@ def test_the_committed_rates_come_from_their_trials(dataset):
 
 
 def test_a_search_needs_data_and_a_validation_split(script):
-    assert "data/digits.npz is missing" in sentence(script("tune.py", "data=digits"))
-    assert "data=nowhere is not known; known: cifar10" in sentence(script("tune.py", "data=nowhere"))
+    assert "data/digits.npz" in sentence(script("tune.py", "data=digits"), "missing-dataset")
+    assert "data=nowhere is not known; known: cifar10" in sentence(script("tune.py", "data=nowhere"), "unknown-name")
 
 
 def test_the_edge_is_that_of_the_activation_s_own_grid_and_seeds_are_its_own():

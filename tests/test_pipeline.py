@@ -214,7 +214,7 @@ def test_a_dvc_experiment_with_other_values(project):
 def test_a_study_of_what_is_not_known_is_refused(project):
     set_study(project, conditions=["hee"])
     printed = project.run("dvc", "repro", check=False)
-    assert "error: condition=hee is not known; known: average_pooling" in printed
+    assert "error[unknown-name]: condition=hee is not known; known: average_pooling" in printed
     assert "Traceback" not in printed
 
 
@@ -270,9 +270,9 @@ def test_a_run_of_the_study_has_the_values_of_its_composed_file(project):
     printed = project.run("python", "src/train.py", "run=digits/relu/he-1")
     assert printed == "digits/relu/he-1: finished before, with the same configuration, data and code; results in runs/digits/relu/he-1\n"
     printed = project.run("python", "src/train.py", "run=digits/relu/he-2", check=False)
-    assert printed == "error: runs/digits/composed-runs/relu.yaml has no run he-2; it has baseline-0, he-0, he-1\n"
+    assert printed == "error[unknown-run]: runs/digits/composed-runs/relu.yaml has no run he-2; it has baseline-0, he-0, he-1\n"
     printed = project.run("python", "src/train.py", "run=digits/relu/he-1", "recipe.epochs=3", check=False)
-    assert printed.startswith("error: recipe.epochs=3 has no use beside run=KEY")
+    assert printed.startswith("error[no-use]: recipe.epochs=3 ")
 
 
 # --- where a result comes from
@@ -293,7 +293,9 @@ def test_where_a_result_comes_from(project):
 
 @pytest.mark.slow
 def test_an_mlflow_run_that_is_not_there_is_refused(project):
-    assert "has no run 000" in project.run("python", "src/verify.py", "--mlflow-run", "0" * 32, check=False)
+    printed = project.run("python", "src/verify.py", "--mlflow-run", "0" * 32, check=False)
+    assert "error[unknown-mlflow-run]: " in printed
+    assert "0" * 32 in printed.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -306,7 +308,7 @@ def test_a_run_by_hand_whose_files_were_changed_is_not_taken_for_that_of_the_pip
     project.edit("outputs/hand/metrics.json", '"fingerprint": "', '"fingerprint": "0')
     printed = project.run(*verify, check=False)
     assert "WRONG run_dir " in printed
-    assert printed.splitlines()[-1] == f"error: {run.info.run_id}: run_dir does not hold"
+    assert printed.splitlines()[-1] == f"error[origin-differs]: {run.info.run_id}: run_dir does not hold"
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_the_fields_that_do_not_hold_are_named(project, spoil, fields):
     (project.folder / "mlflow.db").write_bytes(kept)
     assert set(re.findall(r"WRONG (.+?)  ", printed)) == fields, printed
     error = printed.splitlines()[-1]
-    assert error.startswith("error: digits/relu/baseline-0: ")
+    assert error.startswith("error[origin-differs]: digits/relu/baseline-0: ")
     assert all(field in error for field in fields)
 
 

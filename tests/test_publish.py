@@ -14,13 +14,12 @@ from mlflow.exceptions import MlflowException
 
 from actgrad import git
 from actgrad.config import loading
-from actgrad.errors import UserError
 from actgrad.files import sha256
 from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.locks import one_mlflow_run
 from actgrad.results.run import RunResult, copy
 from actgrad.tracking import contents, experiments, live, metrics, publish, store, views
-from conftest import ROOT, as_project, sentence
+from conftest import ROOT, as_project, refuses, sentence
 from tracked_runs import Published, all_runs, everything, runs_of, track, track_all, tracking_lines
 
 
@@ -260,7 +259,7 @@ def test_two_that_publish_at_once_make_no_doubles(published):
 def test_a_dataset_without_a_trained_run_and_an_unknown_one(script, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
     assert script("publish.py").stdout == "digits: 0 of 1 runs, 0 MLflow runs made or completed\n"
-    assert "data=mnist is not in params.yaml" in sentence(script("publish.py", "data=mnist"))
+    assert "data=mnist is not in params.yaml" in sentence(script("publish.py", "data=mnist"), "not-in-study")
 
 
 def test_the_names_of_mlflow_s_experiments_are_those_that_training_uses(run_config):
@@ -355,7 +354,7 @@ def test_a_deleted_mlflow_experiment_is_refused_with_the_command_that_brings_it_
     published.publish()
     experiment = published.client.get_experiment_by_name("digits").experiment_id
     published.client.delete_experiment(experiment)
-    with pytest.raises(UserError, match=f"digits was deleted; bring it back with .* experiments restore --experiment-id {experiment}"):
+    with refuses("experiment-deleted", "digits", f"experiments restore --experiment-id {experiment}"):
         published.publish()
     published.client.restore_experiment(experiment)
     assert published.publish() == 0

@@ -36,6 +36,7 @@ SCHEMAS: dict[type[Strict], dict[str, Any]] = {
 def refused(model: type[Strict], **change: Any) -> str:
     with pytest.raises(UserError) as error:
         parse(model, SCHEMAS[model] | change)
+    assert error.value.code == "wrong-value"
     assert "\n" not in str(error.value)
     return str(error.value)
 

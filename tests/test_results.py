@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from actgrad.errors import UserError
 from actgrad.monitor.probe import COLUMNS
 from actgrad.pipeline.environment import environment
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256, fingerprint
 from actgrad.results.run import FILES, RunResult
-from conftest import train
+from conftest import refuses, train
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +150,7 @@ def test_a_damaged_file_is_not_finished_and_is_named(written, expected, name, ho
     if (name, how) == ("metrics.json", "flipped"):
         path.write_bytes(path.read_bytes().replace(b'"key"', b'"key'))  # a flipped bit in one of its numbers is for git or DVC to see
     assert results.finished(written, expected) is None
-    with pytest.raises(UserError, match=rf"{name}\b.*remove the folder, and train the run again"):
+    with refuses("damaged-result", name):
         RunResult.read(written)
 
 
@@ -160,7 +159,7 @@ def test_a_missing_file_is_not_finished_and_is_named(written, expected, name):
     (written / name).unlink()
     assert results.finished(written, expected) is None
     assert results.missing(written) == [name]
-    with pytest.raises(UserError, match=rf"{name} is missing; train the run: dvc repro"):
+    with refuses("missing-run", name, "dvc repro"):
         RunResult.read(written)
 
 
@@ -168,14 +167,14 @@ def test_a_missing_file_is_not_finished_and_is_named(written, expected, name):
 def test_a_file_of_another_run_is_not_finished_and_is_named(written, expected, other, name):
     shutil.copy(other / name, written / name)
     assert results.finished(written, expected) is None
-    with pytest.raises(UserError, match=rf"{name} is not the file that metrics.json lists there"):
+    with refuses("damaged-result", name, "metrics.json"):
         RunResult.read(written)
 
 
 def test_metrics_of_another_run_are_not_finished_and_refuse_its_files(written, expected, other):
     shutil.copy(other / "metrics.json", written)
     assert results.finished(written, expected) is None
-    with pytest.raises(UserError, match=r"config.yaml is not the file that metrics.json lists there"):
+    with refuses("damaged-result", "config.yaml", "metrics.json"):
         RunResult.read(written)
 
 
@@ -184,7 +183,7 @@ def test_two_files_that_changed_places_are_not_finished(written, expected):
     (written / "probe.csv").rename(written / "history.csv")
     (written / "x").rename(written / "probe.csv")
     assert results.finished(written, expected) is None
-    with pytest.raises(UserError, match=r"history.csv is not the file that metrics.json lists there"):
+    with refuses("damaged-result", "history.csv", "metrics.json"):
         RunResult.read(written)
 
 
@@ -207,7 +206,7 @@ def test_metrics_that_are_json_but_no_metrics_are_not_finished_and_refused(writt
     path = written / "metrics.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))
     assert results.finished(written, expected) is None
-    with pytest.raises(UserError, match=r"metrics\.json"):
+    with refuses("damaged-result", "metrics.json"):
         RunResult.read(written)
 
 

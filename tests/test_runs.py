@@ -7,8 +7,8 @@ import pytest
 
 from actgrad.analysis import tables
 from actgrad.analysis.runs import DIVERGED, FAILED, LEARNED, belong_together, differences, outcome, threshold
-from actgrad.errors import UserError
 from actgrad.results.run import RunResult
+from conftest import refuses
 from made_up_runs import made_up, study_runs
 
 
@@ -56,8 +56,7 @@ def test_runs_of_different_recipes_are_not_compared():
     runs = study_runs()
     belong_together({"baseline": runs})
     runs["snake"][1] = edited(runs["snake"][1], "batch_size: 2", "batch_size: 3")
-    expected = "toy/snake/baseline-1 and toy/relu/baseline-0 cannot be compared: they differ in recipe.batch_size; train them alike with dvc repro"
-    with pytest.raises(UserError, match=expected):
+    with refuses("runs-differ", "toy/snake/baseline-1", "toy/relu/baseline-0", "recipe.batch_size"):
         belong_together({"baseline": runs})
 
 
@@ -66,7 +65,7 @@ def test_learning_rates_may_differ_between_activations_and_not_between_seeds():
     runs["snake"] = [edited(run, "learning_rate: 0.1", "learning_rate: 0.2") for run in runs["snake"]]
     belong_together({"baseline": runs})
     runs["snake"][1] = edited(runs["snake"][1], "learning_rate: 0.2", "learning_rate: 0.3")
-    with pytest.raises(UserError, match=r"toy/snake/baseline-1 and toy/snake/baseline-0 cannot be compared: they differ in recipe\.learning_rate"):
+    with refuses("runs-differ", "toy/snake/baseline-1", "toy/snake/baseline-0", "recipe.learning_rate"):
         belong_together({"baseline": runs})
 
 
@@ -79,8 +78,7 @@ def test_runs_of_different_cores_or_data_are_not_compared(name, words, condition
     belong_together(conditions)
     run = conditions[condition]["relu"][-1]
     run.metrics[name] = "2" * 64
-    expected = f"{run.key} and toy/relu/baseline-0 cannot be compared: they differ in {words}; train them alike with dvc repro"
-    with pytest.raises(UserError, match=expected):
+    with refuses("runs-differ", run.key, "toy/relu/baseline-0", words):
         belong_together(conditions)
 
 

@@ -31,7 +31,7 @@ def test_verify_names_what_cannot_be_had_again_and_what_differs_in_the_environme
     printed = project.run("python", "src/verify.py", "data=digits", check=False)
     project.run("git", "reset", "-q", "--hard", "HEAD~1")
     assert re.search(r"digits/relu/baseline-0 +different: weights_sha256\n", printed)
-    assert printed.endswith("error: different: digits/relu/baseline-0\n")
+    assert printed.endswith("error[results-differ]: different: digits/relu/baseline-0\n")
     printed = project.run("python", "src/verify.py", "data=digits", "--threads", "2", check=False)
     assert "threads the recipe's -> 2" in printed
 

@@ -28,7 +28,7 @@ def test_the_other_runs_go_on_and_the_failed_are_named_at_the_end(script, digits
     assert [line.split(" cannot be used")[0] for line in done.stderr.splitlines()] == [
         f"failed: {named}=0: recipe.epochs=0",
         f"failed: {named}=two: recipe.epochs='two'",
-        "error: 2 of 3 runs failed, see above; mend the cause and start the same command again",
+        "error[runs-failed]: 2 of 3 runs failed, see above; mend the cause and start the same command again",
     ]
     assert sorted(path.name for path in (digits_file / "outputs").iterdir()) == ["digits", "multirun"]  # nothing is left of what was kept meanwhile
     again = script("train.py", "-m", *TINY, "seed=0", "recipe.epochs=1", *launcher)
@@ -37,13 +37,13 @@ def test_the_other_runs_go_on_and_the_failed_are_named_at_the_end(script, digits
 
 
 def test_one_run_that_fails_is_one_sentence(script):
-    assert sentence(script("train.py", "-m", "data=digits", "recipe.epochs=0")).startswith("error: recipe.epochs=0 cannot be used")
-    assert "data/digits.npz is missing" in sentence(script("train.py", "-m", "data=digits"))
+    assert "recipe.epochs=0" in sentence(script("train.py", "-m", "data=digits", "recipe.epochs=0"), "wrong-value")
+    assert "data/digits.npz" in sentence(script("train.py", "-m", "data=digits"), "missing-dataset")
 
 
 @pytest.mark.slow
 def test_what_cannot_be_composed_stops_all_before_a_run_is_started(script, digits_file):
-    assert "activation=tnh is not known" in sentence(script("train.py", "-m", *TINY, "activation=relu,tnh"))
+    assert "activation=tnh" in sentence(script("train.py", "-m", *TINY, "activation=relu,tnh"), "unknown-name")
     assert not (digits_file / "outputs" / "digits").exists()
 
 

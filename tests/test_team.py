@@ -331,7 +331,7 @@ def refused(team, bob) -> dict[str, tuple[int, str]]:
 def test_publish_with_a_wrong_password_ends_in_one_sentence(team, refused):
     code, said = refused["publish"]
     (sentence,) = said.splitlines()
-    assert sentence.startswith(f"error: the MLflow store {team.mlflow} cannot be used (")
+    assert sentence.startswith(f"error[store-failed]: the MLflow store {team.mlflow} cannot be used (")
     assert code == 1
 
 
@@ -354,7 +354,7 @@ def test_who_may_only_read_reads_and_logs_nothing(team, bob):
     said = bob.run("python", "src/publish.py", "data=digits", check=False, **as_carol)
     assert bob.code == 1
     (sentence,) = said.splitlines()
-    assert sentence.startswith(f"error: the MLflow store {team.mlflow} cannot be used (")
+    assert sentence.startswith(f"error[store-failed]: the MLflow store {team.mlflow} cannot be used (")
     assert "Permission denied" in sentence
     assert team.mlflow_runs() == []
 

@@ -22,7 +22,7 @@ from actgrad.results.fingerprint import CORE_SHA256
 from actgrad.results.run import FILES
 from actgrad.tracking import contents, live, metrics, store
 from actgrad.training.epochs import Epoch
-from conftest import LAYERS, ROOT, SITES
+from conftest import LAYERS, ROOT, SITES, refuses
 from tracked_runs import all_runs, runs_of, track, track_all, tracking_lines
 
 
@@ -335,5 +335,5 @@ def test_epoch_metrics_skip_what_was_not_measured(monkeypatch):
 def test_a_history_with_an_epoch_twice_is_damaged(trained):
     _, result, _ = trained
     twice = dataclasses.replace(result, history=pd.concat([result.history, result.history.tail(1)]))
-    with pytest.raises(UserError, match="digits/tanh/baseline-0 is damaged: it has an epoch twice"):
+    with refuses("damaged-result", "digits/tanh/baseline-0"):
         metrics.run_metrics(twice)

@@ -14,7 +14,6 @@ from actgrad.config import loading
 from actgrad.config.schema import Config
 from actgrad.data import storage
 from actgrad.data.dataset import Dataset
-from actgrad.errors import UserError
 from actgrad.pipeline import progress
 from actgrad.results import run as results
 from actgrad.results.run import RunResult
@@ -22,7 +21,7 @@ from actgrad.training import batches, determinism, prepared
 from actgrad.training.epochs import Epoch
 from actgrad.training.loop import weights_sha256
 from actgrad.training.names import HISTORY
-from conftest import LAYERS, ROOT, SITES, train
+from conftest import LAYERS, ROOT, SITES, refuses, train
 
 
 def test_order_is_a_permutation_and_a_function_of_seed_and_epoch():
@@ -259,12 +258,12 @@ sklearn.__version__
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(run_config, few_digits):
-    with pytest.raises(UserError, match=r"recipe.batch_size=301 is more than the 300 training images of digits; choose fewer"):
+    with refuses("batch-too-large", "recipe.batch_size=301", "300 training images of digits"):
         train(run_config("recipe.batch_size=301"), few_digits)
 
 
 def test_another_thread_count_in_one_process_is_refused(run_config, few_digits):
-    with pytest.raises(UserError, match=r"recipe.threads=3 cannot be set in a process that already uses another number"):
+    with refuses("threads-fixed", "recipe.threads=3"):
         train(run_config("recipe.threads=3"), few_digits)
 
 

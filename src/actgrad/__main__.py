@@ -7,18 +7,38 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from actgrad.console import muted_stderr
+from actgrad.errors import UserError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 PAIRS = (("x", "y"), ("x_val", "y_val"), ("x_train", "y_train"))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError("usage", f"{message}; {self.prog} --help shows what it takes")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m actgrad", description="Look at a Keras model: does its gradient vanish, where, and by what?")
+    try:
+        return _inspect(_given(arguments))
+    except UserError as error:
+        refused = error
+    except OSError as error:
+        refused = UserError("unusable-file", str(error))
+    except ValueError as error:  # the monitor's
+        refused = UserError("unmeasurable-model", str(error))
+    print(refused.line, file=sys.stderr)
+    return 1
+
+
+def _given(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="python -m actgrad", description="Look at a Keras model: does its gradient vanish, where, and by what?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("inspect", help="measure a saved model on some examples, without training it")
     one.add_argument("model", help="a .keras file")
@@ -27,12 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--loss", help="for a model that was saved without one, for example sparse_categorical_crossentropy")
     one.add_argument("--run-its-code", action="store_true", help="allow the code that a saved model may contain; only for a file that you trust")
     one.add_argument("--csv", metavar="FILE", help="write the table there too")
-    given = parser.parse_args(arguments)
-    try:
-        return _inspect(given)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return parser.parse_args(arguments)
 
 
 def _inspect(given: argparse.Namespace) -> int:
@@ -44,10 +59,10 @@ def _inspect(given: argparse.Namespace) -> int:
     import actgrad
 
     if given.examples < 2:
-        raise ValueError(f"--examples={given.examples} is too few; give 2 or more")
+        raise UserError("wrong-value", f"--examples={given.examples} is too few; give 2 or more")
     for path in (given.model, given.data):
         if not Path(path).is_file():
-            raise ValueError(f"{path} is not there; give the path of a file")
+            raise UserError("missing-file", f"{path} is not there; give the path of a file")
     x, y = _examples(given.data, given.examples)
     try:
         with warnings.catch_warnings():
@@ -55,7 +70,7 @@ def _inspect(given: argparse.Namespace) -> int:
             model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ValueError(f"{given.model} cannot be loaded: {reason[:300]}") from None
+        raise UserError("model-not-loaded", f"{given.model} cannot be loaded: {reason[:300]}") from None
     x = x.astype("float32") if x.dtype == np.uint8 else x
     found = actgrad.inspect(model, x, y, loss=given.loss)
     print(found)
@@ -79,9 +94,9 @@ def _examples(path: str, examples: int) -> list[np.ndarray]:
             names = arrays.files
             found = [arrays[name][:examples] for name in next((pair for pair in PAIRS if set(pair) <= set(names)), ())]
     except Exception:  # NumPy's own words advise to load what is no data
-        raise ValueError(f"{path} cannot be read as an .npz file of numbers; write it with numpy.savez(FILE, x=…, y=…)") from None
+        raise UserError("damaged-file", f"{path} cannot be read as an .npz file of numbers; write it with numpy.savez(FILE, x=…, y=…)") from None
     if not found:
-        raise ValueError(f"{path} has the arrays {', '.join(names)}; it needs x and y, x_val and y_val, or x_train and y_train")
+        raise UserError("missing-part", f"{path} has the arrays {', '.join(names)}; it needs x and y, x_val and y_val, or x_train and y_train")
     return found
 
 

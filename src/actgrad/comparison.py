@@ -123,13 +123,13 @@ def compare(
     precision = keras.config.dtype_policy()
     try:
         if isinstance(activations, str):
-            raise UserError(f"activations={activations!r} is one name; write activations=[{activations!r}]")
+            raise UserError("wrong-value", f"activations={activations!r} is one name; write activations=[{activations!r}]")
         named = dict(map(_activation, activations))
         keras.config.set_dtype_policy("float32")
         for activation in named.values():
             curve(activation)  # so that one that cannot be used is refused before the others are trained
         if len(named) < len(activations) or not named:
-            raise UserError(f"activations={list(activations)} must be one or more, each once")
+            raise UserError("wrong-value", f"activations={list(activations)} must be one or more, each once")
         recipe = parse(
             Recipe,
             {
@@ -155,9 +155,9 @@ def compare(
 
 def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, seeds: Sequence[int], recipe: Recipe, data: Data) -> Runs:
     if not seeds:
-        raise UserError("seeds must be 1 or more, or a list of whole numbers")
+        raise UserError("wrong-value", "seeds must be 1 or more, or a list of whole numbers")
     if not callable(build):
-        raise UserError(f"build={build!r} is not a function; give one that takes an activation and returns a network")
+        raise UserError("not-a-function", f"build={build!r} is not a function; give one that takes an activation and returns a network")
 
     def builder(_shape: Any, _classes: int, activation: ActivationFactory, _initializer: Any) -> keras.Model:
         return build(activation)
@@ -194,7 +194,7 @@ class _Progress:
 
 def _activation(name: str) -> tuple[str, Activation]:
     if not isinstance(name, str):
-        raise UserError(f"activations must be names or dotted paths, such as 'gelu' or 'my_pkg.acts.Snake'; {name!r} is neither")
+        raise UserError("wrong-value", f"activations must be names or dotted paths, such as 'gelu' or 'my_pkg.acts.Snake'; {name!r} is neither")
     if "." in name:
         short = name.rpartition(".")[2].lower()
         return short, parse(Activation, {"name": short, "layer": name})
@@ -205,7 +205,8 @@ def _activation(name: str) -> tuple[str, Activation]:
         keras.activations.get(name)
     except ValueError:
         raise UserError(
-            f"activation {name!r} is not known; give a name of keras.activations, {', '.join(OWN_LAYERS)}, or the dotted path of a layer"
+            "unknown-name",
+            f"activation {name!r} is not known; give a name of keras.activations, {', '.join(OWN_LAYERS)}, or the dotted path of a layer",
         ) from None
     return name, Activation(name=name, layer="Activation", config={"activation": name})
 
@@ -223,12 +224,13 @@ def _dataset(data: tuple[Any, Any], test: tuple[Any, Any] | None) -> tuple[Data,
 
 def _arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise UserError(f"{name} must be (x, y)")
+        raise UserError("wrong-arrays", f"{name} must be (x, y)")
     x, y = (np.asarray(part) for part in pair)
     if x.ndim < 2 or x.dtype.kind not in "fiub" or y.ndim != 1 or y.dtype.kind not in "iu" or len(x) != len(y) or not len(y) or y.min() < 0:
         raise UserError(
-            f"{name}=(x, y) must be numbers (n, …) and labels (n,), whole numbers from 0 on; they are {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+            "wrong-arrays",
+            f"{name}=(x, y) must be numbers (n, …) and labels (n,), whole numbers from 0 on; they are {x.dtype} {x.shape} and {y.dtype} {y.shape}",
         )
     if not np.isfinite(x).all():
-        raise UserError(f"x of {name} has NaN or infinity; mend it")
+        raise UserError("wrong-arrays", f"x of {name} has NaN or infinity; mend it")
     return x, y

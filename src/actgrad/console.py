@@ -42,9 +42,10 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError) as error:
-        sys.exit(refused(error))
+        sys.exit(refused(error).line)
     except MemoryError as error:
-        sys.exit(f"error: there is not enough memory ({error or 'none left'}); close other programs, or choose smaller values, and start again")
+        told = f"there is not enough memory ({error or 'none left'}); close other programs, or choose smaller values, and start again"
+        sys.exit(UserError("no-memory", told).line)
     except Terminated:
         sys.stderr.write(f"terminated; {afterwards}\n")
         sys.exit(143)
@@ -53,15 +54,18 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
         sys.exit(130)
 
 
-def refused(error: UserError | OSError) -> str:
-    """What to say on stderr of an error that is the user's to mend; an error of another kind is raised again."""
+def refused(error: UserError | OSError) -> UserError:
+    """The UserError for an error that is the user's to mend; an error of another kind is raised again."""
     if isinstance(error, UserError):
-        return f"error: {error}"
+        return error
     if error.filename is None:
         raise error
-    remedy = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.ENOENT: "bring or make it"}
-    do = remedy.get(error.errno or 0, "get permission there")
-    return f"error: {error.filename} cannot be used ({error.strerror}); {do}, and start the same command again"
+    cannot, again = f"{error.filename} cannot be used ({error.strerror})", "and start the same command again"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError("no-space", f"{cannot}; make room there, {again}")
+    if error.errno == errno.ENOENT:
+        return UserError("missing-file", f"{cannot}; bring or make it, {again}")
+    return UserError("unusable-file", f"{cannot}; get permission there, {again}")
 
 
 def _terminate(*_: object) -> None:
@@ -72,9 +76,11 @@ def check_typing(arguments: Sequence[str]) -> None:
     """Raise UserError for what a shell passes on of KEY = VALUE with spaces, and of a dash that is no minus sign."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument[:1] in tuple(DASHES):
-            raise UserError(f"{argument!r} begins with a dash of another kind; type a plain minus sign: -{argument.lstrip(DASHES)}")
+            raise UserError("wrong-dash", f"{argument!r} begins with a dash of another kind; type a plain minus sign: -{argument.lstrip(DASHES)}")
         if argument.startswith("=") or following == "=" or (argument.endswith("=") and following and not re.match(r"[-+~]|[^=]*=", following)):
-            raise UserError(f"there is a space beside the = of {f'{argument} {following}'.strip()!r}; write KEY=VALUE without spaces")
+            raise UserError(
+                "space-beside-equals", f"there is a space beside the = of {f'{argument} {following}'.strip()!r}; write KEY=VALUE without spaces"
+            )
 
 
 def _work_in_root() -> None:
@@ -82,7 +88,7 @@ def _work_in_root() -> None:
     try:
         here = Path.cwd()
     except FileNotFoundError:
-        raise UserError("the folder in which you stand has been removed; cd to another and start the same command again") from None
+        raise UserError("folder-removed", "the folder in which you stand has been removed; cd to another and start the same command again") from None
     for i, argument in enumerate(sys.argv[1:], start=1):
         key, _, value = argument.partition("=")
         if key.lstrip("+") in PATHS and value not in ("", "null"):
@@ -123,7 +129,7 @@ def _address(uri: str, here: Path) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; python src/{self.prog} --help shows what it takes")
+        raise UserError("usage", f"{message}; python src/{self.prog} --help shows what it takes")
 
 
 def script_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
@@ -145,9 +151,11 @@ def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not (equals and value and key in keys):
             meant = did_you_mean(key, keys) if equals else ""
-            raise UserError(f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits{meant}")
+            raise UserError(
+                "not-understood", f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits{meant}"
+            )
         if key in found:
-            raise UserError(f"{key}= is given twice; give it once")
+            raise UserError("given-twice", f"{key}= is given twice; give it once")
         found[key] = value
     return found
 

@@ -1,12 +1,33 @@
 """The one kind of error that is the user's to mend, and what such a sentence may suggest."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 
 class UserError(Exception):
-    """Bad input: one sentence that says what is wrong, what is allowed and what to do."""
+    """Bad input: one sentence that says what is wrong, what is allowed and what to do.
+
+    Attributes:
+        code: names the kind of fault. It stays when the sentence is worded anew; docs/errors.md lists all codes.
+    """
+
+    def __init__(self, code: str, message: str):
+        super().__init__(code, message)  # both, so that it can be pickled: launchers send it from one process to another
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.args[1]
+
+    @property
+    def line(self) -> str:
+        """What is printed of it: error[CODE]: sentence"""
+        return f"error[{self.code}]: {self}"
+
+
+PRINTED = re.compile(r"^error\[[a-z-]+\]: ")
+"""What the printed line of an error begins with."""
 
 
 REASONS = {

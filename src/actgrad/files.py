@@ -59,7 +59,7 @@ def new_folder(path: str, key: str) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{key}={path} cannot be made a folder ({error.strerror}); name another with {key}=PATH") from None
+        raise UserError("unusable-folder", f"{key}={path} cannot be made a folder ({error.strerror}); name another with {key}=PATH") from None
     return Path(path)
 
 
@@ -117,7 +117,7 @@ def exclusive_lock(path: Path, what: str, seconds: float = -1) -> Iterator[None]
                 sys.stderr.write(f"waiting for another process that {what}\n")
                 lock.acquire(timeout=seconds)
     except Timeout:
-        raise UserError(f"another process {what}, and was not done after {seconds:g} seconds; end it, or try again later") from None
+        raise UserError("other-process", f"another process {what}, and was not done after {seconds:g} seconds; end it, or try again later") from None
     try:
         yield
     finally:

@@ -70,7 +70,9 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     means = means.reset_index().join(tried, on="activation")
     means = means[means["size"] == means["seeds"]]
     if lost := sorted(set(table["activation"]) - set(means["activation"])):
-        raise UserError(f"every learning rate of {', '.join(lost)} diverged; try smaller ones with recipe.learning_rate=NUMBER,NUMBER")
+        raise UserError(
+            "all-diverged", f"every learning rate of {', '.join(lost)} diverged; try smaller ones with recipe.learning_rate=NUMBER,NUMBER"
+        )
     chosen = means.loc[means.groupby("activation")["val_accuracy"].idxmax()].copy()
     chosen["at_edge"] = chosen["learning_rate"].eq(chosen["smallest"]) | chosen["learning_rate"].eq(chosen["largest"])
     return chosen[["activation", "learning_rate", "epochs", "val_accuracy", "at_edge"]]

@@ -89,7 +89,8 @@ def belong_together(conditions: Mapping[str, Runs]) -> None:
                 for other, values_of in pairs:
                     if differing := _differing(values_of(run), values_of(other)):
                         raise UserError(
-                            f"{run.key} and {other.key} cannot be compared: they differ in {', '.join(differing)}; train them alike with dvc repro"
+                            "runs-differ",
+                            f"{run.key} and {other.key} cannot be compared: they differ in {', '.join(differing)}; train them alike with dvc repro",
                         )
 
 

@@ -34,7 +34,7 @@ def composed(overrides: Sequence[str]) -> Config:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return run_config(compose("config", list(overrides)))
     except COMPOSING as error:
-        raise UserError(refusal(error)) from None
+        raise refusal(error) from None
 
 
 def without_local() -> list[str]:
@@ -54,7 +54,7 @@ def launcher_choice() -> str:
             check_first_lines(found)
             return found.hydra.runtime.choices["hydra/launcher"]
     except COMPOSING as error:
-        raise UserError(refusal(error)) from None
+        raise refusal(error) from None
 
 
 def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
@@ -71,26 +71,28 @@ def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[
             require_name_of_file(group, choices[group], getattr(config, group).name)
 
 
-def refusal(error: Exception) -> str:
-    """The sentence for an error that Hydra or OmegaConf raised while composing."""
+def refusal(error: Exception) -> UserError:
+    """The UserError for an error that Hydra or OmegaConf raised while composing."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and choice in NEED_PACKAGES:
-            return f"{group}={choice} needs packages that are not installed; install them with make setup-scale"
+            return UserError("missing-packages", f"{group}={choice} needs packages that are not installed; install them with make setup-scale")
         if group == "hydra/launcher":
-            return f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}"
+            return UserError("unknown-name", f"{group}={choice} is not known; known: basic, joblib, {', '.join(NEED_PACKAGES)}")
         if group == "rates":
-            return f"no learning rates have been searched for {choice}; search them: python src/tune.py data={choice}, or take standardized_tuned out"
-        return unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else "")
+            search = f"search them: python src/tune.py data={choice}, or take standardized_tuned out"
+            return UserError("no-learning-rate", f"no learning rates have been searched for {choice}; {search}")
+        return UserError("unknown-name", unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else ""))
     override = re.match(r"In '([^']+)': Could not override ", str(error))  # what is to be overridden is looked for under the file's group
     if override and not _begins_rightly(override[1]):
-        return without_first_line(override[1])
+        return UserError("no-first-line", without_first_line(override[1]))
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         more = f"; to pass another argument, write +{cause.full_key}=VALUE" if ".config." in str(cause.full_key) else ""
-        return f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{_suggestion(str(cause.full_key), cause, str(error))}"
-    return " ".join(str(error).split())
+        suggestion = _suggestion(str(cause.full_key), cause, str(error))
+        return UserError("unknown-key", f"{cause.full_key} is not a key of this configuration; known there: {known}{more}{suggestion}")
+    return UserError("wrong-configuration", " ".join(str(error).split()))
 
 
 def _begins_rightly(file: str) -> bool:

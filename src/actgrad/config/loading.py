@@ -28,7 +28,7 @@ def run_config(composed: DictConfig) -> Config:
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
+        raise UserError("wrong-configuration", f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
     groups = [values.get(group) for group in ("recipe", "activation", "data")]
     if not all(isinstance(group, dict) for group in groups):
         return parse(Config, values)  # which says what is wrong with them
@@ -36,8 +36,9 @@ def run_config(composed: DictConfig) -> Config:
     if isinstance(rates, dict):
         if activation not in rates:
             raise UserError(
+                "no-learning-rate",
                 f"conf/rates/{values['data'].get('name')}.yaml has no learning rate for {activation}, only for {', '.join(rates)}; "
-                "give one with recipe.learning_rate=NUMBER, or search for it with src/tune.py"
+                "give one with recipe.learning_rate=NUMBER, or search for it with src/tune.py",
             )
         values["recipe"]["learning_rate"] = rates[activation]
     return parse(Config, values)
@@ -47,10 +48,10 @@ def check_first_lines(composed: DictConfig) -> None:
     """Raise UserError for a file of conf/ whose values lie under its group, because it does not begin with FIRST_LINE."""
     values: Any = OmegaConf.to_container(composed, resolve=False)
     if "local" in values:
-        raise UserError(without_first_line("local/default"))
+        raise UserError("no-first-line", without_first_line("local/default"))
     for group in ("data", "condition"):
         if isinstance(values.get(group), dict) and isinstance(held := values[group].get(group), dict):
-            raise UserError(without_first_line(f"{group}/{held.get('name', 'NAME')}"))
+            raise UserError("no-first-line", without_first_line(f"{group}/{held.get('name', 'NAME')}"))
 
 
 def without_first_line(file: str) -> str:
@@ -65,14 +66,14 @@ PLACE_OF_NAME = {"data": "data.name", "activation": "name", "condition": "condit
 def require_name_of_file(group: str, file: str, name: str) -> None:
     """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
     if name != file:
-        raise UserError(f"conf/{group}/{file}.yaml has {PLACE_OF_NAME[group]}={name}; give it the name of its file, {file}")
+        raise UserError("misnamed-file", f"conf/{group}/{file}.yaml has {PLACE_OF_NAME[group]}={name}; give it the name of its file, {file}")
 
 
 def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     """The checked configuration of one dataset: conf/data/<name>.yaml with `data.KEY=VALUE` overrides."""
     values = _file("data", name, conf)
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
-        raise UserError(f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+        raise UserError("not-understood", f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
     archives = [value for key, _, value in (item.partition("=") for item in overrides) if key == "data.archive"]
     not_archives = [item for item in overrides if not item.startswith("data.archive=")]
     try:
@@ -83,7 +84,7 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
         data = parse(Data, plain, "data.")
     except (YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None
+        raise UserError("wrong-configuration", f"conf/data/{name}.yaml {' '.join(overrides)} cannot be read ({reason}); mend it") from None
     require_name_of_file("data", name, data.name)
     return data
 
@@ -128,30 +129,38 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):
         condition = condition_config(name, conf)
         if _file("condition", name, conf).get("test") is False:
-            raise UserError(f"the condition {name} never looks at the test split, so it is none of a study; take it out of params.yaml")
+            raise UserError(
+                "no-test-split", f"the condition {name} never looks at the test split, so it is none of a study; take it out of params.yaml"
+            )
         own = condition.activations or study.activations
         for activation in own:
             activation_config(activation, conf)
         activations = [one for one in own if one in of_activations and name in (of_activations[one] or [name])]
         if not activations:
             raise UserError(
+                "empty-condition",
                 f"the condition {name} is for {', '.join(own)}, and params.yaml lists none of them; "
-                f"add one to its activations, or take {name} out of its conditions"
+                f"add one to its activations, or take {name} out of its conditions",
             )
         seeds = [seed for seed in condition.seeds or study.seeds if only.seeds is None or seed in only.seeds]
         if not seeds:
-            raise UserError(f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions")
+            raise UserError(
+                "empty-condition", f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions"
+            )
         runs[name] = Listed(activations, seeds)
     for name in of_activations:
         if not any(name in of_condition.activations for of_condition in runs.values()):
-            raise UserError(f"no condition of {dataset} has the activation {name}; add one to the conditions in params.yaml, or take {name} out")
+            raise UserError(
+                "unused-activation",
+                f"no condition of {dataset} has the activation {name}; add one to the conditions in params.yaml, or take {name} out",
+            )
     return runs
 
 
 def study(path: Path = PARAMS) -> Study:
     """The checked params.yaml."""
     if not path.is_file():
-        raise UserError(f"{path} is missing; it lists datasets, conditions, activations and seeds of the study")
+        raise UserError("missing-file", f"{path} is missing; it lists datasets, conditions, activations and seeds of the study")
     return parse(Study, _yaml(path, str(path)), f"{path.name}: ")
 
 
@@ -164,7 +173,7 @@ def require(key: str, name: str, listed: list[str], plural: str) -> None:
     """Raise UserError unless a name is among those that params.yaml lists."""
     if name not in listed:
         known = f"{key}={name} is not in params.yaml, whose {plural} are {', '.join(listed)}; add it there"
-        raise UserError(known + did_you_mean(name, listed, f"{key}="))
+        raise UserError("not-in-study", known + did_you_mean(name, listed, f"{key}="))
 
 
 def unknown(group: str, name: str, known: Sequence[str]) -> str:
@@ -176,10 +185,10 @@ def unknown(group: str, name: str, known: Sequence[str]) -> str:
 def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(unknown(group, name, sorted(path.stem for path in (conf / group).glob("*.yaml"))))
+        raise UserError("unknown-name", unknown(group, name, sorted(path.stem for path in (conf / group).glob("*.yaml"))))
     values = _yaml(path, f"conf/{group}/{name}.yaml")
     if not isinstance(values, dict):
-        raise UserError(f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
+        raise UserError("not-yaml", f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
     return values
 
 
@@ -187,4 +196,4 @@ def _yaml(path: Path, shown: str) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
-        raise UserError(f"{shown} is not YAML of keys and values ({' '.join(str(error).split())}); mend it") from None
+        raise UserError("not-yaml", f"{shown} is not YAML of keys and values ({' '.join(str(error).split())}); mend it") from None

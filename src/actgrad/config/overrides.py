@@ -34,9 +34,9 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     flags = [one for one in arguments if one != "--"]
     given = parser.parse_intermixed_args(flags)
     if given.experimental_rerun:
-        raise UserError("--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
+        raise UserError("no-use", "--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
     if len(asked := [flag for flag in EXCLUSIVE_FLAGS if getattr(given, flag)]) > 1:
-        raise UserError(f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
+        raise UserError("usage", f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
     overrides = [_parsed(text) for text in given.overrides]
     _check_each_once(overrides)
     for override in overrides:
@@ -73,7 +73,7 @@ def run_name(activation: str, given: Sequence[str]) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; python src/train.py --help shows what it takes")
+    raise UserError("usage", f"{message}; python src/train.py --help shows what it takes")
 
 
 def _parsed(text: str) -> Override:
@@ -81,8 +81,9 @@ def _parsed(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         raise UserError(
+            "not-understood",
             f"{text!r} is not understood; write KEY=VALUE, such as data=digits, or -m KEY=VALUE,VALUE for several runs; "
-            "other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\""
+            "other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\"",
         ) from None
 
 
@@ -90,7 +91,7 @@ def _check_each_once(overrides: Sequence[Override]) -> None:
     seen = set()
     for override in overrides:
         if (key := override.get_key_element().lstrip("+")) in seen:
-            raise UserError(f"{key}= is given twice; give it once")
+            raise UserError("given-twice", f"{key}= is given twice; give it once")
         seen.add(key)
 
 
@@ -99,16 +100,18 @@ def _check_choice(override: Override) -> None:
     group = override.key_or_group
     if override.is_delete():
         if "." not in group and "/" not in group and group not in OPTIONAL_GROUPS:
-            raise UserError(f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
+            raise UserError("missing-value", f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
         return
     if not (CONF / group).is_dir():
         return
     allowed = (str, type(None)) if group in OPTIONAL_GROUPS else str
     values = _values(override)
     if not all(isinstance(one, allowed) and one != "" for one in values):
-        raise UserError(f"{override.input_line} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")
+        raise UserError("not-understood", f"{override.input_line} is not understood; write {group}=NAME, or -m {group}=NAME,NAME,… for several runs")
     if files := [one for one in values if one and ("/" in one or one.endswith(".yaml"))]:
-        raise UserError(f"{override.input_line} names a file; write the name alone: {group}={PurePosixPath(files[0]).name.removesuffix('.yaml')}")
+        raise UserError(
+            "file-for-name", f"{override.input_line} names a file; write the name alone: {group}={PurePosixPath(files[0]).name.removesuffix('.yaml')}"
+        )
 
 
 def _check_values(override: Override, multirun: bool) -> None:
@@ -116,12 +119,14 @@ def _check_values(override: Override, multirun: bool) -> None:
     if not override.is_sweep_override():
         return
     if not multirun:
-        raise UserError(f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
+        raise UserError("several-values", f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
     if override.is_range_sweep() and not list(override.sweep_iterator()):
-        raise UserError(f"{override.input_line} names no value, so there is no run to train; write {override.key_or_group}=VALUE,VALUE")
+        raise UserError(
+            "missing-value", f"{override.input_line} names no value, so there is no run to train; write {override.key_or_group}=VALUE,VALUE"
+        )
     values = [str(one) for one in _values(override)]
     if twice := [one for one in values if values.count(one) > 1]:
-        raise UserError(f"{override.input_line} lists {twice[0]} twice; remove one")
+        raise UserError("given-twice", f"{override.input_line} lists {twice[0]} twice; remove one")
 
 
 def _check_together(overrides: dict[str, Override]) -> None:
@@ -129,14 +134,20 @@ def _check_together(overrides: dict[str, Override]) -> None:
     sweeps = [one for one in overrides.values() if one.is_sweep_override()]
     run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
     if sweeps and run_dir and "${" not in str(run_dir.input_line):
-        raise UserError(f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'")
+        raise UserError(
+            "shared-run-folder",
+            f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'",
+        )
     if condition in sweeps:
         if "tuning" in _values(condition):
-            raise UserError(f"{condition.input_line} cannot be trained together: tuning lists trials of its own; write -m condition=tuning")
+            raise UserError(
+                "several-conditions", f"{condition.input_line} cannot be trained together: tuning lists trials of its own; write -m condition=tuning"
+            )
         if "activation" not in overrides:
             raise UserError(
+                "several-conditions",
                 f"{condition.input_line} would train one run of each, whatever activations and seeds these conditions list; name those you mean, "
-                "such as activation=relu,tanh seed=0,1, or train all that a condition lists: python src/study.py data=NAME condition=NAME"
+                "such as activation=relu,tanh seed=0,1, or train all that a condition lists: python src/study.py data=NAME condition=NAME",
             )
 
 

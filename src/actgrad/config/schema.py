@@ -202,11 +202,12 @@ def parse(schema: type[S], values: Any, where: str = "") -> S:
         UserError: naming each offending key, what it may be and what it was.
     """
     if not isinstance(values, dict) or not values:
-        raise UserError(f"{where.rstrip(': .')} holds no KEY: VALUE; it needs {', '.join(schema.model_fields)}")
+        raise UserError("not-yaml", f"{where.rstrip(': .')} holds no KEY: VALUE; it needs {', '.join(schema.model_fields)}")
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError("; ".join(_sentence(schema, e, where) for e in error.errors())) from None
+        wrong = [_refusal(schema, e, where) for e in error.errors()]
+        raise UserError(wrong[0].code, "; ".join(map(str, wrong))) from None
 
 
 def _known(schema: Any, place: Sequence[str | int]) -> list[str]:
@@ -216,22 +217,29 @@ def _known(schema: Any, place: Sequence[str | int]) -> list[str]:
     return list(schema.model_fields)
 
 
-def _sentence(schema: type[Strict], error: Any, where: str) -> str:
+def _refusal(schema: type[Strict], error: Any, where: str) -> UserError:
+    """The UserError for one of the errors that pydantic lists."""
     key = where + ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         known = _known(schema, error["loc"][:-1])
-        return f"{key} is not a key of this configuration; known there: {', '.join(known)}{did_you_mean(str(error['loc'][-1]), known)}"
+        suggestion = did_you_mean(str(error["loc"][-1]), known)
+        return UserError("unknown-key", f"{key} is not a key of this configuration; known there: {', '.join(known)}{suggestion}")
     if error["type"] == "missing":
-        return f"{key} is missing; give it a value"
+        return UserError("missing-value", f"{key} is missing; give it a value")
     given = error["input"]
     named = f"the key {given!r} of {where}{'.'.join(map(str, error['loc'][:-2]))}" if error["loc"][-1] == "[key]" else f"{key}={given!r}"
-    sentence = f"{named} cannot be used: {PATTERNS.get(error.get('ctx', {}).get('pattern')) or must_be(error)}"
+    wrong = f"{named} cannot be used: {PATTERNS.get(error.get('ctx', {}).get('pattern')) or must_be(error)}"
+    return UserError("wrong-value", wrong + _remedy(error, given))
+
+
+def _remedy(error: Any, given: Any) -> str:
+    """How a value is to be written, where its type tells; empty elsewhere."""
     if error["type"] == "literal_error":
-        return sentence + did_you_mean(str(given), re.findall("'([^']+)'", error["ctx"]["expected"]))
+        return did_you_mean(str(given), re.findall("'([^']+)'", error["ctx"]["expected"]))
     if error["type"] == "string_type" and isinstance(given, bool):
-        return f"{sentence}; YAML reads no, yes, on and off as true or false: write it in quotes"
+        return "; YAML reads no, yes, on and off as true or false: write it in quotes"
     if error["type"] == "string_type" and isinstance(given, int | float):
-        return f"{sentence}; write it in quotes, '{given}'"
+        return f"; write it in quotes, '{given}'"
     if error["type"] == "list_type" and isinstance(given, str | int):
-        return f"{sentence}; write it as a list, [{given}]"
-    return sentence
+        return f"; write it as a list, [{given}]"
+    return ""

@@ -79,15 +79,16 @@ def _whole(source: Path, kind: str = "tar or zip archive") -> Iterator[None]:
         yield
     except (*DAMAGED, tarfile.TarError, lzma.LZMAError) as error:
         reason = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
-        raise UserError(f"{source} is damaged or not a {kind} ({shown(reason)}); get it again") from None
+        raise UserError("damaged-file", f"{source} is damaged or not a {kind} ({shown(reason)}); get it again") from None
 
 
 def check_limits(source: Path, total_bytes: int = 0, file_bytes: int = 0, files: int = 0) -> None:
     """Raise UserError if an archive would unpack to more than the limits allow."""
     if total_bytes > MAX_BYTES or file_bytes > MAX_FILE_BYTES or files > MAX_FILES:
         raise UserError(
+            "too-large",
             f"{source} unpacks to more than can be used: at most {MAX_BYTES // GIB} GiB in {MAX_FILES:,} files, "
-            f"none above {MAX_FILE_BYTES // 2**20} MiB; do not use this archive, or make one of fewer or smaller images"
+            f"none above {MAX_FILE_BYTES // 2**20} MiB; do not use this archive, or make one of fewer or smaller images",
         )
 
 
@@ -124,13 +125,15 @@ def _folder_entries(source: Path) -> Iterator[Entry]:
             mode, identity = _followed(source, path, item)
             if stat.S_ISDIR(mode):
                 if identity in above:
-                    raise UserError(f"{source}: {shown(path)} is a link to a folder that it lies in; remove the link")
+                    raise UserError("link-or-device", f"{source}: {shown(path)} is a link to a folder that it lies in; remove the link")
                 yield Entry(path, True)
                 inside.append((path, (*above, identity)))
             elif stat.S_ISREG(mode):
                 yield Entry(path, False, (source / path).read_bytes)
             else:
-                raise UserError(f"{source}: {shown(path)} is a pipe, socket or device; a folder of images holds files and folders only")
+                raise UserError(
+                    "link-or-device", f"{source}: {shown(path)} is a pipe, socket or device; a folder of images holds files and folders only"
+                )
         waiting += reversed(inside)
 
 
@@ -141,7 +144,7 @@ def _followed(source: Path, path: PurePosixPath, item: os.DirEntry) -> tuple[int
     except OSError:
         if not item.is_symlink():
             raise
-        raise UserError(f"{source}: {shown(path)} is a link that leads nowhere; mend or remove it") from None
+        raise UserError("link-or-device", f"{source}: {shown(path)} is a link that leads nowhere; mend or remove it") from None
     return info.st_mode, _identity(info)
 
 
@@ -179,7 +182,9 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
             if stat.S_ISLNK(entry.external_attr >> 16):
                 _refuse_link(source, entry.filename)
             if entry.flag_bits & 1:
-                raise UserError(f"{source}: {shown(entry.filename)} is encrypted; unpack the archive yourself, and give the folder")
+                raise UserError(
+                    "unusual-archive", f"{source}: {shown(entry.filename)} is encrypted; unpack the archive yourself, and give the folder"
+                )
             yield Entry(path, entry.is_dir(), partial(_unzip, source, archive, entry))
 
 
@@ -187,7 +192,10 @@ def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> by
     """Read an entry, and no more bytes than it claims. Only deflate can be stopped there, so other compressions are refused."""
     check_limits(source, file_bytes=entry.file_size)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f"{source}: {shown(entry.filename)} is packed in a way that is not read; make the zip with the usual compression, deflate")
+        raise UserError(
+            "unusual-archive",
+            f"{source}: {shown(entry.filename)} is packed in a way that is not read; make the zip with the usual compression, deflate",
+        )
     with archive.open(entry) as file:
         return file.read(entry.file_size + 1)  # without a size, zipfile would unpack everything first and cut it afterwards
 
@@ -240,14 +248,14 @@ class _LimitedStream:
 
 
 def _refuse_link(source: Path, name: str) -> None:
-    raise UserError(f"{source}: {shown(name)} is a link or a device; an archive of images holds files and folders only")
+    raise UserError("link-or-device", f"{source}: {shown(name)} is a link or a device; an archive of images holds files and folders only")
 
 
 def _path_inside(source: Path, name: str) -> PurePosixPath:
     """The path of a member; refuses a name that points outside the archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
-        raise UserError(f"{source}: the member {name!r} points outside the archive; do not use this archive")
+        raise UserError("outside-archive", f"{source}: the member {name!r} points outside the archive; do not use this archive")
     return path
 
 
@@ -273,5 +281,5 @@ def gunzipped(file: Path, content: bytes) -> bytes:
     with _whole(file, "gzip file"), gzip.open(io.BytesIO(content)) as unpacked:
         whole = unpacked.read(GIB + 1)
     if len(whole) > GIB:
-        raise UserError(f"{file} unpacks to more than can be used, 1 GiB; do not use it")
+        raise UserError("too-large", f"{file} unpacks to more than can be used, 1 GiB; do not use it")
     return whole

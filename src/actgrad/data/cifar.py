@@ -58,19 +58,21 @@ def _read(version: Version, source: Path) -> Dataset:
     names = [version.class_names, *(batch for batches in version.batches.values() for batch in batches)]
     used = [path for path in listing.files if path.name in names]
     for path in listing.without_documents(used):
-        listing.refuse(path, f"is not a file of the binary version of {version.title}; its files are {', '.join(names)}")
+        listing.refuse("unexpected-part", path, f"is not a file of the binary version of {version.title}; its files are {', '.join(names)}")
     for name in names:
         places = [path for path in used if path.name == name]
         if not places:
-            raise UserError(f"{source} holds no {name}; it is not the binary version of {version.title}")
+            raise UserError("missing-part", f"{source} holds no {name}; it is not the binary version of {version.title}")
         if len(places) > 1:
-            listing.refuse(places[0], f"is there again as {places[1]}; leave only one of the two there")
+            listing.refuse("file-twice", places[0], f"is there again as {places[1]}; leave only one of the two there")
     files = {path.name: content for path, content in members(source, used)}
     images, labels = {}, {}
     for split, batches in version.batches.items():
         size = version.label_bytes + PIXELS
         if any(len(files[batch]) % size for batch in batches):
-            raise UserError(f"{source}: a batch of the {split} split is not a whole number of {size:,}-byte records; get the archive again")
+            raise UserError(
+                "damaged-file", f"{source}: a batch of the {split} split is not a whole number of {size:,}-byte records; get the archive again"
+            )
         records = np.frombuffer(b"".join(files[batch] for batch in batches), dtype=np.uint8).reshape(-1, size)
         labels[split] = records[:, version.label_bytes - 1]
         planes = records[:, version.label_bytes :].reshape(-1, 3, 32, 32)

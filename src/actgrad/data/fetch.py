@@ -41,14 +41,17 @@ def fetch(data: Data) -> Path | None:
     if data.archive is not None:
         return _local(data, Path(data.archive).expanduser())
     if data.sha256 is None and not data.files:
-        raise UserError(f"data.sha256 of {data.name} is not set; give a local file with data.archive=PATH, or the checksum of the download")
+        raise UserError(
+            "no-checksum", f"data.sha256 of {data.name} is not set; give a local file with data.archive=PATH, or the checksum of the download"
+        )
     cached = _cached(data)
     if all(file.is_file() and sha256(file) == known for file, known in _known(data, cached).items()):
         return cached
     if not data.urls:
         raise UserError(
+            "no-address",
             f"{data.name} has no address to download from; get it from {data.source or 'its owner'} and give its archive once with: "
-            f"python src/download.py data={data.name} data.archive=PATH"
+            f"python src/download.py data={data.name} data.archive=PATH",
         )
     for file, known in _known(data, cached).items():
         if not (file.is_file() and sha256(file) == known):
@@ -59,11 +62,15 @@ def fetch(data: Data) -> Path | None:
 def check_keys(data: Data) -> None:
     """Raise UserError if the keys that name a source contradict each other."""
     if data.format == "digits" and data.archive is not None:
-        raise UserError(f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
+        raise UserError("no-use", f"data.archive={data.archive} has no use here: {data.name} is part of scikit-learn; leave it out")
     if data.files and data.sha256 is not None:
-        raise UserError(f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several")
+        raise UserError(
+            "contradicting-keys", f"data.sha256 and data.files of {data.name} are both set; give the checksum of one file, or those of several"
+        )
     if data.files and (data.format not in FOLDER_FORMATS or data.format == "image_folder"):
-        raise UserError(f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256")
+        raise UserError(
+            "contradicting-keys", f"data.files of {data.name} is set, and data.format={data.format} is one file; give its checksum with data.sha256"
+        )
 
 
 def unverified_source(data: Data) -> Path | None:
@@ -110,16 +117,17 @@ def _unpacked_name(name: str) -> str:
 def _local(data: Data, path: Path) -> Path:
     """Check the archive or folder that the user gave, and copy files of known checksum to the cache."""
     if not path.exists():
-        raise UserError(f"data.archive={path} does not exist; give the path of an archive or folder for {data.name}")
+        raise UserError("missing-file", f"data.archive={path} does not exist; give the path of an archive or folder for {data.name}")
     if path.is_dir() and data.format not in FOLDER_FORMATS:
-        raise UserError(f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
+        raise UserError("folder-for-file", f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
     if data.files:
         _keep(data, path, _checked_files(data, path))
     elif path.is_file() and data.sha256 is not None:
         if (found := sha256(path)) != data.sha256:
             raise UserError(
+                "wrong-checksum",
                 f"data.archive={path} has the sha256 {found}, not {data.sha256}: it is truncated or another file; "
-                "get it again, or set data.sha256 if you mean to use this one"
+                "get it again, or set data.sha256 if you mean to use this one",
             )
         _keep(data, path, {_cached(data): path.read_bytes})
     return path
@@ -132,17 +140,18 @@ def _checked_files(data: Data, source: Path) -> dict[Path, Callable[[], bytes]]:
     contents: dict[str, bytes] = {}
     wanted = {_unpacked_name(name): known for name, known in data.files.items()}
     for path in listing.without_documents([path for path, name in places.items() if name in wanted]):
-        listing.refuse(path, f"is none of the files that data.files of {data.name} has checksums of; remove it, or add it there")
+        listing.refuse("unexpected-part", path, f"is none of the files that data.files of {data.name} has checksums of; remove it, or add it there")
     for path, packed in members(source, [path for path, name in places.items() if name in wanted]):
         content = gunzipped(source / path, packed)
         if (found := hashlib.sha256(content).hexdigest()) != wanted[places[path]]:
             raise UserError(
+                "wrong-checksum",
                 f"{source}: {path} has the sha256 {found}{' unpacked' if is_gzipped(packed) else ''}, not {wanted[places[path]]}: "
-                "it is truncated or another file; get it again, or set data.files if you mean to use this one"
+                "it is truncated or another file; get it again, or set data.files if you mean to use this one",
             )
         contents[places[path]] = content
     if missing := [name for name in wanted if name not in contents]:
-        raise UserError(f"data.archive={source} holds no {missing[0]}, gzipped or not; {data.name} needs {', '.join(wanted)}")
+        raise UserError("missing-part", f"data.archive={source} holds no {missing[0]}, gzipped or not; {data.name} needs {', '.join(wanted)}")
     return {_cached(data) / name: partial(contents.__getitem__, name) for name in contents}
 
 
@@ -177,8 +186,10 @@ def _download(data: Data, target: Path, known: str) -> None:
         except (ValueError, UserError):
             failures.append(f"{url}: what it sent has not the sha256 {known}")
         except OSError as error:
-            raise UserError(f"{target.parent} cannot hold the download ({error.strerror}); make room there, or set XDG_CACHE_HOME") from None
-    raise UserError(f"{data.name} could not be downloaded ({'; '.join(failures)}); {WAYS_OUT}")
+            raise UserError(
+                "unusable-folder", f"{target.parent} cannot hold the download ({error.strerror}); make room there, or set XDG_CACHE_HOME"
+            ) from None
+    raise UserError("download-failed", f"{data.name} could not be downloaded ({'; '.join(failures)}); {WAYS_OUT}")
 
 
 def _get(url: str, target: str, pool: object) -> None:

@@ -37,7 +37,7 @@ def read_idx(_: Data, source: Path) -> Dataset:
     for path, content in members(source, places):
         array = _array(listing, path, gunzipped(source / path, content), places[path][1])
         if places[path] in arrays and not np.array_equal(arrays[places[path]], array):
-            listing.refuse(path, "differs from the same file, gzipped, beside it; leave only one of the two there")
+            listing.refuse("file-twice", path, "differs from the same file, gzipped, beside it; leave only one of the two there")
         arrays[places[path]] = array
     listing.ignored[PACKED_COPIES] = len(places) - len(arrays)
     images = {split: array[..., np.newaxis] for (split, kind), array in arrays.items() if kind == "images"}
@@ -50,19 +50,23 @@ def _parts(listing: Listing) -> dict[PurePosixPath, Part]:
     """What each file of IDX holds; a gzipped file and the same unpacked beside it hold the same."""
     named = {path: found for path in listing.files if (found := NAME.fullmatch(path.name))}
     for path in listing.without_documents(named):
-        listing.refuse(path, f"is no file of IDX; remove it; {EXPECTED}")
+        listing.refuse("unexpected-part", path, f"is no file of IDX; remove it; {EXPECTED}")
     parts = {path: ("train" if found["split"] == "train" else "test", found["kind"]) for path, found in named.items()}
     for part in [(split, kind) for split in ("train", "test") for kind in ("images", "labels")]:
         files = [path for path in parts if parts[path] == part]
         if not files and (part[0] == "train" or ("test", "images") in parts.values() or ("test", "labels") in parts.values()):
-            raise UserError(f"{listing.source} holds no {part[1]} of the {part[0]} split; {EXPECTED}")
+            raise UserError("missing-part", f"{listing.source} holds no {part[1]} of the {part[0]} split; {EXPECTED}")
         for path in files:
             if path.with_name(path.name.removesuffix(".gz")) != files[0].with_name(files[0].name.removesuffix(".gz")):
-                listing.refuse(path, f"and {shown(files[0])} are both {part[1]} of the {part[0]} split; leave only the files of one dataset there")
+                listing.refuse(
+                    "mixed-datasets",
+                    path,
+                    f"and {shown(files[0])} are both {part[1]} of the {part[0]} split; leave only the files of one dataset there",
+                )
     sets = Counter((path.parent, found["set"]) for path, found in named.items())
     if len(sets) > 1:
         one, other = [shown(folder / f"{name}*") for folder, name in list(sets)[:2]]
-        raise UserError(f"{listing.source} holds files of two datasets, {one} and {other}; leave only the files of one there")
+        raise UserError("mixed-datasets", f"{listing.source} holds files of two datasets, {one} and {other}; leave only the files of one there")
     return parts
 
 
@@ -71,10 +75,12 @@ def _array(listing: Listing, path: PurePosixPath, content: bytes, kind: str) -> 
     axes = AXES[kind]
     start = 4 + 4 * axes
     if content[:4] != bytes([0, 0, BYTES, axes]) or len(content) < start:
-        listing.refuse(path, f"is damaged or not an IDX file of {kind} (unsigned bytes, {axes} {'axes' if axes > 1 else 'axis'}); get it again")
+        listing.refuse(
+            "damaged-file", path, f"is damaged or not an IDX file of {kind} (unsigned bytes, {axes} {'axes' if axes > 1 else 'axis'}); get it again"
+        )
     shape = tuple(int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1))
     size = math.prod(shape)
     check_limits(listing.source, total_bytes=size)
     if len(content) != start + size:
-        listing.refuse(path, f"has {len(content) - start} bytes of {kind} and its header says {size}; get it again")
+        listing.refuse("damaged-file", path, f"has {len(content) - start} bytes of {kind} and its header says {size}; get it again")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -49,7 +49,7 @@ def layout(listing: Listing) -> Layout:
         UserError: if a file is at no image's place and no rule ignores it; if a split, or the dataset, is there twice; if a class has no image.
     """
     if not listing.files:
-        raise UserError(f"{listing.source} holds no file that can be used; {EXPECTED}")
+        raise UserError("no-data", f"{listing.source} holds no file that can be used; {EXPECTED}")
     has_splits = any(split_called(part) for path in listing.files for part in path.parts[:-1])
     places = _with_splits(listing) if has_splits else _without_splits(listing)
     _refuse_empty(listing, places, has_splits)
@@ -61,20 +61,22 @@ def _with_splits(listing: Listing) -> Layout:
     for path in listing.without_documents(places):
         split = path.parts[-3] if len(path.parts) >= 3 else ""
         if renamed := renaming(split):
-            raise UserError(f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
+            raise UserError("unknown-split", f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
         if not places:
             folder = next(part for other in listing.files for part in other.parts[:-1] if split_called(part))
             meaning = f"and the folder {shown(folder)} has the name of a split; if it is a class, move all classes into a folder train"
-            listing.refuse(path, f"is not at <split>/<class>/<file>, {meaning}; {EXPECTED}")
+            listing.refuse("unexpected-part", path, f"is not at <split>/<class>/<file>, {meaning}; {EXPECTED}")
         guess = mistyped_split(split)
-        listing.refuse(path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}")
+        listing.refuse(
+            "unexpected-part", path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}"
+        )
     for split in SPLITS:
         folders = sorted({path.parents[1] for path, (of, _) in places.items() if of == split}, key=lambda folder: (len(folder.parts), folder))
         if len(folders) > 1:
             twice = f"{shown(folders[0])} and {shown(folders[1])}"
-            raise UserError(f"{listing.source} holds the {split} split twice, in {twice}; leave only one of the two folders there")
+            raise UserError("split-twice", f"{listing.source} holds the {split} split twice, in {twice}; leave only one of the two folders there")
         if split == "train" and not folders:
-            raise UserError(f"{listing.source} has no images under train/<class>/; {EXPECTED}")
+            raise UserError("empty-split", f"{listing.source} has no images under train/<class>/; {EXPECTED}")
     return places
 
 
@@ -82,14 +84,17 @@ def _without_splits(listing: Listing) -> Layout:
     classes = {path.parent for path in listing.files if not is_document(path)}
     places = {path: ("train", _class(path)) for path in listing.files if path.parent in classes and len(path.parts) >= 2}
     for path in listing.without_documents(places):
-        listing.refuse(path, f"is not in the folder of a class; {_allowed()}")
+        listing.refuse("unexpected-part", path, f"is not in the folder of a class; {_allowed()}")
     if not places:
-        raise UserError(f"{listing.source} holds documents only; {EXPECTED}")
+        raise UserError("no-data", f"{listing.source} holds documents only; {EXPECTED}")
     first = next(iter(places))
     for path in places:
         if path.parents[1] != first.parents[1]:
             one, other = shown(first.parent), shown(path.parent)
-            raise UserError(f"{listing.source}: the classes lie in different folders, {one} and {other}; {_allowed()}, all classes in one folder")
+            raise UserError(
+                "scattered-classes",
+                f"{listing.source}: the classes lie in different folders, {one} and {other}; {_allowed()}, all classes in one folder",
+            )
     return places
 
 
@@ -104,7 +109,7 @@ def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
     of_splits = {folder.parent for folder in of_classes} if has_splits else set()
     for folder in sorted(listing.folders - used):
         if folder.parent in of_classes or (folder.parent in of_splits and split_called(folder.name)):
-            listing.refuse(folder, "has no image; put images there, or remove the folder")
+            listing.refuse("empty-class", folder, "has no image; put images there, or remove the folder")
 
 
 def _class(path: PurePosixPath) -> str:
@@ -120,7 +125,8 @@ def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str,
     for split in splits:
         if absent := sorted(set().union(*names.values()) - names[split]):
             raise UserError(
-                f"{source}: the {split} split has no folder for the class {shown(absent[0])!r}, which another split has; each needs all classes"
+                "empty-class",
+                f"{source}: the {split} split has no folder for the class {shown(absent[0])!r}, which another split has; each needs all classes",
             )
 
 
@@ -130,4 +136,6 @@ def check_alike(source: Path, names: Iterable[str]) -> None:
     for name in sorted(names):
         other = seen.setdefault(" ".join(name.casefold().split()), name)
         if other != name:
-            raise UserError(f"{source}: the classes {shown(other)!r} and {shown(name)!r} differ in case or spaces alone; give them one name")
+            raise UserError(
+                "wrong-class-name", f"{source}: the classes {shown(other)!r} and {shown(name)!r} differ in case or spaces alone; give them one name"
+            )

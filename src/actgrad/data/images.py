@@ -51,8 +51,9 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
             total += image.size
             if total > MAX_BYTES:
                 raise UserError(
+                    "too-large",
                     f"{source}: its images take more than {MAX_BYTES // GIB} GiB, and all are held in memory; "
-                    "choose fewer, or resize them with data.image_size"
+                    "choose fewer, or resize them with data.image_size",
                 )
             found.append((name, image))
     return found
@@ -73,8 +74,9 @@ def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
             shape = shape or image.shape[:2]
             if image.shape[:2] != shape:
                 raise UserError(
+                    "mixed-sizes",
                     f"{source}: {shown(name)} is {shape_text(image.shape[:2])}, others are {shape_text(shape)}; "
-                    "set data.image_size to the height and width that all are resized to"
+                    "set data.image_size to the height and width that all are resized to",
                 )
             pixels.append(np.broadcast_to(image if image.ndim == 3 else image[..., np.newaxis], (*shape, channels)))
         arrays[split] = np.stack(pixels)
@@ -119,17 +121,21 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 if image.getchannel("A").getextrema()[1] == 0:
-                    raise UserError(f"{source}: {shown(name)} is transparent all over, so nothing of it is seen; save it without transparency")
+                    raise UserError(
+                        "unusable-image", f"{source}: {shown(name)} is transparent all over, so nothing of it is seen; save it without transparency"
+                    )
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if grey else "RGB")
             return np.asarray(_resize(image, size) if size else image)
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"{source}: {shown(name)} cannot be read as an image (none of {', '.join(IMAGE_FORMATS)}); mend or remove it") from None
+        raise UserError(
+            "unusable-image", f"{source}: {shown(name)} cannot be read as an image (none of {', '.join(IMAGE_FORMATS)}); mend or remove it"
+        ) from None
     except Exception as error:  # each decoder raises its own errors for a damaged image
         reason = shown(" ".join(str(error).split()))
-        raise UserError(f"{source}: {shown(name)} cannot be read as an image ({reason}); mend or remove it") from None
+        raise UserError("unusable-image", f"{source}: {shown(name)} cannot be read as an image ({reason}); mend or remove it") from None
 
 
 def _check_usable(source: Path, name: str, image: "ImageFile.ImageFile", size: int | None) -> None:
@@ -137,11 +143,11 @@ def _check_usable(source: Path, name: str, image: "ImageFile.ImageFile", size: i
     largest = LARGEST_BEFORE_RESIZING if size else LARGEST_SIDE
     if max(image.size) > largest:
         what = f"{source}: {shown(name)} is {shape_text(image.size[::-1])}; the largest that can be used is {shape_text((largest, largest))}"
-        raise UserError(f"{what}, resize it{'' if size else ' or set data.image_size'}")
+        raise UserError("too-large", f"{what}, resize it{'' if size else ' or set data.image_size'}")
     if _is_deep(image):
-        raise UserError(f"{source}: {shown(name)} has more than 8 bits a channel; convert it to 8 bits")
+        raise UserError("unusable-image", f"{source}: {shown(name)} has more than 8 bits a channel; convert it to 8 bits")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's MPO is a JPEG with a preview behind it
-        raise UserError(f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
+        raise UserError("unusable-image", f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
 
 
 def _is_deep(image: "ImageFile.ImageFile") -> bool:

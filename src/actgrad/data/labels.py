@@ -25,7 +25,7 @@ def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str,
     found = np.unique(np.concatenate([np.unique(part) for part in labels.values()])).tolist()
     first = found[0] if found else 0
     if first not in (0, 1) or found != list(range(first, first + len(found))):
-        raise UserError(f"{source}: {spread(found)}; number the classes from 0 without a gap")
+        raise UserError("wrong-labels", f"{source}: {spread(found)}; number the classes from 0 without a gap")
     remarks = [f"labels 1 to {found[-1]} of the source are the classes 0 to {found[-1] - 1}"] if first else []
     return {split: part.astype(np.int64) - first for split, part in labels.items()}, [str(label) for label in found], remarks
 

@@ -33,7 +33,7 @@ def read_arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
         with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except DAMAGED as error:
-        raise UserError(f"{source} is not an .npz of plain arrays ({shown(' '.join(str(error).split()))}); {remedy}") from None
+        raise UserError("damaged-file", f"{source} is not an .npz of plain arrays ({shown(' '.join(str(error).split()))}); {remedy}") from None
 
 
 def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
@@ -51,10 +51,10 @@ def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
         if name not in ARRAYS and name != MADE_FROM:
             guess = array_called(name, ARRAYS)
             hint = f"did you mean {guess}?" if guess else "remove it"
-            raise UserError(f"{source}: the array {shown(name)} is none of {', '.join(ARRAYS)}; {hint}")
+            raise UserError("unexpected-part", f"{source}: the array {shown(name)} is none of {', '.join(ARRAYS)}; {hint}")
     needed = [name for split in SPLITS for name in (f"x_{split}", f"y_{split}") if split == "train" or {f"x_{split}", f"y_{split}"} & set(arrays)]
     if missing := [name for name in needed if name not in arrays]:
-        raise UserError(f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")
+        raise UserError("missing-part", f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")
     splits = [name for name in SPLITS if f"x_{name}" in arrays]
     images = {name: _pixels(source, f"x_{name}", arrays[f"x_{name}"]) for name in splits}
     labels = {name: _integers(source, f"y_{name}", arrays[f"y_{name}"]) for name in splits}
@@ -69,8 +69,9 @@ def _class_names(source: Path, names: np.ndarray | None, train_labels: np.ndarra
     if classes != list(range(len(classes))):
         remedy = "subtract 1 from all labels" if classes == list(range(1, len(classes) + 1)) else "number the classes from 0 without a gap"
         raise UserError(
+            "wrong-labels",
             f"{source}: {spread(classes)} in the train split, and they must run from 0 to {len(classes) - 1}; "
-            f"{remedy}, or add class_names with one name a class"
+            f"{remedy}, or add class_names with one name a class",
         )
     return [str(name) for name in classes]
 
@@ -79,16 +80,20 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     """Images as uint8 (n, height, width, channels)."""
     array = array[..., np.newaxis] if array.ndim == 3 else array
     if array.ndim != 4:
-        raise UserError(f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
+        raise UserError("wrong-shape", f"{source}: {name} has the shape {array.shape}; it must be (n, height, width) or (n, height, width, channels)")
     if array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
-        raise UserError(f"{source}: {name} has the shape {array.shape}; its channels come first, move them to the end with numpy.moveaxis")
+        raise UserError(
+            "wrong-shape", f"{source}: {name} has the shape {array.shape}; its channels come first, move them to the end with numpy.moveaxis"
+        )
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-        raise UserError(f"{source}: {name} holds {array.dtype}; it must hold pixel values from 0 to 255")
+        raise UserError("wrong-pixels", f"{source}: {name} holds {array.dtype}; it must hold pixel values from 0 to 255")
     if array.dtype != np.uint8:
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.uint8)
         if not np.array_equal(whole, array):
-            raise UserError(f"{source}: {name} must hold whole pixel values from 0 to 255 and has others (as {array.dtype}); scale and round them")
+            raise UserError(
+                "wrong-pixels", f"{source}: {name} must hold whole pixel values from 0 to 255 and has others (as {array.dtype}); scale and round them"
+            )
         array = whole
     return array
 
@@ -100,7 +105,7 @@ def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
         remedy = "labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)" if array.ndim == 2 else "number the classes from 0"
         if array.dtype.kind in "US":
             remedy = "names become numbers by names, y = numpy.unique(y, return_inverse=True); keep them as class_names"
-        raise UserError(f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}; {remedy}")
+        raise UserError("wrong-labels", f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}; {remedy}")
     if len(array) and array.max() > np.iinfo(np.int64).max:
-        raise UserError(f"{source}: {name} has the label {array.max()}; number the classes from 0")
+        raise UserError("wrong-labels", f"{source}: {name} has the label {array.max()}; number the classes from 0")
     return array

@@ -65,7 +65,7 @@ def read_parquet(data: Data, source: Path) -> Dataset:
         for path in sorted(splits, key=lambda path: (SPLITS.index(splits[path]), path)):
             for number, (content, label) in enumerate(_rows(listing, path, contents.pop(path), columns)):
                 if content is None or label is None:
-                    listing.refuse(path, f"has no {'image' if content is None else 'label'} in row {number}; remove the row")
+                    listing.refuse("empty-row", path, f"has no {'image' if content is None else 'label'} in row {number}; remove the row")
                 labels[splits[path]].append(label)
                 yield f"row {number} of {path}", content
 
@@ -73,7 +73,7 @@ def read_parquet(data: Data, source: Path) -> Dataset:
     images = {}
     for split in dict.fromkeys(sorted(splits.values(), key=SPLITS.index)):
         if not labels[split]:
-            raise UserError(f"{source}: the {split} split has no row; remove its files, or get them again")
+            raise UserError("empty-split", f"{source}: the {split} split has no row; remove its files, or get them again")
         images[split], pixels = pixels[: len(labels[split])], pixels[len(labels[split]) :]
     numbers, class_names, remarks = _numbered(source, labels, columns[0].class_names)
     if unused := columns[0].unused:
@@ -96,17 +96,17 @@ def _splits(listing: Listing) -> dict[PurePosixPath, str]:
     """The split of each Parquet file, by its own name or that of its folder."""
     files = [path for path in listing.files if path.suffix.casefold() == ".parquet" or listing.source.name == str(path)]
     for path in listing.without_documents(files):
-        listing.refuse(path, f"is no Parquet file; remove it; {EXPECTED}")
+        listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
     if not files:
-        raise UserError(f"{listing.source} holds no Parquet file; {EXPECTED}")
+        raise UserError("no-data", f"{listing.source} holds no Parquet file; {EXPECTED}")
     splits = {path: split for path in files if (split := _split(listing, path))} or dict.fromkeys(files, "train")
     for path in files:
         if path not in splits:
-            listing.refuse(path, f"names no split, and {shown(next(iter(splits)))} does; {EXPECTED}")
+            listing.refuse("unknown-split", path, f"names no split, and {shown(next(iter(splits)))} does; {EXPECTED}")
     for split in dict.fromkeys(splits.values()):
         _check_shards(listing, split, [path for path in files if splits[path] == split])
     if "train" not in splits.values():
-        raise UserError(f"{listing.source} holds no train split; {EXPECTED}")
+        raise UserError("empty-split", f"{listing.source} holds no train split; {EXPECTED}")
     return splits
 
 
@@ -117,7 +117,7 @@ def _split(listing: Listing, path: PurePosixPath) -> str | None:
         if name in OWN_NAMES:
             return OWN_NAMES[name]
         if split_called(name):
-            listing.refuse(path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(name)}")
+            listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(name)}")
     return None
 
 
@@ -126,7 +126,8 @@ def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> N
     folders = sorted({path.parent for path in files})
     if len(folders) > 1:
         raise UserError(
-            f"{listing.source} holds the {split} split twice, in {shown(folders[0])} and {shown(folders[1])}; leave only one of them there"
+            "split-twice",
+            f"{listing.source} holds the {split} split twice, in {shown(folders[0])} and {shown(folders[1])}; leave only one of them there",
         )
     shards = {path: (int(found[1]), int(found[2])) for path in files if (found := SHARD.search(path.name))}
     if not shards:
@@ -134,9 +135,15 @@ def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> N
     for path in files:
         if path not in shards or shards[path][1] != len(files):
             total = next(iter(shards.values()))[1]
-            listing.refuse(path, f"is one of {len(files)} files of the {split} split, which should be {total} by their names; bring what is missing")
+            listing.refuse(
+                "missing-part",
+                path,
+                f"is one of {len(files)} files of the {split} split, which should be {total} by their names; bring what is missing",
+            )
     if {number for number, _ in shards.values()} != set(range(len(files))):
-        raise UserError(f"{listing.source}: the files of the {split} split are not numbered 0 to {len(files) - 1}; bring what is missing")
+        raise UserError(
+            "missing-part", f"{listing.source}: the files of the {split} split are not numbered 0 to {len(files) - 1}; bring what is missing"
+        )
 
 
 # --- rows
@@ -153,7 +160,9 @@ def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[C
         check_limits(listing.source, total_bytes=sum(group.total_byte_size for group in groups), files=file.metadata.num_rows)
         found = _columns(listing, path, file.schema_arrow)
         if columns and columns[0] != found:
-            listing.refuse(path, f"has other columns or classes than the other files ({found} and {columns[0]}); use files of one dataset")
+            listing.refuse(
+                "mixed-datasets", path, f"has other columns or classes than the other files ({found} and {columns[0]}); use files of one dataset"
+            )
         columns.append(found)
         nested = pa.types.is_struct(file.schema_arrow.field(found.image).type)
         wanted = [f"{found.image}.bytes" if nested else found.image, found.label]
@@ -163,7 +172,7 @@ def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[C
                 yield (image or {}).get("bytes") if nested else image, label
     except (pa.ArrowException, *DAMAGED) as error:
         reason = shown(" ".join(str(error).split()))
-        raise UserError(f"{listing.source}: {shown(path)} is damaged or not a Parquet file ({reason}); get it again") from None
+        raise UserError("damaged-file", f"{listing.source}: {shown(path)} is damaged or not a Parquet file ({reason}); get it again") from None
 
 
 def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Columns:
@@ -175,7 +184,9 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
     if len(images) != 1 or label is None:
         have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
         listing.refuse(
-            path, f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names"
+            "wrong-columns",
+            path,
+            f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names",
         )
     unused = tuple(name for name in names if name not in (images[0], label))
     return Columns(images[0], label, _class_names(listing, path, schema, label), unused)
@@ -207,7 +218,7 @@ def _class_names(listing: Listing, path: PurePosixPath, schema: "pa.Schema", lab
         feature = json.loads(text)["info"]["features"][label]
         return tuple(map(str, feature["names"])) if feature.get("_type") == "ClassLabel" else ()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return listing.refuse(path, f"has Hugging Face metadata that cannot be read ({shown(repr(error))}); get it again")
+        return listing.refuse("damaged-file", path, f"has Hugging Face metadata that cannot be read ({shown(repr(error))}); get it again")
 
 
 def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
@@ -220,6 +231,6 @@ def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]
         number = {name: i for i, name in enumerate(class_names)}
         return {split: np.array([number[spelt[label]] for label in part]) for split, part in labels.items()}, class_names, []
     if max(map(abs, every)) >= 2**63:
-        raise UserError(f"{source}: a label is {max(every, key=abs)}; number the classes from 0")
+        raise UserError("wrong-labels", f"{source}: a label is {max(every, key=abs)}; number the classes from 0")
     numbers = {split: np.array(part, np.int64) for split, part in labels.items()}
     return (numbers, list(names), []) if names else from_zero(source, numbers)

@@ -30,8 +30,9 @@ def _between(name: str, digests: dict[str, list[bytes]]) -> Iterator[str]:
         shared = sum(digest in known[other] for digest in digests[of])
         if shared and shared >= REFUSED_SHARE * len(digests[of]):
             raise UserError(
+                "shared-images",
                 f"{name}: {shared} of the {len(digests[of])} images of {of} are also in {other}; "
-                "a split must hold other images than the rest, so remove them from one of the two"
+                "a split must hold other images than the rest, so remove them from one of the two",
             )
         if shared and SPLITS.index(of) > SPLITS.index(other):
             yield f"{shared} of the {len(digests[of])} images of {of} are also in {other}"

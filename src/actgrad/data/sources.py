@@ -34,9 +34,9 @@ class Listing:
         self.ignored[DOCUMENTS] += sum(map(is_document, others))
         return [path for path in others if not is_document(path)]
 
-    def refuse(self, path: PurePosixPath, why: str) -> NoReturn:
+    def refuse(self, code: str, path: PurePosixPath, why: str) -> NoReturn:
         """Raise UserError about an entry."""
-        raise UserError(f"{self.source}: {shown(path)} {why}")
+        raise UserError(code, f"{self.source}: {shown(path)} {why}")
 
 
 def listed(source: Path) -> Listing:
@@ -53,7 +53,7 @@ def listed(source: Path) -> Listing:
             listing.ignored[rule] += not entry.is_folder
         elif not entry.is_folder:
             if entry.path in seen:
-                listing.refuse(entry.path, "is in the archive twice; make the archive again, with each file once")
+                listing.refuse("file-twice", entry.path, "is in the archive twice; make the archive again, with each file once")
             seen.add(entry.path)
             listing.files.append(entry.path)
         folders = (entry.path, *entry.path.parents) if entry.is_folder else entry.path.parents

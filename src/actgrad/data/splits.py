@@ -27,7 +27,7 @@ def split(data: Data, dataset: Dataset) -> Dataset:
         if size == 0:
             continue
         if len(images[name]):
-            raise UserError(f"data.{name}_size={size}, but {data.name} brings a {name} split of its own; set it to 0")
+            raise UserError("wrong-split-size", f"data.{name}_size={size}, but {data.name} brings a {name} split of its own; set it to 0")
         kept, taken = _stratified(data, labels["train"], name, size)
         images[name], labels[name] = images["train"][taken], labels["train"][taken]
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
@@ -42,8 +42,9 @@ def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[n
     if size < len(classes) or len(labels) - size < len(classes) or counts.min() < 2:
         allowed = f"{len(classes)} to {len(labels) - len(classes)}" if counts.min() >= 2 and len(labels) >= 2 * len(classes) else "0"
         raise UserError(
+            "wrong-split-size",
             f"data.{name}_size={size} cannot be taken from {len(labels)} training images of {len(classes)} classes, the smallest of {counts.min()}: "
-            f"each class must keep and give an image; choose {allowed}{', or 0 for no such split' if allowed != '0' else ''}"
+            f"each class must keep and give an image; choose {allowed}{', or 0 for no such split' if allowed != '0' else ''}",
         )
     kept, taken = train_test_split(np.arange(len(labels)), test_size=size, random_state=data.split_seed, stratify=labels)
     if len(np.unique(labels[kept])) < len(classes) or len(np.unique(labels[taken])) < len(classes):
@@ -74,11 +75,15 @@ def check(name: str, dataset: Dataset) -> None:
     check_arrays(name, dataset)
     shape = dataset.images["train"].shape[1:]
     if min(shape[:2]) < SMALLEST_SIDE or shape[2] not in (1, 3):
-        raise UserError(f"{name}: images are {shape_text(shape)}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger, of 1 or 3 channels")
+        raise UserError(
+            "wrong-shape", f"{name}: images are {shape_text(shape)}; they must be {SMALLEST_SIDE}x{SMALLEST_SIDE} or larger, of 1 or 3 channels"
+        )
     if len(dataset.class_names) < 2:
-        raise UserError(f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
+        raise UserError("one-class", f"{name} has {len(dataset.class_names)} class; a classifier needs at least two")
     if len(dataset.images["test"]) == 0:
-        raise UserError(f"{name}: the test split is empty; set data.test_size to the number of images to take from the train split, or add some")
+        raise UserError(
+            "empty-split", f"{name}: the test split is empty; set data.test_size to the number of images to take from the train split, or add some"
+        )
     _check_classes(name, dataset)
 
 
@@ -89,9 +94,13 @@ def _check_classes(name: str, dataset: Dataset) -> None:
     for label, class_name in enumerate(dataset.class_names):
         absent = [split for split, found in counts.items() if not found[label]]
         if len(absent) == len(counts):
-            raise UserError(f"{name}: no image has the label {label}, which is the class {class_name!r}; remove its name, or add images of it")
+            raise UserError(
+                "empty-class", f"{name}: no image has the label {label}, which is the class {class_name!r}; remove its name, or add images of it"
+            )
         if absent:
-            raise UserError(f"{name}: the {absent[0]} split has no image of the class {class_name!r}; every split needs every class, so add some")
+            raise UserError(
+                "empty-class", f"{name}: the {absent[0]} split has no image of the class {class_name!r}; every split needs every class, so add some"
+            )
 
 
 def _check_names(name: str, class_names: Iterable[str]) -> None:
@@ -99,9 +108,12 @@ def _check_names(name: str, class_names: Iterable[str]) -> None:
     seen: set[str] = set()
     for class_name in class_names:
         if not class_name or class_name != class_name.strip() or not class_name.isprintable():
-            raise UserError(f"{name}: the class {class_name!a} has an empty name, or spaces at its ends, or signs that cannot be seen; rename it")
+            raise UserError(
+                "wrong-class-name",
+                f"{name}: the class {class_name!a} has an empty name, or spaces at its ends, or signs that cannot be seen; rename it",
+            )
         if unicodedata.normalize("NFC", class_name) in seen:
-            raise UserError(f"{name}: two classes have the name {class_name!r}; give each its own")
+            raise UserError("wrong-class-name", f"{name}: two classes have the name {class_name!r}; give each its own")
         seen.add(unicodedata.normalize("NFC", class_name))
 
 
@@ -109,15 +121,18 @@ def check_arrays(name: str, dataset: Dataset) -> None:
     """Raise UserError unless all images have the same shape, and each has one label that is a class."""
     shape, classes = dataset.images["train"].shape[1:], len(dataset.class_names)
     if len(dataset.images["train"]) == 0:
-        raise UserError(f"{name}: the train split is empty; it needs images")
+        raise UserError("empty-split", f"{name}: the train split is empty; it needs images")
     for part in SPLITS:
         images, labels = dataset.images[part], dataset.labels[part]
         if len(images) != len(labels):
-            raise UserError(f"{name}: the {part} split has {len(images)} images and {len(labels)} labels; give one label an image")
+            raise UserError("wrong-labels", f"{name}: the {part} split has {len(images)} images and {len(labels)} labels; give one label an image")
         if len(images) and images.shape[1:] != shape:
-            raise UserError(f"{name}: {part} images are {shape_text(images.shape[1:])}, train images {shape_text(shape)}; all must be alike")
+            raise UserError(
+                "mixed-sizes", f"{name}: {part} images are {shape_text(images.shape[1:])}, train images {shape_text(shape)}; all must be alike"
+            )
         if len(labels) and (labels.min() < 0 or labels.max() >= classes):
             raise UserError(
+                "wrong-labels",
                 f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; "
-                f"with {classes} classes they must be 0 to {classes - 1}"
+                f"with {classes} classes they must be 0 to {classes - 1}",
             )

@@ -66,7 +66,7 @@ def load(data: Data, compared: str | None = None) -> Dataset:
     file = path(data.name)
     again = f"make it with: python src/download.py data={data.name}"
     if not file.is_file():
-        raise UserError(f"{file} is missing; {again} (data=digits needs no download)")
+        raise UserError("missing-dataset", f"{file} is missing; {again} (data=digits needs no download)")
     arrays = npz.read_arrays(file, f"damaged? {again}")
     found, digest = str(arrays.get(npz.MADE_FROM, "other values")), sha256(file)
     if digest == compared:
@@ -78,7 +78,7 @@ def load(data: Data, compared: str | None = None) -> Dataset:
         unverified = unverified_source(data)
         expected = _made_from(data, checksum(unverified) if unverified else None)
     if found != expected:
-        raise UserError(f"{file} was made with {found}, not with {expected}; {again}, and give it the same data.KEY=VALUE")
+        raise UserError("other-dataset", f"{file} was made with {found}, not with {expected}; {again}, and give it the same data.KEY=VALUE")
     dataset = npz.to_dataset(file, arrays)
     check(data.name, dataset)
     return replace(dataset, sha256=digest)

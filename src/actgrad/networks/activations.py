@@ -66,21 +66,25 @@ def build(activation: "Activation", name: str | None = None) -> keras.layers.Lay
     layer_class = located("activation.layer", path) if "." in path else getattr(keras.layers, path, None)
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise UserError(
+            "not-a-layer",
             f"activation.layer={path} is not a Keras layer; "
             + (
                 "is its module on PYTHONPATH, and a class of keras.layers.Layer in it?"
                 if "." in path
                 else "name a layer of keras.layers, or your own by a dotted path"
-            )
+            ),
         )
     try:
         return layer_class(**activation.config, name=name)
     except Exception as error:  # whatever a layer of the user's own does
         if "'name'" in str(error):
-            raise UserError(f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)") from None
+            raise UserError(
+                "wrong-arguments", f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)"
+            ) from None
         raise UserError(
+            "wrong-arguments",
             f"activation.config={activation.config} is not accepted by {path}, which takes "
-            f"{', '.join(name for name in inspect.signature(layer_class).parameters if name != 'kwargs') or 'no arguments'}: {first_line(error)}"
+            f"{', '.join(name for name in inspect.signature(layer_class).parameters if name != 'kwargs') or 'no arguments'}: {first_line(error)}",
         ) from None
 
 
@@ -102,21 +106,29 @@ def curve(activation: "Activation") -> pd.DataFrame:
             backend().traced(lambda: layer(keras.ops.convert_to_tensor(z), training=True))
     except Exception as error:  # whatever a layer of the user's own does
         reason = first_line(getattr(error, "__cause__", None) or error)
-        raise UserError(f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it") from None
+        raise UserError(
+            "own-code-failed", f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it"
+        ) from None
     if not keras.ops.is_tensor(phi):
-        raise UserError(f"activation.layer={activation.layer} returns {type(phi).__name__}, of which there is no gradient; compute with keras.ops")
+        raise UserError(
+            "no-gradient", f"activation.layer={activation.layer} returns {type(phi).__name__}, of which there is no gradient; compute with keras.ops"
+        )
     apart = keras.ops.convert_to_numpy(phi)
     if not np.issubdtype(apart.dtype, np.floating):
-        raise UserError(f"activation.layer={activation.layer} returns {apart.dtype}, of which there is no gradient; let it return what it is given")
+        raise UserError(
+            "no-gradient", f"activation.layer={activation.layer} returns {apart.dtype}, of which there is no gradient; let it return what it is given"
+        )
     if not np.array_equal(apart, keras.ops.convert_to_numpy(again), equal_nan=True):
         raise UserError(
+            "random-activation",
             f"activation.layer={activation.layer} gives other values for the same pre-activations when it is called again; "
-            "let it draw random numbers, or count, only where call() is given training=True"
+            "let it draw random numbers, or count, only where call() is given training=True",
         )
     if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
         raise UserError(
+            "not-an-activation",
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "
-            "use a layer that acts on each unit by itself"
+            "use a layer that acts on each unit by itself",
         )
     slope = keras.ops.convert_to_numpy(backend().derivative(layer, keras.ops.convert_to_tensor(z)))
     return pd.DataFrame({"z": CURVE, "value": apart[:, 0], "derivative": slope[:, 0]})

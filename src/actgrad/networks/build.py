@@ -67,9 +67,11 @@ def build(
     activation, initializer = ActivationFactory(config.activation), initializers(config.recipe.kernel_initializer, config.seed)
     built = _call(config, builder or _located(path), shape, classes, activation, initializer)
     if not isinstance(built, keras.Model):
-        raise UserError(f"model.build={path} returns {type(built).__name__}, not a keras.Model; return the network")
+        raise UserError("wrong-network", f"model.build={path} returns {type(built).__name__}, not a keras.Model; return the network")
     if not activation.made:
-        raise UserError(f"model.build={path} makes no layer of its activation; write Dense(64, activation=activation()), or activation()(x)")
+        raise UserError(
+            "no-activation", f"model.build={path} makes no layer of its activation; write Dense(64, activation=activation()), or activation()(x)"
+        )
     inputs = x = keras.Input(shape, name="image")
     if config.recipe.input_scaling == "standardized":
         mean, deviation = channel_statistics(train_images)
@@ -78,16 +80,20 @@ def build(
         model = keras.Model(inputs, built(x), name="network")
         outputs = keras.ops.convert_to_numpy(model(train_images[:EXAMPLES].astype(np.float32)))
     except Exception as error:  # whatever a network of the user's own does
-        raise UserError(f"the network of {_named(config)} fails on images of shape {shape}: {first_line(error)}; {_remedy(activation)}") from None
+        raise UserError(
+            "own-code-failed", f"the network of {_named(config)} fails on images of shape {shape}: {first_line(error)}; {_remedy(activation)}"
+        ) from None
     if outputs.shape[1:] != (classes,):
-        raise UserError(f"the network of model.build={path} returns {outputs.shape[1:]} an image; let it return one number a class, {classes}")
+        raise UserError(
+            "wrong-network", f"the network of model.build={path} returns {outputs.shape[1:]} an image; let it return one number a class, {classes}"
+        )
     return Network(model, activation.made, from_logits=not _are_probabilities(outputs.astype(float)))
 
 
 def _located(path: str) -> Callable[..., Any]:
     builder = located("model.build", path)
     if not callable(builder):
-        raise UserError(f"model.build={path} is not a function; is its module on PYTHONPATH, and a function of that name in it?")
+        raise UserError("not-a-function", f"model.build={path} is not a function; is its module on PYTHONPATH, and a function of that name in it?")
     return builder
 
 
@@ -98,11 +104,11 @@ def _call(config: "Config", builder: Callable[..., Any], *given: Any) -> Any:
         return builder(*given, **values)
     except ValidationError as error:
         wrong = [f"model.config.{'.'.join(map(str, one['loc']))}={one['input']!r} cannot be used: {_lower(one['msg'])}" for one in error.errors()]
-        raise UserError("; ".join(wrong)) from None
+        raise UserError("wrong-value", "; ".join(wrong)) from None
     except UserError:
         raise
     except Exception as error:  # whatever a builder of the user's own does
-        raise UserError(f"{_named(config)} fails: {first_line(error)}; mend it, or change a value of model.config") from None
+        raise UserError("own-code-failed", f"{_named(config)} fails: {first_line(error)}; mend it, or change a value of model.config") from None
 
 
 def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str, Any]) -> None:
@@ -110,13 +116,13 @@ def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str
     parameters = inspect.signature(builder).parameters.values()
     by_place = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < len(GIVEN) and not any(one.kind == one.VAR_POSITIONAL for one in parameters):
-        raise UserError(f"model.build={path} must take ({', '.join(GIVEN)}, **config); it takes {inspect.signature(builder)}")
+        raise UserError("wrong-arguments", f"model.build={path} must take ({', '.join(GIVEN)}, **config); it takes {inspect.signature(builder)}")
     own = {one.name: one for one in parameters if one.kind == one.KEYWORD_ONLY or one in by_place[len(GIVEN) :]}
     takes_all = any(one.kind == one.VAR_KEYWORD for one in parameters)
     if unknown := [name for name in values if name not in own and not takes_all]:
-        raise UserError(f"model.config.{unknown[0]} is not taken by {path}, which takes {', '.join(own) or 'none'}")
+        raise UserError("wrong-arguments", f"model.config.{unknown[0]} is not taken by {path}, which takes {', '.join(own) or 'none'}")
     if missing := [name for name, one in own.items() if one.default is one.empty and name not in values]:
-        raise UserError(f"model.config.{missing[0]} is missing; {path} needs {', '.join(own)}")
+        raise UserError("wrong-arguments", f"model.config.{missing[0]} is missing; {path} needs {', '.join(own)}")
 
 
 def _are_probabilities(outputs: np.ndarray) -> bool:

@@ -28,7 +28,9 @@ def located(key: str, path: str) -> Any:
     try:
         return pydoc.locate(path)
     except pydoc.ErrorDuringImport as error:
-        raise UserError(f"{key}={path}: its module cannot be imported ({type(error.value).__name__}: {error.value}); mend it") from None
+        raise UserError(
+            "own-code-failed", f"{key}={path}: its module cannot be imported ({type(error.value).__name__}: {error.value}); mend it"
+        ) from None
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def guarded(paths: Mapping[str, str]) -> Iterator[None]:
         if not own or getattr(error, "filename", None) is not None or not (place or raised_in in ("keras", "tensorflow")):
             raise
         named = " with ".join(f"{key}={path}" for key, path in own.items())
-        raise UserError(f"{named} fails while it is trained{place}: {first_line(error)}; mend it") from error
+        raise UserError("own-code-failed", f"{named} fails while it is trained{place}: {first_line(error)}; mend it") from error
 
 
 def _origin(error: Exception, paths: Iterable[str]) -> tuple[str, str]:

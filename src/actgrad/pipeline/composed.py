@@ -119,7 +119,7 @@ def read(dataset: str, activation: str) -> Composed:
     try:
         written = path.read_text()
         if written.startswith("# The runs of ") and not written.startswith(_head(dataset, activation)):
-            raise UserError(f"{path} does not hold the runs of {activation} on {dataset}, but those of another; {again}")
+            raise UserError("misplaced-file", f"{path} does not hold the runs of {activation} on {dataset}, but those of another; {again}")
         content = yaml.load(written, yaml.CSafeLoader)
         runs = [
             ComposedRun(dataset, activation, condition, seed, {key: value for key, value in values.items() if key != "seeds"})
@@ -128,9 +128,9 @@ def read(dataset: str, activation: str) -> Composed:
         ]
         return Composed(content["core_sha256"], runs)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; {again}") from None
+        raise UserError("not-composed", f"{path} is missing; {again}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {again}") from None
+        raise UserError("damaged-result", f"{path} is damaged ({' '.join(str(error).split())}); {again}") from None
 
 
 def current(dataset: str, activation: str) -> list[ComposedRun]:
@@ -142,7 +142,9 @@ def current(dataset: str, activation: str) -> list[ComposedRun]:
     found = read(dataset, activation)
     if found.core_sha256 != fingerprint.CORE_SHA256:
         path = paths.composed_path(dataset, activation)
-        raise UserError(f"{path} was written for other code of src/actgrad; write it anew with dvc repro compose@{dataset}-{activation}")
+        raise UserError(
+            "stale-result", f"{path} was written for other code of src/actgrad; write it anew with dvc repro compose@{dataset}-{activation}"
+        )
     return found.runs
 
 
@@ -154,14 +156,18 @@ def run(key: str) -> ComposedRun:
     """
     parts = key.split("/")
     if len(parts) != 3:
-        raise UserError(f"run={key} is not understood; write run=DATASET/ACTIVATION/CONDITION-SEED, such as run=digits/relu/baseline-0")
+        raise UserError(
+            "not-understood", f"run={key} is not understood; write run=DATASET/ACTIVATION/CONDITION-SEED, such as run=digits/relu/baseline-0"
+        )
     runs = {one.key: one for one in read(*parts[:2]).runs}
     if key not in runs:
-        raise UserError(f"{paths.composed_path(*parts[:2])} has no run {parts[2]}; it has {', '.join(one.split('/')[2] for one in runs)}")
+        raise UserError(
+            "unknown-run", f"{paths.composed_path(*parts[:2])} has no run {parts[2]}; it has {', '.join(one.split('/')[2] for one in runs)}"
+        )
     return runs[key]
 
 
 def check_no_other_values(overrides: Sequence[str]) -> None:
     """Raise UserError if a value is given on the command line beside run=KEY, which has all its values from its composed file."""
     if others := [one for one in overrides if one.lstrip("+").partition("=")[0] != "run" and not one.startswith("tracking.")]:
-        raise UserError(f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave it out")
+        raise UserError("no-use", f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave it out")

@@ -24,7 +24,7 @@ def dvc(*arguments: str) -> str:
     """
     done = subprocess.run([*COMMAND, *arguments], env=environment(), capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"dvc {arguments[0]} failed: {_reason([*done.stdout.splitlines(), *done.stderr.splitlines()])}")
+        raise UserError("command-failed", f"dvc {arguments[0]} failed: {_reason([*done.stdout.splitlines(), *done.stderr.splitlines()])}")
     return done.stdout
 
 
@@ -41,7 +41,9 @@ def locked_stages(root: Path = Path()) -> dict[str, Any]:
             raise TypeError("its stages are no KEY: VALUE")
     except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is damaged, perhaps by a merge conflict ({reason}); resolve that, or git restore dvc.lock") from None
+        raise UserError(
+            "damaged-result", f"{path} is damaged, perhaps by a merge conflict ({reason}); resolve that, or git restore dvc.lock"
+        ) from None
     return stages
 
 

@@ -34,8 +34,8 @@ class FailureWriter(Callback):
         error = job_return._return_value if job_return.status is JobStatus.FAILED else None
         if error is not None and not (isinstance(error, UserError) or getattr(error, "filename", None) is not None):
             return
-        reason = refused(error).removeprefix("error: ") if error is not None else None
-        content = {"run": " ".join(job_return.overrides or ()), "reason": reason}
+        told = refused(error) if error is not None else None
+        content = {"run": " ".join(job_return.overrides or ()), "code": told and told.code, "reason": told and str(told)}
         write_bytes(self._folder / f"{config.hydra.job.num}.json", json_bytes(content))
         if error is not None:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.nan
@@ -59,6 +59,6 @@ def said_at_the_end() -> Iterator[Sequence[str]]:
             for one in failed if len(ended) > 1 else ():
                 sys.stderr.write(f"failed: {one['run']}: {one['reason']}\n")
     if len(ended) == 1 and failed:
-        raise UserError(failed[0]["reason"])
+        raise UserError(failed[0]["code"], failed[0]["reason"])
     if failed:
-        raise UserError(f"{len(failed)} of {len(ended)} runs failed, see above; mend the cause and start the same command again")
+        raise UserError("runs-failed", f"{len(failed)} of {len(ended)} runs failed, see above; mend the cause and start the same command again")

@@ -52,7 +52,7 @@ def load_core() -> None:
             if f"{module.name.partition('.')[2].replace('.', '/')}.py" not in OTHER_BACKENDS:
                 importlib.import_module(module.name)
     if core_sha256(package) != CORE_SHA256:
-        raise UserError("the code of src/actgrad was edited while this process started; start the same command again")
+        raise UserError("changed-meanwhile", "the code of src/actgrad was edited while this process started; start the same command again")
 
 
 @functools.cache
@@ -66,4 +66,4 @@ def load_own_code(path: str) -> None:
     with suppress(pydoc.ErrorDuringImport):
         pydoc.locate(path)
     if own_code_sha256.__wrapped__(path) != own_code_sha256(path):
-        raise UserError(f"the module of {path} was edited while this process started; start the same command again")
+        raise UserError("changed-meanwhile", f"the module of {path} was edited while this process started; start the same command again")

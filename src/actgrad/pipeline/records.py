@@ -60,12 +60,14 @@ def read(dataset: str, activation: str, root: Path = Path()) -> pd.DataFrame:
     """
     path = root / paths.record_path(dataset, activation)
     if not path.is_file():
-        raise UserError(f"{path} is missing; train its runs with dvc repro report@{dataset}")
+        raise UserError("missing-run", f"{path} is missing; train its runs with dvc repro report@{dataset}")
     try:
         table = pd.read_csv(io.BytesIO(path.read_bytes()))
         whole = set(table.columns) == set(COLUMNS) and table["run"].astype(str).str.fullmatch(r"\w+-\d+").all()
     except ValueError:
         whole = False
     if not whole:
-        raise UserError(f"{path} is damaged, perhaps by a merge conflict; resolve that, or remove it: dvc repro train@{dataset}-{activation}")
+        raise UserError(
+            "damaged-result", f"{path} is damaged, perhaps by a merge conflict; resolve that, or remove it: dvc repro train@{dataset}-{activation}"
+        )
     return table

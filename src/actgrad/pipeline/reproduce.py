@@ -48,11 +48,14 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     """
     commit = git.commit()
     if commit is None:
-        raise UserError("there is no commit to verify: verify.py trains the last commit of a git repository again; git init, and commit your results")
+        raise UserError(
+            "no-commit", "there is no commit to verify: verify.py trains the last commit of a git repository again; git init, and commit your results"
+        )
     cloned = subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(copy)], capture_output=True, text=True)
     if cloned.returncode:
         raise UserError(
-            f"the last commit cannot be cloned ({' '.join(cloned.stderr.split())}); verify.py needs the project at the root of its repository"
+            "not-cloned",
+            f"the last commit cannot be cloned ({' '.join(cloned.stderr.split())}); verify.py needs the project at the root of its repository",
         )
     study = loading.study(copy / "params.yaml")
     loading.require_dataset(dataset, study)
@@ -65,7 +68,7 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     own = dvc.environment(MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
     done = subprocess.run([*dvc.COMMAND, "repro", f"report@{dataset}"], cwd=copy, env=own, check=False)
     if done.returncode:
-        raise UserError(f"dvc repro report@{dataset} failed in a copy of the last commit, see above")
+        raise UserError("command-failed", f"dvc repro report@{dataset} failed in a copy of the last commit, see above")
     after = _recorded(copy, dataset, study.activations)
     verdicts = [compare(key, row, after.get(key), {"threads": ("the recipe's", str(threads))} if threads else {}) for key, row in before.items()]
     print(f"\n{dataset} at commit {commit}, trained again:\n")

@@ -74,14 +74,19 @@ def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bo
         return
     others = [path.name for path in sorted(folder.glob("*")) if path.name not in results.FILES and path.name[0] != "." and "=" not in path.name]
     if others:  # a folder with = in its name is that of a run with other values
-        raise UserError(f"run_dir={folder} holds {others[0]}, which is no file of a run; name a new folder with run_dir=PATH")
+        raise UserError("run-folder-taken", f"run_dir={folder} holds {others[0]}, which is no file of a run; name a new folder with run_dir=PATH")
     held = results.identity_of(folder)
     if held in (None, (config.key, fingerprint)):
         return
     if held[0] != config.key:
-        raise UserError(f"{folder} holds the run {held[0]}; name another folder for {config.key} with run_dir=PATH, or remove this one")
+        raise UserError(
+            "run-folder-taken", f"{folder} holds the run {held[0]}; name another folder for {config.key} with run_dir=PATH, or remove this one"
+        )
     if not may_replace:
-        raise UserError(f"{folder} holds {config.key} with other values, data or code; name another folder with run_dir=PATH, or remove this one")
+        raise UserError(
+            "run-folder-taken",
+            f"{folder} holds {config.key} with other values, data or code; name another folder with run_dir=PATH, or remove this one",
+        )
     sys.stderr.write(f"{config.key}: replaces the run in {folder}, which had other values, data or code\n")
 
 
@@ -125,7 +130,9 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
         try:
             measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
         except SystemExit as error:
-            raise UserError(f"code of your own ended the training of {config.key} by SystemExit({error.code}); let it raise another error") from None
+            raise UserError(
+                "own-code-failed", f"code of your own ended the training of {config.key} by SystemExit({error.code}); let it raise another error"
+            ) from None
         result = result_of(config, measured, dataset.sha256, checkpoint.fingerprint)
         metrics = result.write(folder)
         live_run.finished(replace(result, metrics=metrics), folder, network)

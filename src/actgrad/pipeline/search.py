@@ -31,7 +31,7 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         UserError: if the dataset has no validation split, conf/local would decide a trial, a trial fails, or all of an activation diverged.
     """
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in SET_HERE]:
-        raise UserError(f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
+        raise UserError("no-use", f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
     launcher = _launcher(dataset, overrides)
     compared = without_comparing(_dataset_sha256(dataset))
     new_folder(str(OUTPUTS), "outputs")
@@ -39,10 +39,10 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
         told = [*launcher, *status.overrides(Path(folder)), *compared]
         command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *told, *overrides]
         if subprocess.run(command, check=False, env=launching_environment()).returncode:
-            raise UserError("the trials did not finish, see above; nothing was written")
+            raise UserError("runs-failed", "the trials did not finish, see above; nothing was written")
         trials = [Path(run_dir) for run_dir in status.written(Path(folder))]
         if not trials:
-            raise UserError("no trial was trained; name trials with recipe.learning_rate=NUMBER,NUMBER, and leave out run_dir=")
+            raise UserError("no-trial", "no trial was trained; name trials with recipe.learning_rate=NUMBER,NUMBER, and leave out run_dir=")
         table = learning_rates.read(trials)
     kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
     with exclusive_lock(OUTPUTS / f"rates-{dataset}.lock", f"writes the learning rates of {dataset}"):
@@ -62,7 +62,8 @@ def _launcher(dataset: str, overrides: Sequence[str]) -> list[str]:
     plain, local = composed([*one, *without_local()]), composed(one)
     if local.deciding() != plain.deciding():
         raise UserError(
-            "conf/local/default.yaml sets values of a run, and git does not keep them; take them out, or write them into conf/condition/tuning.yaml"
+            "local-values",
+            "conf/local/default.yaml sets values of a run, and git does not keep them; take them out, or write them into conf/condition/tuning.yaml",
         )
     return [] if any(given.startswith("hydra/launcher") for given in overrides) else launchers.launcher_overrides(plain.recipe.threads)
 
@@ -71,5 +72,8 @@ def _dataset_sha256(dataset: str) -> str:
     """Of the file of a dataset that the trials can be trained on."""
     loaded = storage.load(data_config(dataset, []))
     if not len(loaded.images["val"]):
-        raise UserError(f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0")
+        raise UserError(
+            "no-validation-split",
+            f"{dataset} has no validation split, and a learning rate chosen on the test split would spoil it; set data.val_size above 0",
+        )
     return loaded.sha256

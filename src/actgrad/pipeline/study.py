@@ -18,7 +18,7 @@ from typing import BinaryIO
 from actgrad.config import loading
 from actgrad.config.schema import Study
 from actgrad.data import storage
-from actgrad.errors import UserError
+from actgrad.errors import PRINTED, UserError
 from actgrad.files import PROJECT, exclusive_lock, locked, new_folder, sha256, write_bytes, writing
 from actgrad.pipeline import checkpoints, composed, launchers, records, status
 from actgrad.pipeline.board import Board
@@ -99,10 +99,10 @@ def _train_missing(selection: Selection, study: Study) -> None:
     activations = selection.activations(study)
     runs = [run for activation in activations for run in selection.runs(activation)]
     if not runs:
-        raise UserError("params.yaml and conf/condition list no such run; see which there are in the files of runs/")
+        raise UserError("unknown-run", "params.yaml and conf/condition list no such run; see which there are in the files of runs/")
     data = storage.path(selection.dataset)
     if not data.is_file():
-        raise UserError(f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
+        raise UserError("missing-dataset", f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
     data_sha256 = sha256(data)
     expected = {run: run.fingerprint(data_sha256, CORE_SHA256, _environment_of(run)) for run in runs}
     for activation in activations:
@@ -121,11 +121,11 @@ def _train_missing(selection: Selection, study: Study) -> None:
         records.write(selection.dataset, activation)
     if failed:
         counts = f"{len([run for run in todo if run not in failed])} runs trained, {len(failed)} failed"
-        raise UserError(f"{counts}, see above and {selection.log}; mend the cause and start the same command again")
+        raise UserError("runs-failed", f"{counts}, see above and {selection.log}; mend the cause and start the same command again")
     if [run.values for activation in activations for run in selection.runs(activation)] != [run.values for run in runs] or sha256(
         data
     ) != data_sha256:
-        raise UserError("the composed runs or the dataset were changed while runs were trained; start the same command again")
+        raise UserError("changed-meanwhile", "the composed runs or the dataset were changed while runs were trained; start the same command again")
     print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now{_elsewhere(runs)}")
 
 
@@ -304,5 +304,5 @@ def launching_environment() -> dict[str, str]:
 def _last_line(path: Path, start: int) -> str:
     """The last line that was printed into a file since it had `start` bytes: an error of train.py's, if there is one."""
     lines = [line.strip() for line in path.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error: ")] or lines or ["it printed nothing"]
-    return said[-1].removeprefix("error: ")
+    said = [line for line in lines if PRINTED.match(line)] or lines or ["it printed nothing"]
+    return PRINTED.sub("", said[-1])

@@ -124,7 +124,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); train the run again") from None
+        raise UserError("damaged-result", f"{path} cannot be read ({error}); train the run again") from None
 
 
 def _core(recorded: str, run: Recorded) -> Iterator[Check]:
@@ -150,9 +150,9 @@ def _configuration(folder: Path, result: RunResult) -> Config:
     try:
         values = yaml.safe_load(result.config)
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
+        raise UserError("damaged-result", f"{path} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, Mapping):
-        raise UserError(f"{path} holds no KEY: VALUE")
+        raise UserError("damaged-result", f"{path} holds no KEY: VALUE")
     elsewhere = {"run_dir": str(folder), "tracking": {"enabled": False, "uri": "", "experiment": ""}, "condition": {"name": result.condition}}
     data = loading.data_config(result.dataset, []).model_dump()
     return parse(Config, {**values, **elsewhere, "data": data}, f"{path}: ")
@@ -167,10 +167,10 @@ def of_run(key: str, folder: Path) -> Iterator[Check]:
     parts = key.split("/")
     of_key = paths.RUNS.joinpath(*parts)
     if len(parts) != 3 or not (of_key / "metrics.json").is_file():
-        raise UserError(f"{of_key} has no run; a key is <dataset>/<activation>/<condition>-<seed>, such as digits/relu/baseline-0")
+        raise UserError("unknown-run", f"{of_key} has no run; a key is <dataset>/<activation>/<condition>-<seed>, such as digits/relu/baseline-0")
     metrics = _metrics(of_key)
     if metrics.get("key") != key:
-        raise UserError(f"{of_key} holds the run {metrics.get('key')}; train {key} again with dvc repro")
+        raise UserError("misplaced-file", f"{of_key} holds the run {metrics.get('key')}; train {key} again with dvc repro")
     tracking = store.configured(parts[0])
     run = reading.run_of(tracking, key, metrics["fingerprint"])
     yield from checks(of_key, reading.recorded(tracking, run, folder) if run else None)
@@ -191,7 +191,8 @@ def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
         yield Check("run_dir", wanted, _made_as(run.run_dir) if there else None, f"{run.run_dir}{'' if there else ', which is not here'}")
     if not written and not set(results.FILES) <= set(run.files):
         raise UserError(
-            f"MLflow run {run_id} of {run.tags['key']} is not whole: the run was not finished, or python src/publish.py is to complete it"
+            "unfinished-mlflow-run",
+            f"MLflow run {run_id} of {run.tags['key']} is not whole: the run was not finished, or python src/publish.py is to complete it",
         )
     yield from checks(written[0] if written else folder, run)
 

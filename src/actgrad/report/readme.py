@@ -29,7 +29,9 @@ def replaced(page: str, section: str) -> str:
         UserError: if the page has no place for it.
     """
     if not SECTION.search(page):
-        raise UserError("README.md has no lines <!-- results of NAME --> and <!-- end of results -->; write them where the results are to stand")
+        raise UserError(
+            "no-place", "README.md has no lines <!-- results of NAME --> and <!-- end of results -->; write them where the results are to stand"
+        )
     return SECTION.sub(lambda _: section, page)
 
 
@@ -43,7 +45,7 @@ def section(dataset: str, root: Path = Path()) -> str:
     ranked = table[table["condition"] == facts["headline"]].set_index("activation")
     if ranked["mean"].isna().all():
         report = root / "reports" / dataset
-        raise UserError(f"{report} has no accuracy to show: every run has failed or diverged; choose a lower recipe.learning_rate")
+        raise UserError("all-diverged", f"{report} has no accuracy to show: every run has failed or diverged; choose a lower recipe.learning_rate")
     best = ranked.index[0]
     whole = ranked[ranked["failed"] + ranked["diverged"] == 0]
     alike = [name for name in whole.index if _percent(whole.loc[name, "mean"]) == _percent(ranked.loc[best, "mean"])] or [best]
@@ -81,8 +83,8 @@ over the runs that learned; the test is over all seeds, so that to fail is to be
 def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, Any]]]:
     """Ranking, provenance and claims of a report."""
     if not (folder / "summary.csv").is_file():
-        raise UserError(f"{folder} has no report; make it with dvc repro report@{dataset}")
-    older = UserError(f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
+        raise UserError("missing-report", f"{folder} has no report; make it with dvc repro report@{dataset}")
+    older = UserError("stale-result", f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
     if not all((folder / name).is_file() for name in (TABLE, "provenance.json", "claims.json")):
         raise older
     table = pd.read_csv(folder / TABLE, dtype={"seeds": str})

@@ -109,9 +109,9 @@ class RunResult:
             metrics = read_metrics(folder)
             contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
             if folder.parts[-4:-3] == (RUNS.name,) and metrics["key"] != "/".join(folder.parts[-3:]):
-                raise UserError(f"{folder} holds the run {metrics['key']}; {AGAIN}")
+                raise UserError("misplaced-file", f"{folder} holds the run {metrics['key']}; {AGAIN}")
             if changed := [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != metrics["files"].get(name)]:
-                raise UserError(f"{folder / changed[0]} is not the file that metrics.json lists there; {AGAIN}")
+                raise UserError("damaged-result", f"{folder / changed[0]} is not the file that metrics.json lists there; {AGAIN}")
             return cls(
                 config=contents["config.yaml"].decode(),
                 history=pd.read_csv(io.BytesIO(contents["history.csv"])).astype(dict.fromkeys(HISTORY, float)),
@@ -121,9 +121,11 @@ class RunResult:
                 metrics=metrics,
             )
         except FileNotFoundError as error:
-            raise UserError(f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere") from None
+            raise UserError(
+                "missing-run", f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere"
+            ) from None
         except (ValueError, KeyError) as error:
-            raise UserError(f"a file in {folder} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+            raise UserError("damaged-result", f"a file in {folder} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
 
 
 AGAIN = "remove the folder, and train the run again"
@@ -139,9 +141,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     try:
         metrics = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+        raise UserError("damaged-result", f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
     if not (isinstance(metrics, dict) and isinstance(metrics.get("files"), dict)):
-        raise UserError(f"{path} does not hold the metrics of a run; {AGAIN}")
+        raise UserError("damaged-result", f"{path} does not hold the metrics of a run; {AGAIN}")
     return metrics
 
 

@@ -62,7 +62,9 @@ def run_metrics(result: RunResult) -> Values:
         UserError: if its history has an epoch twice.
     """
     if result.history["epoch"].duplicated().any():
-        raise UserError(f"history.csv of {result.key} is damaged: it has an epoch twice; remove the folder of the run, and train it again")
+        raise UserError(
+            "damaged-result", f"history.csv of {result.key} is damaged: it has an epoch twice; remove the folder of the run, and train it again"
+        )
     history, metrics = result.history, result.metrics
     planned = metrics["steps"] if history.empty else int(history["step"].iloc[0]) * configuration(result)["recipe"]["epochs"]
     values = _metrics(result.steps, result.probes, planned)

@@ -66,16 +66,16 @@ def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
     """
     with using(tracking) as uri:
         if absent(uri):
-            raise UserError(f"{local(uri)} does not exist, so it has no run {run_id}; python src/publish.py makes it")
+            raise UserError("unknown-mlflow-run", f"{local(uri)} does not exist, so it has no run {run_id}; python src/publish.py makes it")
         client = mlflow.MlflowClient()
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise UserError(f"{without_password(uri)} has no run {run_id}; MLflow shows the id of a run on its page") from None
+            raise UserError("unknown-mlflow-run", f"{without_password(uri)} has no run {run_id}; MLflow shows the id of a run on its page") from None
         if "key" not in run.data.tags:
-            raise UserError(f"MLflow run {run_id} is not of this project: it has no tag `key`; give the id of one that has")
+            raise UserError("foreign-mlflow-run", f"MLflow run {run_id} is not of this project: it has no tag `key`; give the id of one that has")
         copies = {name: Path(client.download_artifacts(run_id, name, str(folder))) for name in file_names(run_id) if name in (*FILES, PATCH)}
         logged = model_of(run)
         model = mlflow.artifacts.download_artifacts(f"{logged.artifact_location}/data/model.keras", dst_path=str(folder)) if logged else None

@@ -64,8 +64,9 @@ def using(tracking: Tracking) -> Iterator[str]:
         yield uri
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(
+            "store-failed",
             f"the MLflow store {without_password(uri)} cannot be used ({reason(error)}); "
-            "fix that and start the same command again, the store keeps what it holds"
+            "fix that and start the same command again, the store keeps what it holds",
         ) from None
 
 
@@ -95,7 +96,10 @@ def experiment(uri: str, name: str) -> str:
     existing = mlflow.get_experiment_by_name(name)
     if existing and existing.lifecycle_stage == "deleted":
         command = f"MLFLOW_TRACKING_URI='{without_password(uri)}' python -m mlflow experiments restore --experiment-id {existing.experiment_id}"
-        raise UserError(f"the MLflow experiment {name} was deleted; bring it back with {command}, or name another in conf/tracking/mlflow.yaml")
+        raise UserError(
+            "experiment-deleted",
+            f"the MLflow experiment {name} was deleted; bring it back with {command}, or name another in conf/tracking/mlflow.yaml",
+        )
     if existing is None:
         _make_experiment(name)
     found = mlflow.set_experiment(name).experiment_id

@@ -39,7 +39,9 @@ def steps_per_epoch(config: "Config", dataset: "Dataset") -> int:
     """
     batch, examples = config.recipe.batch_size, len(dataset.images["train"])
     if batch > examples:
-        raise UserError(f"recipe.batch_size={batch} is more than the {examples} training images of {config.data.name}; choose fewer")
+        raise UserError(
+            "batch-too-large", f"recipe.batch_size={batch} is more than the {examples} training images of {config.data.name}; choose fewer"
+        )
     return -(-examples // batch)
 
 

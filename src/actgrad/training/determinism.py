@@ -36,5 +36,7 @@ def _set_threads(threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError:
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-            raise UserError(f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process") from None
+            raise UserError(
+                "threads-fixed", f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process"
+            ) from None
     threadpoolctl.threadpool_limits(threads, user_api="blas")  # of NumPy's products of matrices

@@ -32,11 +32,15 @@ class Measurements:
         try:
             self._probe = ActivationProbe(model, images, labels, known=activations)
         except ValueError as error:
-            raise UserError(f"the network cannot be measured: {error}") from None
+            raise UserError("unmeasurable-model", f"the network cannot be measured: {error}") from None
         if any(site.kind == "sigmoid" and not site.hidden for site in self._probe.sites):
-            raise UserError("the network ends in a sigmoid, which gives no distribution over classes; let it return logits or a softmax")
+            raise UserError(
+                "unmeasurable-model", "the network ends in a sigmoid, which gives no distribution over classes; let it return logits or a softmax"
+            )
         if not any(site.hidden for site in self._probe.sites):
-            raise UserError("the network hides its activations from the probe: in a loop, or in its output; use them in layers between")
+            raise UserError(
+                "unmeasurable-model", "the network hides its activations from the probe: in a loop, or in its output; use them in layers between"
+            )
         self._order = CallOrder()
         ended = self._order.watch(model)
         model(keras.ops.convert_to_tensor(images[:1], "float32"))
