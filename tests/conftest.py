@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from playwright.sync_api import Browser, sync_playwright
 
 from actgrad.config import loading
 from actgrad.config.schema import Config
@@ -210,6 +211,23 @@ def run_config() -> Callable[..., Config]:
             return loading.run_config(compose("config", [*SHRUNK, *overrides]))
 
     return composed
+
+
+def left_out(reason: str) -> None:
+    """Skip a test for want of a program; where CI is set, fail it: nothing may be left out there."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        left_out("no Chromium on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

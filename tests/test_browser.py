@@ -1,30 +1,18 @@
 """The committed reports, and one as the code makes it now, as a reader sees them in headless Chromium."""
 
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from actgrad.analysis.runs import every_run
 from actgrad.report.content import RUNS_AT, content
 from conftest import ROOT
 from made_up_runs import DATA, DEEP, TIMES, TRIALS, evidence, study_runs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPORTS = sorted((ROOT / "reports").glob("*/index.html"))
 WIDTHS = (390, 768, 1300, 1600)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,16 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from actgrad.config import loading
 from actgrad.results.run import RunResult, copy
 from actgrad.tracking import experiments, publish, views
 from actgrad.tracking.metrics import Layers
 from faults import free_port
-from test_browser import CHROMIUM
 from tracked_runs import TRAINED, Published, track, track_all
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")]
+pytestmark = pytest.mark.slow
 STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["tanh", "relu"], "seeds": [0, 1]}
 PATIENCE = 120_000
 """Milliseconds: the first page takes long where other tests have the processors."""
@@ -76,14 +75,11 @@ def address(store) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page(browser) -> Page:
     """A page that is tall, because MLflow draws only the charts that are in sight."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1500, "height": 7000})
-        page.set_default_timeout(PATIENCE)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1500, "height": 7000})
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def of_study() -> list[views.View]:

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from test_browser import CHROMIUM, written
+from test_browser import written
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 READY = "document.documentElement.dataset.ready == '{} {}'"
 FULL = """([figure, name]) => [...document.querySelectorAll(`#${figure} .view`)].map(view => {
     const items = [...view.querySelectorAll('path')].map(path => path.__data__).filter(item => item?.datum?.activation);
@@ -18,14 +17,6 @@ FULL = """([figure, name]) => [...document.querySelectorAll(`#${figure} .view`)]
     return [...new Set(seen)].sort();
 })"""
 """The activations whose marks are not faded, of each picture of a figure."""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
