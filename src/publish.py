@@ -24,7 +24,7 @@ def main() -> None:
     for dataset in [dataset_name(argument)] if argument else params.datasets:
         tracking = store.configured(dataset)
         if arguments.links is not None:
-            print(f"{dataset}: {experiments.link(tracking, arguments.links) or 'not in MLflow yet; python src/publish.py adds it'}", flush=True)
+            print(f"{dataset}: {experiments.link(tracking, arguments.links) or 'no run in MLflow yet; dvc repro trains them'}", flush=True)
             continue
         folders = [
             run_folder(dataset, activation, condition, seed)

@@ -12,7 +12,7 @@ from actgrad.pipeline import composed, study
 
 EXAMPLES = """\
   python src/study.py data=digits
-  python src/study.py data=digits activation=relu condition=he seed=0
+  python src/study.py data=digits activation=relu condition=baseline seed=0
   python src/study.py data=digits activation=relu --compose
 """
 

@@ -42,6 +42,8 @@ def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
         (["model.keras", "model.keras"], "missing-part"),
         (["model.keras", "data.npz"], "missing-part"),
         (["model.keras", "text.npz"], "damaged-file"),
+        (["model.keras", "unequal.npz"], "wrong-arrays"),
+        (["model.keras", "nan.npz"], "wrong-arrays"),
         (["data.npz", "whole.npz"], "model-not-loaded"),
         (["model.keras", "whole.npz"], "unmeasurable-model"),
         (["model.keras", "whole.npz", "--examples", "1"], "wrong-value"),
@@ -54,6 +56,8 @@ def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, code,
     convolutional().save("model.keras")
     np.savez("data.npz", x=IMAGES)
     np.savez("whole.npz", x=IMAGES, y=LABELS)
+    np.savez("unequal.npz", x=IMAGES, y=LABELS[1:])
+    np.savez("nan.npz", x=np.full_like(IMAGES, np.nan, dtype="float32"), y=LABELS)
     Path("text.npz").write_text("not numbers")
     assert main(["inspect", *arguments]) == 1
     said = capsys.readouterr()

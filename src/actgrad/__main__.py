@@ -92,12 +92,18 @@ def _examples(path: str, examples: int) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays.files
-            found = [arrays[name][:examples] for name in next((pair for pair in PAIRS if set(pair) <= set(names)), ())]
+            found = [arrays[name] for name in next((pair for pair in PAIRS if set(pair) <= set(names)), ())]
     except Exception:  # NumPy's own words advise to load what is no data
         raise UserError("damaged-file", f"{path} cannot be read as an .npz file of numbers; write it with numpy.savez(FILE, x=…, y=…)") from None
     if not found:
         raise UserError("missing-part", f"{path} has the arrays {', '.join(names)}; it needs x and y, x_val and y_val, or x_train and y_train")
-    return found
+    lengths = [len(array) if array.ndim else 0 for array in found]
+    if lengths[0] != lengths[1]:
+        raise UserError("wrong-arrays", f"{path} has {lengths[0]} examples and {lengths[1]} labels; give one label for each")
+    used = [array[:examples] for array in found]
+    if used[0].dtype.kind == "f" and not np.isfinite(used[0]).all():
+        raise UserError("wrong-arrays", f"{path} has examples with NaN or infinity; remove or mend them")
+    return used
 
 
 if __name__ == "__main__":
