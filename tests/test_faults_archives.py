@@ -155,12 +155,12 @@ def test_a_hostile_archive(what, tmp_path, seen):
     (tmp_path / "here").mkdir()
     form = {"bomb_of_gzip": "idx", "bomb_of_parquet": "parquet"}.get(make.__name__, "image_folder")
     arguments = ("data=cifar10_jpeg", f"data.archive={archive}", f"data.format={form}", "data.sha256=null", "data.val_size=0")
-    code = (
+    limited = (
         f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, ({2 * 2**30},) * 2); sys.argv.pop(0);"
         "sys.path.insert(0, sys.argv[0].rpartition('/')[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     env = os.environ | as_project(tmp_path / "here", OPENBLAS_NUM_THREADS="1")
-    command = [sys.executable, "-c", code, tmp_path / "here" / "src" / "download.py", *arguments]
+    command = [sys.executable, "-c", limited, tmp_path / "here" / "src" / "download.py", *arguments]
     assert part in sentence(subprocess.run(command, cwd=tmp_path / "here", env=env, capture_output=True, text=True), code)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"src", "conf"}
     seen(f"`error[{code}]`", what)
