@@ -80,7 +80,8 @@ def layers_and_step(config: Config, dataset: storage.Dataset) -> Calls:
 
 def measure(calls: dict[str, Calls], rounds: int) -> dict[str, np.ndarray]:
     """Milliseconds of each activation: (rounds, KINDS)."""
-    names, times = list(calls), {name: [] for name in calls}
+    names = list(calls)
+    times: dict[str, list[list[float]]] = {name: [] for name in calls}
     for number in tqdm(range(WARM_UP + rounds), desc="activation time", unit="round", disable=not sys.stderr.isatty()):
         first = number % len(names)
         for name in names[first:] + names[:first]:

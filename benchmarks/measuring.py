@@ -67,7 +67,7 @@ def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
     return time.perf_counter() - began, done.stdout
 
 
-def ratio(values: Sequence[float], reference: Sequence[float]) -> dict[str, float | None]:
+def ratio(values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray) -> dict[str, float | None]:
     """The median of the ratios within a round, and its 95 % interval by order statistics, which takes 6 rounds."""
     ratios = np.array(values) / np.array(reference)
     low, high = map(rounded, stats.quantile_test(ratios, p=0.5).confidence_interval(0.95))

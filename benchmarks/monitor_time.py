@@ -8,6 +8,7 @@ compiles, is not counted. Processor time of all threads together is measured, wh
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,8 @@ def main() -> None:
     parser = script_parser(__doc__, "  python benchmarks/monitor_time.py --rounds 6\n")
     parser.add_argument("--rounds", type=int, default=12, metavar="N", help="fewer than 6 give no 95 %% interval; default: %(default)s")
     rounds = parser.parse_args().rounds
-    found, answers = {}, {}
+    found: dict[str, dict[str, Any]] = {}
+    answers: dict[str, str] = {}
     for name, build, batch, steps in (("LeNet-5", lenet5, 256, 30), ("ResNet50V2", resnet50, 256, 1), ("ResNet50V2", resnet50, 32, 3)):
         network = f"{name}, {batch} images a step"
         one = found[network] = measured(network, build, batch, steps, rounds)
@@ -56,7 +58,7 @@ def main() -> None:
     write(found, answers)
 
 
-def measured(name: str, build: Callable[[], keras.Model], batch: int, steps: int, rounds: int) -> dict[str, object]:
+def measured(name: str, build: Callable[[], keras.Model], batch: int, steps: int, rounds: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     x, y = random.normal(size=(PROBE, 32, 32, 3)).astype("float32"), random.integers(0, CLASSES, PROBE)
     watched = GradientMonitor()

@@ -98,7 +98,7 @@ def from_nothing(copy: Path, study: Study, data: Path) -> dict[str, Any]:
 
 def all_runs(study: Study) -> list[Config]:
     found = []
-    for condition, listed in loading.listed(study).items():
+    for condition, listed in loading.listed(study, "digits").items():
         for activation in listed.activations:
             one = composing.composed(["data=digits", f"activation={activation}", f"condition={condition}", "run_dir=unused"])
             found += [one.model_copy(update={"seed": seed}) for seed in listed.seeds]

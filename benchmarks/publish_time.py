@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def main() -> None:
     write({"before": arguments.before, **median}, answers)
 
 
-def told(seconds: dict[str, float], digits: int) -> str:
+def told(seconds: Mapping[str, float | None], digits: int) -> str:
     return f"{seconds['now']:.{digits}f} s; before: {seconds['before']:.{digits}f} s"
 
 

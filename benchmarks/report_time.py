@@ -28,24 +28,24 @@ SECONDS, MEGABYTES = 4, 500
 def project(folder: Path, dataset: str, number: int) -> int:
     """A project with at least so many runs of all conditions; returns how many."""
     params = study()
-    trained = listed(params)
-    while _count(params) < number:
+    trained = listed(params, dataset)
+    while _count(params, dataset) < number:
         params = params.model_copy(update={"seeds": [*range(len(params.seeds) + 1)]})
     for name in ("conf", "src"):
         (folder / name).symlink_to(PROJECT / name)
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump() | {"datasets": [dataset]}))
-    for condition, one in listed(params).items():
+    for condition, one in listed(params, dataset).items():
         for activation in one.activations:
             like = [RunResult.read(run_folder(dataset, activation, condition, seed)) for seed in trained[condition].seeds]
             for seed in one.seeds:
                 copied = like[seed % len(like)]
                 target = run_folder(dataset, activation, condition, seed)
                 dataclasses.replace(copied, metrics=copied.metrics | {"key": "/".join(target.parts[1:])}).write(folder / target)
-    return _count(params)
+    return _count(params, dataset)
 
 
-def _count(params: Study) -> int:
-    return sum(len(one.activations) * len(one.seeds) for one in listed(params).values())
+def _count(params: Study, dataset: str) -> int:
+    return sum(len(one.activations) * len(one.seeds) for one in listed(params, dataset).values())
 
 
 def main() -> None:

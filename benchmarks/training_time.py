@@ -43,7 +43,8 @@ def main() -> None:
     name, arguments = parsed(__doc__, EXAMPLE, rounds=rounds, epochs=(3, 2, "of each training; the first, which compiles, is not timed"))
     recipe = composing.composed([f"data={name}", "run_dir=unused"]).recipe
     storage.load(loading.data_config(name, []))  # says what to do if it is missing
-    epochs, found = arguments.epochs, {way: [] for way in WAYS}
+    epochs = arguments.epochs
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     weights = set()
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(arguments.rounds), desc=name, unit="round", disable=not sys.stderr.isatty()):

@@ -9,6 +9,8 @@ from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.results.paths import RUNS, run_folder
 from actgrad.results.run import missing
 
+NOT_THERE = "not in MLflow yet; dvc repro trains its runs, python src/publish.py adds trained ones"
+
 
 def main() -> None:
     parser = script_parser(__doc__, "  python src/publish.py data=digits\n  python src/publish.py --links\n")
@@ -24,7 +26,8 @@ def main() -> None:
     for dataset in [dataset_name(argument)] if argument else params.datasets:
         tracking = store.configured(dataset)
         if arguments.links is not None:
-            print(f"{dataset}: {experiments.link(tracking, arguments.links) or 'no run in MLflow yet; dvc repro trains them'}", flush=True)
+            link = experiments.link(tracking, arguments.links)
+            print(f"{dataset}: {link or NOT_THERE}", flush=True)
             continue
         folders = [
             run_folder(dataset, activation, condition, seed)

@@ -83,7 +83,7 @@ def page(browser) -> Page:
 
 
 def of_study() -> list[views.View]:
-    return views.of_study(loading.listed(loading.study()), layers())
+    return views.of_study(loading.listed(loading.study(), "digits"), layers())
 
 
 def layers() -> Layers:
