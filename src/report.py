@@ -1,33 +1,45 @@
-"""Make reports/<dataset>/ from what params.yaml lists of runs/<dataset>/; with --readme, write the results of that report into README.md."""
+"""Make reports/<dataset>/ from what params.yaml lists of runs/<dataset>/. With --readme or --experience, write results of that report elsewhere."""
 
 import gc
+import json
 from contextlib import suppress
 from pathlib import Path
 
 from actgrad.analysis.evidence import Evidence
 from actgrad.config.loading import data_config, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
+from actgrad.diagnosis.experience import FILE
 from actgrad.errors import UserError
 from actgrad.files import replace_folder, write_bytes
 from actgrad.report.content import RUNS_AT, content
+from actgrad.report.experience import with_report
 from actgrad.report.readme import replaced, section
+from actgrad.results.run import json_bytes
 
 EXAMPLES = """\
   python src/report.py data=digits
   python src/report.py data=digits --readme
+  python src/report.py data=digits --experience
 """
 README = Path("README.md")
+EXPERIENCE = Path("src", "actgrad", "diagnosis", FILE)
 
 
 def main() -> None:
     parser = script_parser(__doc__, EXAMPLES)
     parser.add_argument("dataset", metavar="data=NAME", help="a dataset whose runs have been trained")
-    parser.add_argument("--readme", action="store_true", help="make no report, but write the results of the existing one into README.md")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--readme", action="store_true", help="make no report, but write the results of the existing one into README.md")
+    instead.add_argument("--experience", action="store_true", help="make no report, but write what it found of alarms and remedies into the package")
     arguments = parser.parse_args()
     dataset = dataset_name(arguments.dataset)
     if arguments.readme:
         write_bytes(README, replaced(README.read_text(), section(dataset)).encode())
         print(f"{README}: the results of {dataset}")
+        return
+    if arguments.experience:
+        write_bytes(EXPERIENCE, json_bytes(with_report(json.loads(EXPERIENCE.read_text()), dataset)))
+        print(f"{EXPERIENCE}: alarms and remedies of {dataset}")
         return
     params = study()
     require_dataset(dataset, params)

@@ -102,6 +102,8 @@ def evidence(runs: Runs, others: dict[str, Runs] | None = None, dataset: str = "
 
 
 DEEP = {f"deep_{depth}": deep(depth, dict.fromkeys(("relu", "snake"), lambda _, depth=depth: 0.1 * depth)) for depth in (2, 3)}
+LEAKY = {"leaky_25": {"leaky_relu": [made_up("leaky_relu", seed, value, condition="leaky_25") for seed, value in ((0, 0.1), (1, 0.6))]}}
+"""A larger slope, of which one run failed."""
 TRIALS = pd.DataFrame(
     {
         "activation": ["relu", "relu", "snake", "snake"],

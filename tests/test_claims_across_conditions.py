@@ -6,6 +6,7 @@ import pytest
 from actgrad.analysis.alarms import alarms, fired_in
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.remedies import remedies
 from actgrad.diagnosis.rules import RULES
 from planted_runs import judged, made, wobble
 
@@ -138,3 +139,24 @@ def test_an_alarm_after_the_third_epoch_does_not_count():
     assert not {RULES[number].name for number in fired_in(run)} & {"update ratio"}
     run.steps.loc[run.steps["step"] >= 3, "update_norm"] = 0.5
     assert "update ratio" in {RULES[number].name for number in fired_in(run)}
+
+
+def test_a_remedy_brings_points_to_what_learns_without_it_and_saves_what_fails():
+    """Scaling brings tanh 10 points in one seed and 20 in the other; sigmoid fails without it in one seed, so it has no part in the points."""
+    conditions = {
+        "standardized": made({"tanh": {"accuracy": lambda seed: 0.7 + 0.1 * seed}, "sigmoid": {"accuracy": 0.6}}, 2, "standardized"),
+        "baseline": made({"tanh": {"accuracy": 0.6}, "sigmoid": {"accuracy": lambda seed: 0.1 if seed else 0.5}, "relu": {}}, 2),
+    }
+    (row,) = remedies(conditions).to_dict("records")
+    assert (row["remedy"], row["condition"], row["against"]) == ("scaled inputs", "standardized", "baseline")
+    assert (row["activations"], row["seeds"], row["runs"], row["failed_with"], row["failed_without"]) == (1, 2, 4, 0, 1)
+    assert row["points"] == pytest.approx(15)
+    assert (row["low"], row["high"]) == pytest.approx((15 - 12.7062 * 5, 15 + 12.7062 * 5), abs=1e-2)
+
+
+def test_a_remedy_under_which_every_activation_fails_has_no_points():
+    deep = {name: made({"sigmoid": {"accuracy": accuracy}}, 3, name) for name, accuracy in (("deep_16", 0.1), ("deep_16_residual", 0.8))}
+    (row,) = remedies(deep).to_dict("records")
+    assert (row["remedy"], row["activations"], row["failed_without"], row["failed_with"]) == ("residual paths", 0, 3, 0)
+    assert np.isnan(row["points"])
+    assert remedies({"deep_16": deep["deep_16"]}).empty

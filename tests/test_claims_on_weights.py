@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad.analysis import statistics
+from actgrad.analysis import statistics, updates
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.words import number
 from planted_runs import evidence, findings, judged, made, wobble
@@ -29,6 +29,18 @@ def test_the_update_ratio_of_runs_that_learned_is_judged(ratio, verdict):
     found = findings(seeds=20, relu={"ratio": ratio}, sigmoid={"ratio": 1e-9, "accuracy": 0.1})["update-ratio"]
     assert found["verdict"] == verdict
     assert len(found["keys"]) == 20
+
+
+def test_update_ratios_are_those_of_the_last_epoch():
+    """Ten steps in ten epochs: the last step alone counts."""
+    runs = made({"relu": {"ratio": 2e-3}}, 1)
+    steps = runs["relu"][0].steps
+    steps.loc[(steps["step"] == 10) & (steps["layer"] == "conv2"), "update_norm"] = 4e-3
+    steps.loc[steps["step"] < 10, "update_norm"] = 1.0
+    table = updates.update_ratios(runs)
+    assert table["ratio"].tolist() == pytest.approx([2e-3, 4e-3, 2e-3, 2e-3, 2e-3])
+    assert table["place"].tolist() == [1, 2, 3, 4, 5]
+    assert table["layer"].tolist()[:2] == ["conv1", "conv2"]
 
 
 @pytest.mark.parametrize(

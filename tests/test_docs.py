@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from actgrad.config import composing, loading
+from actgrad.diagnosis.experience import experience
 from actgrad.pipeline import launchers
 from actgrad.report import readme
+from actgrad.report.experience import with_report
 from conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -48,6 +50,15 @@ def test_the_findings_have_the_verdicts_of_the_committed_reports():
         for claim in json.loads((ROOT / "reports" / name.strip("`") / "claims.json").read_text()):
             found.setdefault(claim["id"], ["not measured"] * 2)[number] = claim["verdict"]
     assert told == found
+
+
+def test_diagnose_says_what_the_committed_reports_found():
+    kept = experience()
+    for folder in ROOT.glob("reports/*"):
+        if (folder / "remedies.csv").is_file():
+            assert with_report(kept, folder.name, ROOT) == kept, f"write it anew: python src/report.py data={folder.name} --experience"
+    datasets = {row["dataset"] for row in kept["alarms"] + kept["remedies"]}
+    assert {"digits"} <= datasets <= {path.name for path in ROOT.glob("reports/*")}
 
 
 def test_what_it_costs_is_what_was_measured():

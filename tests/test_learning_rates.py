@@ -53,6 +53,12 @@ def test_a_search_of_some_activations_leaves_the_others_as_they_were():
     assert after[["activation", "learning_rate"]].to_numpy().tolist() == [["relu", 0.1], ["tanh", 0.001]]
 
 
+def test_new_trials_of_another_length_are_not_taken_for_the_earlier_ones():
+    before, shorter = trials(relu={0.1: [0.5, 0.6]}, tanh={0.1: [0.5]}), trials(relu={0.1: [0.4]}).assign(epochs=1)
+    assert learning_rates.replaced(before, shorter) == ["relu: 1 trials of 1 epochs replace 2 trials of 2 epochs"]
+    assert learning_rates.replaced(before, trials(relu={0.1: [0.5, 0.7]}, elu={0.1: [0.1]})) == []
+
+
 def test_only_the_trials_that_are_named_are_read(tmp_path):
     """Folders of another search beside them, however new, do not count."""
     for name, rate, status, last in (

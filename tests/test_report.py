@@ -21,11 +21,12 @@ from actgrad.analysis.runs import Runs
 from actgrad.report import figures
 from actgrad.report import page as pages
 from actgrad.report.content import content
+from actgrad.report.experience import COUNTS, REMEDIES, with_report
 from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY
 from conftest import LAYERS, SITES, as_project, sentence
-from made_up_runs import DATA, DEEP, HOSTILE, TIMES, TRIALS, evidence, made_up, study_runs
+from made_up_runs import DATA, DEEP, HOSTILE, LEAKY, TIMES, TRIALS, evidence, made_up, study_runs
 
 
 def page(*arguments, pictures: bool = False, **keywords) -> str:
@@ -71,7 +72,7 @@ def test_one_seed_has_no_deviation():
 
 def test_the_page_is_one_file_and_names_are_escaped():
     text = page(study_runs(), pictures=True)
-    assert text.count("<img src=") == 9
+    assert text.count("<img src=") == 10
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert not re.search(r"""src=["'](?!data:image/svg)""", text)
@@ -132,7 +133,7 @@ def test_a_run_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, ste
 
 
 def test_every_claim_names_a_figure_that_there_is():
-    more = {"others": {"he": study_runs("he"), **DEEP}, "trials": TRIALS, "times": TIMES}
+    more = {"others": {"he": study_runs("he"), **DEEP, **LEAKY}, "trials": TRIALS, "times": TIMES}
     assert {claim.figure for claim in claims.CLAIMS} <= {*drawn(study_runs(), **more), "article_curve", ""}
 
 
@@ -207,9 +208,11 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
     folder = tmp_path / "reports" / "digits"
     names = {path.stem for path in folder.glob("figures/*.svg")}
     assert names == {
-        *("seeds", "attenuation", "learning_curves", "gradient_norms", "preact_grads", "share_of_next", "unit_states", "linearity", "activations")
+        *("seeds", "attenuation", "learning_curves", "gradient_norms", "preact_grads", "share_of_next", "update_ratios"),
+        *("unit_states", "linearity", "activations"),
     }
-    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in (*names, "summary", "ranking", "pairs", "conditions")} | {
+    tables = ("summary", "ranking", "pairs", "conditions", "remedies")
+    assert {path.name for path in folder.glob("*.*")} == {f"{name}.csv" for name in (*names, *tables)} | {
         "index.html",
         "claims.json",
         "provenance.json",
@@ -234,7 +237,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     for of_activation in other.values():
         for index, run in enumerate(of_activation):
             of_activation[index] = dataclasses.replace(run, config=run.config.replace("glorot_uniform", "he_uniform"))
-    more = {"others": {"he": other, **DEEP}, "trials": TRIALS, "times": TIMES}
+    more = {"others": {"he": other, **DEEP, **LEAKY}, "trials": TRIALS, "times": TIMES}
     drawings, data = drawn(study, **more), tables_of(study, **more)
     assert set(drawings) == {
         "seeds",
@@ -243,8 +246,11 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
         "gradient_norms",
         "preact_grads",
         "share_of_next",
+        "update_ratios",
         "depth",
         "unit_states",
+        "slopes",
+        "alarms",
         "learning_rates",
         "conditions",
         "linearity",
@@ -253,6 +259,8 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     }
     assert all(len(data[name]) and drawing.svg.startswith("<svg") and 60 < len(drawing.caption) < 300 for name, drawing in drawings.items())
     assert data["times"]["activation"].tolist() == ["relu"]
+    assert data["slopes"][["slope", "accuracy", "learned"]].to_numpy().tolist() == [["0.25", 0.1, False], ["0.25", 0.6, True]]
+    assert {*data["alarms"]["failed"]} == {1}
     assert data["learning_rates"]["mean"].tolist() == [0.5, 0.7, 0.6, 0.0]
     assert data["depth"]["mean"].tolist() == pytest.approx([0.2, 0.2, 0.3, 0.3])
     means = data["conditions"].set_index(["condition", "activation"])["mean"][["baseline", "he"]]
@@ -263,6 +271,24 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
     assert "<th>claim</th><th>baseline</th><th>he</th>" in text
     assert "<dd>model.build: actgrad.networks.mlp.build; model.config.depth: 3; model.config.width: 84</dd>" in text
+
+
+def test_without_a_failed_run_no_alarm_is_drawn():
+    assert "alarms" not in tables_of(study_runs())
+
+
+def test_what_a_report_found_of_alarms_replaces_what_it_found_before(tmp_path):
+    folder = tmp_path / "reports" / "toy"
+    folder.mkdir(parents=True)
+    pd.DataFrame([["scaled inputs", 1.2345, np.nan, np.nan, 4, 0, 1]], columns=list(REMEDIES)).to_csv(folder / "remedies.csv", index=False)
+    pd.DataFrame([["a", "b", "c", 1, 2, 1, 0, "refuted"]], columns=[*COUNTS, "verdict"]).to_csv(folder / "alarms.csv", index=False)
+    before = {"alarms": [{"dataset": "toy", "rule": "old"}, {"dataset": "other", "rule": "kept"}], "remedies": []}
+    found = with_report(before, "toy", tmp_path)
+    assert [row["rule"] for row in found["alarms"]] == ["kept", "a"]
+    assert (found["alarms"][1]["failed"], found["alarms"][1]["fired_failed"], found["alarms"][1]["dataset"]) == (1, 1, "toy")
+    assert [(row["points"], row["low"], row["failed_without"]) for row in found["remedies"]] == [(1.23, None, 1)]
+    (folder / "alarms.csv").unlink()
+    assert [row["rule"] for row in with_report(before, "toy", tmp_path)["alarms"]] == ["kept"]
 
 
 def test_the_first_condition_is_the_headline():
@@ -322,6 +348,7 @@ def test_report_imports_no_tensorflow(tmp_path, trained):
         (["data=../runs"], "not-in-study", "data=../runs"),
         (["data=digits"], "missing-run", "runs/digits/tanh/baseline-0/metrics.json"),
         (["data=digits", "--readme"], "missing-file", "README.md"),
+        (["data=digits", "--experience"], "missing-report", "dvc repro report@digits"),
     ],
 )
 def test_report_refuses_with_one_sentence_and_keeps_what_was_there(script, tmp_path, arguments, code, expected):

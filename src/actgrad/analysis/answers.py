@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actgrad.analysis import attenuation, learning_rates, ranking, tables
-from actgrad.analysis.claims import NOT_MEASURED
+from actgrad.analysis import attenuation, learning_rates, ranking, tables, updates
+from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
+from actgrad.analysis.claims.leaky import slopes
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run
 from actgrad.analysis.words import fold, listed, ordinal, percent
@@ -59,6 +60,7 @@ def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping
         "signal": _signal(ranked),
         "training": _training(evidence),
         "explained": _explained(evidence),
+        "updates": _updates(evidence),
         "units": _units(ranked),
         "conditions": _conditions(findings),
         "functions": _functions(evidence),
@@ -68,7 +70,8 @@ def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping
 
 def of_study(evidence: Evidence) -> dict[str, str]:
     """The answers that rest on several conditions, or on none."""
-    found = {"depth": _depth(evidence), "learning_rates": _learning_rates(evidence), "linearity": _linearity(evidence), "times": _times(evidence)}
+    found = {"depth": _depth(evidence), "slopes": _slopes(evidence), "learning_rates": _learning_rates(evidence)}
+    found |= {"alarms": _alarms(evidence), "linearity": _linearity(evidence), "times": _times(evidence)}
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
@@ -125,6 +128,16 @@ def _explained(evidence: Evidence) -> str:
     )
 
 
+def _updates(evidence: Evidence) -> str:
+    ratios = pd.Series({name: np.median([updates.of_network(run) for run in runs]) for name, runs in evidence.runs.items()})
+    known = ratios[np.isfinite(ratios)]
+    if known.empty:
+        return ""
+    near = int((np.abs(np.log10(known) + 3) <= 0.5).sum())
+    ends = f"from {known.min():.1g} ({known.idxmin()}) to {known.max():.1g} ({known.idxmax()})" if len(known) > 1 else f"{known.iloc[0]:.1g}"
+    return f"In the last epoch an update is {ends} of the weights; {near} of {len(known)} activations are near 1e-3."
+
+
 def _units(ranked: pd.DataFrame) -> str:
     known = ranked.dropna(subset=["dead"])
     if known.empty:
@@ -170,6 +183,25 @@ def _depth(evidence: Evidence) -> str:
     rates = tables.depth_rates(evidence.depth).set_index("activation")["rate"].sort_values(ascending=False, kind="stable")
     each = [f"{fold(rate)} with {name}" for name, rate in rates.items()]
     return f"One more layer makes the gradient smaller: {listed(each)}." if each else ""
+
+
+def _slopes(evidence: Evidence) -> str:
+    table = slopes(evidence)
+    if table is None or not table["learned"].any():
+        return ""
+    means = table[table["learned"]].groupby("slope")["accuracy"].mean()
+    best, worst = (
+        f"{means.idxmax()} has the highest mean test accuracy, {percent(means.max())}",
+        f"{means.idxmin()} has the lowest, {percent(means.min())}",
+    )
+    return f"The slope {best}; {worst}."
+
+
+def _alarms(evidence: Evidence) -> str:
+    counts = evidence.alarms["verdict"].value_counts()
+    first = evidence.alarms.iloc[0]
+    judged = f"{counts.get(CONFIRMED, 0)} of {len(evidence.alarms)} published rules tell of failure, {counts.get(REFUTED, 0)} do not"
+    return f"Over {first['failed'] + first['learned']} runs, of which {first['failed']} failed, {judged}; the others cannot be judged."
 
 
 def _learning_rates(evidence: Evidence) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actgrad.analysis import attenuation
+from actgrad.analysis import attenuation, updates
 from actgrad.analysis.runs import LEARNED, Runs, every_run, outcome, test_accuracy, threshold
 from actgrad.results.run import RunResult
 from actgrad.training.names import TRAIN_ACCURACY, VAL_ACCURACY
@@ -18,8 +18,8 @@ MEAN = "mean"
 """In the column `seed`: a mean over seeds."""
 POINTS = 24
 """Maximum number of points per line over optimizer steps."""
-SIGNAL, WEIGHTS = "dL/dz", "weight gradient"
-"""The two measures of a gradient: that with respect to pre-activations, and the norm of that of a layer's weights."""
+SIGNAL, WEIGHTS, UPDATES = "dL/dz", "weight gradient", "update by weight"
+"""What is shown of each layer: the gradient with respect to pre-activations, the norm of that of its weights, and the update-to-weight ratio."""
 START, END = "before training", "after training"
 RUN = ["condition", "activation", "seed"]
 
@@ -58,9 +58,10 @@ def curves(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def signals(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """The gradient at each layer: RUN, measure (SIGNAL, WEIGHTS), layer, place (1 is nearest to the input) of `places`, step, value, and `when`.
+    """What is shown of each layer: RUN, measure (SIGNAL, WEIGHTS, UPDATES), layer, place (1: nearest to the input) of `places`, step, value, `when`.
 
-    `when` is START and END for the first and the last measurement of a run, else empty. Means over seeds are geometric; a gradient of 0 has no row.
+    `when` is START and END for the first and the last measurement of a run, else empty. UPDATES are those of the last epoch. Means over seeds are
+    geometric; a value of 0 has no row.
     """
     table = pd.concat([_probed(conditions), _weights(conditions)], ignore_index=True)
     table = table[table["value"] > 0]
@@ -84,13 +85,15 @@ def _probed(conditions: Mapping[str, Runs]) -> pd.DataFrame:
             (END, [row for row in first if steps[row] == steps.max()]),
         ):
             named = [layers[row] for row in rows]
-            columns = {"layer": [plain(layer) for layer in named], "place": [places[layer] for layer in named], "places": len(places)}
+            at = {"place": [places[layer] for layer in named], "places": len(places)}
+            columns = {"measure": SIGNAL, "layer": [plain(layer) for layer in named], **at}
             parts.append({**_names(run), **columns, "step": [float(steps[row]) for row in rows], "when": when, "value": values[rows].astype(float)})
-    return _long(parts).assign(measure=SIGNAL)
+    return _long(parts)
 
 
 def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """The norm of the gradient of each layer's weights: geometric means over at most POINTS stretches of steps, and the first and the last step.
+    """The norm of the gradient of each layer's weights: geometric means over at most POINTS stretches of steps, and the first and the last step; and
+    the update-to-weight ratio in the last epoch.
 
     Layers that not all networks of a condition have, such as PReLU's slopes, are left out.
     """
@@ -109,8 +112,10 @@ def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
             ends = [(START, steps[0], norms[0]), (END, steps[-1], norms[-1])]
             for when, step, row in (*middles, *ends):
                 places = {"place": np.arange(1, len(layers) + 1), "places": len(layers), "step": step, "when": when}
-                parts.append({**_names(run), "layer": layers, **places, "value": 10**row})
-    return _long(parts).assign(measure=WEIGHTS)
+                parts.append({**_names(run), "layer": layers, **places, "measure": WEIGHTS, "value": 10**row})
+            ratios = updates.of_layers(run)[layers].to_numpy()
+            parts.append({**_names(run), "layer": layers, **places, "measure": UPDATES, "value": ratios})
+    return _long(parts)
 
 
 def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -120,7 +125,7 @@ def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for name in parts[0] if parts else ():
         whole = [part[name] for part in parts]
         columns[name] = np.concatenate(whole) if isinstance(whole[0], list | np.ndarray) else np.repeat(whole, sizes)
-    return pd.DataFrame(columns, columns=[*columns] or [*RUN, "layer", "place", "places", "step", "when", "value"])
+    return pd.DataFrame(columns, columns=[*columns] or [*RUN, "measure", "layer", "place", "places", "step", "when", "value"])
 
 
 def _finite_mean(logs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -49,6 +50,18 @@ def merged(before: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """New trials, and the earlier ones of activations that have no new trial."""
     kept = before[~before["activation"].isin(table["activation"])]
     return pd.concat([kept, table], ignore_index=True).sort_values(["activation", "learning_rate", "seed"], ignore_index=True)
+
+
+def replaced(before: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """A sentence for each activation whose new trials are of another number or length than the earlier ones, which they replace."""
+    old, new = (_counted(rows) for rows in (before, table))
+    return [f"{name}: {new[name]} replace {old[name]}" for name in new if name in old and new[name] != old[name]]
+
+
+def _counted(table: pd.DataFrame) -> dict[Any, str]:
+    """Activation -> number and epochs of its trials, in words."""
+    lengths = {name: (len(rows), sorted(set(rows["epochs"]))) for name, rows in table.groupby("activation")}
+    return {name: f"{number} trials of {', '.join(map(str, epochs))} epochs" for name, (number, epochs) in lengths.items()}
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:

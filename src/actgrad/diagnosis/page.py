@@ -177,9 +177,15 @@ def _table(findings: pd.DataFrame) -> str:
         return "<p>No rule fired.</p>"
     rows = "".join(
         f"<tr><td>{html.escape(str(one['rule']))}</td><td>{html.escape(one['layer'])}</td><td>{one['step']:,}</td><td>{one['value']:.3g}</td>"
-        f"<td>{html.escape(one['threshold'])} ({html.escape(one['source'])})</td><td>{html.escape(one['remedy'])}</td></tr>"
+        f"<td>{html.escape(one['threshold'])} ({html.escape(one['source'])})</td><td>{html.escape(one['seen'])}</td>"
+        f"<td>{html.escape(one['remedy'])}{_brought(one['gained'])}</td></tr>"
         for one in findings.to_dict("records")
     )
-    head = "<tr><th>Finding</th><th>Layer</th><th>First at step</th><th>Value</th><th>Rule</th><th>What one usually tries</th></tr>"
+    columns = ("Finding", "Layer", "First at step", "Value", "Rule", "In actgrad's own runs it", "What one usually tries")
+    head = f"<tr>{''.join(f'<th>{column}</th>' for column in columns)}</tr>"
     note = "The rules contradict each other; each is shown with its own threshold."
     return f'<p class="note">{note}</p><div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _brought(gained: str) -> str:
+    return f'<p class="note">{html.escape(gained)}</p>' if gained else ""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from actgrad.diagnosis.experience import BATCH_NORM, HE, RESIDUAL, SCALED, SEARCHED, gained, seen
+
 SAGEMAKER = "SageMaker Debugger"
 AUTOTRAINER = "AUTOTRAINER (TDSC 2024)"
 DEEPDIAGNOSIS = "DeepDiagnosis (ICSE 2022)"
@@ -27,6 +29,16 @@ REVIVE = "lower the learning rate; scale the inputs; try a leaky variant"
 RATE = "change the learning rate until the ratio is about 1e-3"
 SPREAD = "initialise otherwise (He for ReLU, Glorot for tanh), scale the inputs, or normalise"
 START = "initialise the last layer with smaller weights; see that loss and labels fit"
+
+TRIED = {
+    SCALE: (SCALED, HE, BATCH_NORM, RESIDUAL),
+    CLIP: (SEARCHED,),
+    REVIVE: (SEARCHED, SCALED),
+    RATE: (SEARCHED,),
+    SPREAD: (HE, SCALED, BATCH_NORM),
+    START: (),
+}
+"""What is usually tried -> those remedies of it that the project's own runs have tried."""
 
 Found = Iterator[tuple[str, int, float]]
 """(layer, step, value) wherever a rule fires."""
@@ -177,7 +189,7 @@ RULES = (
     Rule("initial loss", DEEPCHECKER, "more than 100 % off that of chance, ln(classes)", START, _initial_loss(1.0)),
 )
 
-COLUMNS = ("rule", "source", "layer", "step", "value", "threshold", "times", "remedy")
+COLUMNS = ("rule", "source", "layer", "step", "value", "threshold", "times", "remedy", "seen", "gained")
 
 
 def diagnose(measurements: Measurements) -> pd.DataFrame:
@@ -185,7 +197,7 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
 
     Returns:
         rule, source, layer; step: where it fired first; value: what was measured there; threshold; times: steps or measurements at
-        which it fired; remedy.
+        which it fired; remedy; seen and gained: what this project's own runs showed of the rule and of its remedies.
     """
     rows = []
     for rule in RULES:
@@ -194,5 +206,18 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
             found.setdefault(layer, []).append((step, value))
         for layer, at in found.items():
             step, value = min(at)
-            rows.append((rule.name, rule.source, layer, step, value, rule.threshold, len(at), rule.remedy))
+            rows.append(
+                (
+                    rule.name,
+                    rule.source,
+                    layer,
+                    step,
+                    value,
+                    rule.threshold,
+                    len(at),
+                    rule.remedy,
+                    seen(rule.name, rule.source, rule.threshold),
+                    gained(TRIED[rule.remedy]),
+                )
+            )
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -47,7 +47,10 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
     kept, target = trials_path(dataset), CONF / "rates" / f"{dataset}.yaml"
     with exclusive_lock(OUTPUTS / f"rates-{dataset}.lock", f"writes the learning rates of {dataset}"):
         if kept.is_file():
-            table = learning_rates.merged(pd.read_csv(kept), table)
+            earlier = pd.read_csv(kept)
+            for sentence in learning_rates.replaced(earlier, table):
+                print(sentence)
+            table = learning_rates.merged(earlier, table)
         before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
         text = learning_rates.rates_text(dataset, table, before)
         write_bytes(kept, csv_bytes(table))

@@ -17,6 +17,7 @@ from actgrad.analysis import learning_rates, tables
 from actgrad.analysis.answers import answers, of_study, portraits
 from actgrad.analysis.claims import NOT_MEASURED
 from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.remedies import remedies
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
 from actgrad.analysis.words import fold, network
 from actgrad.report import embedding
@@ -124,6 +125,7 @@ def page(
             findings=findings,
             drawings={drawing.name: drawing for drawing in drawings},
             differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
+            remedies=remedies(evidence.conditions).to_dict("records"),
             pairs_under=_pairs_under(evidence),
             sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
             worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),
@@ -160,7 +162,7 @@ def _slots(
     made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
     said = answers(evidence, ranked, of_study)
     escape = _environment().from_string('<p class="answer">{{ answer }}</p>')
-    names = ("results", "learning", "signal", "training", "explained", "units", "conditions", "functions")
+    names = ("results", "learning", "signal", "training", "explained", "updates", "units", "conditions", "functions")
     return made | {f"answer-{name}": escape.render(answer=said[name]) if name in said else "" for name in names}
 
 

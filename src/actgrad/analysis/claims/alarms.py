@@ -5,7 +5,12 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run
 
 
-@claim("alarms-tell-of-failure", "Published alarms tell you that training will fail.", title="Published alarms tell of failure")
+@claim(
+    "alarms-tell-of-failure",
+    "Published alarms tell you that training will fail.",
+    figure="alarms",
+    title="Published alarms tell of failure",
+)
 def alarms_tell_of_failure(evidence: Evidence) -> Finding:
     """Each published rule of diagnosis.rules, over all runs of all conditions: whether it fires within three epochs, against whether the run fails.
     A rule tells of failure if it fires in more than half of the failed runs, and more often there than in those that learned. It does not if it

@@ -5,6 +5,7 @@ import pandas as pd
 from actgrad.analysis import statistics
 from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, accuracies, claim, measured
 from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import LEARNED, outcome, test_accuracy
 from actgrad.results.run import RunResult
 
 SMALL = "standardized"
@@ -16,7 +17,7 @@ LARGER = {"leaky_10": "0.1", "leaky_18": "0.18", "leaky_25": "0.25", "leaky_50":
 @claim(
     "larger-slope-is-better",
     "A leaky slope larger than 0.01 is better (Xu, Wang, Chen and Li 2015).",
-    figure="conditions",
+    figure="slopes",
     title="A larger leaky slope is better",
 )
 def larger_slope_is_better(evidence: Evidence) -> Finding:
@@ -40,7 +41,7 @@ def larger_slope_is_better(evidence: Evidence) -> Finding:
 @claim(
     "learned-or-random-slope-is-best",
     "Learned or random slopes are best (Xu, Wang, Chen and Li 2015).",
-    figure="conditions",
+    figure="slopes",
     title="Learned or random slopes are best",
 )
 def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
@@ -65,12 +66,23 @@ def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
 def variants(evidence: Evidence) -> dict[str, list[RunResult]]:
     """The leaky variants on standardized inputs, by their slope: 0 (ReLU), 0.01, the larger ones, `learned` and `random`."""
     small = evidence.conditions.get(SMALL, {})
-    names = {"0": "relu", "0.01": "leaky_relu", "learned": "prelu", "random": "rrelu"}
-    found = {slope: list(small[name]) for slope, name in names.items() if name in small}
-    found |= {
-        slope: list(evidence.conditions[name]["leaky_relu"]) for name, slope in LARGER.items() if "leaky_relu" in evidence.conditions.get(name, {})
-    }
-    return found
+    larger = {slope: evidence.conditions.get(name, {}).get("leaky_relu") for name, slope in LARGER.items()}
+    found = {"0": small.get("relu"), "0.01": small.get("leaky_relu"), **larger, "learned": small.get("prelu"), "random": small.get("rrelu")}
+    return {slope: list(runs) for slope, runs in found.items() if runs}
+
+
+def slopes(evidence: Evidence) -> pd.DataFrame | None:
+    """One row a run of these variants: slope, seed, key, accuracy (test, last epoch; empty where it diverged) and whether it learned. None where no
+    larger slope was trained."""
+    runs = variants(evidence)
+    if not set(LARGER.values()) & set(runs):
+        return None
+    rows = [
+        {"slope": slope, "seed": run.seed, "key": run.key, "accuracy": test_accuracy(run), "learned": outcome(run) == LEARNED}
+        for slope, of_variant in runs.items()
+        for run in of_variant
+    ]
+    return pd.DataFrame(rows)
 
 
 def _compared(runs: dict[str, list[RunResult]], planned: list[tuple[str, str]]) -> pd.DataFrame:

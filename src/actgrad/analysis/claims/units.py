@@ -27,10 +27,10 @@ MANY_DEAD = 0.4
 
 @claim(
     "saturation",
-    "Pre-activations of large magnitude put sigmoid units in a region where almost no gradient passes.",
+    "Sigmoid units start saturated: their pre-activations are so large that almost no gradient passes.",
     ["sigmoid"],
     "unit_states",
-    title="Large inputs saturate sigmoid units",
+    title="Sigmoid units start saturated",
 )
 def saturation(evidence: Evidence) -> Finding:
     """The share of saturated sigmoid activations before any update, in the layer where it is largest.

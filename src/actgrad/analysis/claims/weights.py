@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from actgrad.analysis import attenuation
+from actgrad.analysis import attenuation, updates
 from actgrad.analysis.claims.registry import NOT_MEASURED, Finding, claim, measured, of_share
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import LEARNED, every_run, outcome
@@ -35,7 +35,7 @@ def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     return measured(verdict, sentence, share, "of the runs in which dL/dz vanishes", tuple(run.key for run in vanishing))
 
 
-@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="gradient_norms", title="Updates are a thousandth of the weights")
+@claim("update-ratio", "The update-to-weight ratio should be about 1e-3.", figure="update_ratios", title="Updates are a thousandth of the weights")
 def update_ratio(evidence: Evidence) -> Finding:
     """The runs that learned. In each, the median over the steps of the last epoch of the norm of the update of all weights, by the norm of all
     weights. The share of these runs in which it lies between 10^-3.5 and 10^-2.5. Confirmed if its exact interval lies above 80 %, refuted if it
@@ -43,19 +43,12 @@ def update_ratio(evidence: Evidence) -> Finding:
     learned = [run for run in every_run(evidence.runs) if outcome(run) == LEARNED]
     if not learned:
         return Finding(NOT_MEASURED, "No run learned.")
-    ratios = np.array([last_update_ratio(run) for run in learned])
+    ratios = np.array([updates.of_network(run) for run in learned])
     near = int((np.abs(np.log10(ratios) + 3) <= 0.5).sum())
     verdict, share = of_share(near, len(learned), lambda low, _: low > 0.8, lambda _, high: high < 0.5)
     ends = f"{ratios.min():.1g} to {ratios.max():.1g}"
     sentence = f"In {near} of the {len(learned)} runs that learned, the ratio is about 1e-3 in the last epoch. It goes from {ends}."
     return measured(verdict, sentence, share, "of the runs that learned", tuple(run.key for run in learned))
-
-
-def last_update_ratio(run: RunResult) -> float:
-    """Median over the steps of the last finished epoch of the norm of the update of all weights by that of all weights."""
-    last = run.steps[run.steps["step"] > run.metrics["steps"] - run.metrics["steps"] // max(1, run.metrics["epochs"])]
-    norms = np.sqrt(np.square(last[["update_norm", "weight_norm"]].astype(float)).groupby(last["step"]).sum())
-    return float((norms["update_norm"] / norms["weight_norm"]).median())
 
 
 def _weight_attenuation(run: RunResult) -> float:

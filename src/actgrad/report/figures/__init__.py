@@ -3,12 +3,12 @@
 A figure is a function with the decorator @figure: it makes a chart of named tables. Its name is that of its files, its docstring the caption.
 """
 
-from actgrad.report.figures import accuracy, conditions, functions, gradients, units
+from actgrad.report.figures import accuracy, conditions, functions, gradients, rules, units
 from actgrad.report.figures.drawing import FIGURES, Drawing, Shown, drawing, picture, records, shown
 from actgrad.report.figures.styling import DARK, INK, LINE, SOFT, STYLES, styles
 
 __all__ = [
     "DARK", "FIGURES", "INK", "LINE", "SOFT",
     "STYLES", "Drawing", "Shown", "accuracy", "conditions", "drawing", "functions", "gradients", "picture",
-    "records", "shown", "styles", "units",
+    "records", "rules", "shown", "styles", "units",
 ]  # fmt: skip

@@ -4,8 +4,9 @@ import altair as alt
 
 from actgrad.analysis import learning_rates as search
 from actgrad.analysis import tables
+from actgrad.analysis.claims.leaky import slopes as slopes_of
 from actgrad.report.figures.drawing import Layers, Shown, figure
-from actgrad.report.figures.styling import INK, colour, dash, faded, names
+from actgrad.report.figures.styling import INK, STYLES, colour, dash, faded, names
 
 
 @figure("Mean test accuracy under each condition", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
@@ -35,3 +36,20 @@ def learning_rates(shown: Shown) -> Layers:
     chosen = " || ".join(f"(datum.activation == '{name}' && datum.learning_rate == {float(rate)!r})" for name, rate in best.items())
     rings = base.transform_filter(chosen).mark_point(size=130, strokeWidth=1.5, color=INK).encode(x=x, y=y, opacity=faded(), tooltip=tips)
     return alt.layer(lines, rings, *names(base, "learning_rate", "mean", shown.activations)).properties(height=300)
+
+
+@figure("Test accuracy by the slope of leaky ReLU", slopes_of)
+def slopes(shown: Shown) -> Layers:
+    """Standardized inputs. 0 is ReLU; `learned` is PReLU, `random` RReLU. Each dot is a run, the bar the mean over the runs that learned."""
+    table = slopes_of(shown.evidence)
+    assert table is not None  # else there is no figure
+    base = alt.Chart(alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records")))
+    x = alt.X("slope:N", title="slope for negative inputs", sort=list(table["slope"].unique()), axis=alt.Axis(labelAngle=0))
+    y = alt.Y("accuracy:Q", title="test accuracy", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))
+    of_run = ["slope:N", "seed:N", alt.Tooltip("key:N", title="run"), alt.Tooltip("accuracy:Q", format=".1%")]
+    dots = base.mark_point(filled=True, size=50, opacity=0.8, color=STYLES["leaky_relu"][0]).encode(x=x, y=y, tooltip=of_run)
+    means = base.transform_filter("datum.learned").transform_aggregate(accuracy="mean(accuracy)", groupby=["slope"])
+    bars = means.mark_tick(thickness=3, size=26, color=INK).encode(
+        x=x, y=y, tooltip=["slope:N", alt.Tooltip("accuracy:Q", title="mean", format=".1%")]
+    )
+    return alt.layer(dots, bars).properties(height=260)

@@ -2,8 +2,8 @@
 
 import altair as alt
 
-from actgrad.analysis import tables
-from actgrad.analysis.details import END, SIGNAL, START, WEIGHTS
+from actgrad.analysis import tables, updates
+from actgrad.analysis.details import END, SIGNAL, START, UPDATES, WEIGHTS
 from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import (
     FOLDS,
@@ -46,15 +46,16 @@ def preact_grads(shown: Shown) -> Layers:
     )
 
 
-def _places(shown: Shown) -> str:
+def _places(shown: Shown, measure: str = SIGNAL) -> str:
     """Labels of places: the layers' names of the headline; other networks have others, which the tooltip names."""
-    layers = ", ".join(f"'{name}'" for name in _layers(shown).values())
-    return f"condition == '{shown.evidence.headline}' && datum.value <= {len(_layers(shown))} ? [{layers}][datum.value - 1] : datum.value"
+    found = _layers(shown, measure)
+    layers = ", ".join(f"'{name}'" for name in found.values())
+    return f"condition == '{shown.evidence.headline}' && datum.value <= {len(found)} ? [{layers}][datum.value - 1] : datum.value"
 
 
-def _layers(shown: Shown) -> dict[int, str]:
+def _layers(shown: Shown, measure: str = SIGNAL) -> dict[int, str]:
     rows = shown.rows["signals"]
-    rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["measure"] == SIGNAL)]
+    rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["measure"] == measure)]
     return dict(rows[["place", "layer"]].drop_duplicates().sort_values("place").itertuples(index=False))
 
 
@@ -83,6 +84,31 @@ def gradient_norms(shown: Shown) -> Layers:
             choice(*SHOW),
         )
         .properties(height=320)
+    )
+
+
+@figure("How far an update moves each layer", lambda evidence: updates.update_ratios(evidence.runs))
+def update_ratios(shown: Shown) -> Layers:
+    """The norm of an update by the norm of the weights, median over the steps of the last epoch; means over seeds are geometric. Dotted: the 1e-3
+    that is often named."""
+    base = alt.Chart(alt.NamedData("signals")).transform_filter(f"datum.measure == '{UPDATES}'").transform_calculate(shown=LOGARITHM)
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
+    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=0))
+    y = log_or_linear("update by weight")
+    lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
+        x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded(), tooltip=TIPS
+    )
+    named = alt.Chart(alt.Data(values=[{"value": 1e-3}])).transform_calculate(shown=LOGARITHM)
+    ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
+    return (
+        alt.layer(
+            span(base.transform_filter(SEEDS), x, y),
+            named.mark_rule(strokeDash=[2, 3]).encode(y=y),
+            lines,
+            *names(ends, "place", "shown", shown.activations),
+        )
+        .add_params(choice(*SCALE), choice(*SHOW))
+        .properties(height=300)
     )
 
 

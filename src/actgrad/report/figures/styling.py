@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "labelColor": SOFT, "titleColor": SOFT, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "labelFontSize": 11,
         "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 4, "titlePadding": 8,
     },
+    "legend": {"labelColor": INK},
     "text": {"fontSize": 12, "color": INK},
     "line": {"strokeWidth": 2},
     "rule": {"color": SOFT},
@@ -90,8 +91,8 @@ def faded(full: float = 1.0) -> Any:
 
 
 LOGARITHM = "axis_scale == 'log' ? log(datum.value) / LN10 : datum.value"
-NUMBERS = "axis_scale == 'log' ? (abs(datum.value) > 5 ? '1e' + datum.value : format(pow(10, datum.value), '~g')) : format(datum.value, '~g')"
-FOLDS = "abs(datum.value) > 6 ? '10^' + datum.value + '×' : format(pow(10, datum.value), ',~g') + '×'"
+NUMBERS = "axis_scale == 'log' ? (abs(datum.value) > 5 ? '1e' + datum.value : format(pow(10, datum.value), '.3~g')) : format(datum.value, '.3~g')"
+FOLDS = "abs(datum.value) > 6 ? '10^' + datum.value + '×' : format(pow(10, datum.value), ',.3~r') + '×'"
 """Labels of an axis in decades: 100×."""
 
 

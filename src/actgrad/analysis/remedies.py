@@ -1,0 +1,48 @@
+"""What the usual remedies bring: the test accuracy under a condition that applies one, less that under the condition that differs in it alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from actgrad.analysis.claims.registry import accuracies
+from actgrad.analysis.runs import Runs
+from actgrad.analysis.statistics import estimate
+from actgrad.diagnosis.rules import BATCH_NORM, HE, RESIDUAL, SCALED, SEARCHED
+
+REMEDIES = {
+    SCALED: ("standardized", "baseline"),
+    HE: ("standardized_he", "standardized"),
+    BATCH_NORM: ("batch_norm", "standardized"),
+    RESIDUAL: ("deep_16_residual", "deep_16"),
+    SEARCHED: ("standardized_tuned", "standardized"),
+}
+"""Remedy -> the condition with it, and that without."""
+COLUMNS = ("remedy", "condition", "against", "activations", "seeds", "points", "low", "high", "runs", "failed_with", "failed_without")
+
+
+def remedies(conditions: Mapping[str, Runs]) -> pd.DataFrame:
+    """One row a remedy that these conditions can judge: COLUMNS.
+
+    `points` is the difference in percentage points of test accuracy after the last epoch: mean over `activations`, which are those that learn in
+    every common seed under both conditions, then over seeds, with the interval of that mean. `runs` are the common runs of all activations under
+    one condition, `failed_with` and `failed_without` how many of them failed or diverged.
+    """
+    rows = []
+    for remedy, (condition, against) in REMEDIES.items():
+        if not {condition, against} <= {*conditions}:
+            continue
+        after, before = ({name: accuracies(runs) for name, runs in conditions[one].items()} for one in (condition, against))
+        common = {name: sorted({*after[name]} & {*before[name]}) for name in after if name in before}
+        if not any(common.values()):
+            continue
+        whole = [name for name, seeds in common.items() if seeds and all(one[name][seed] is not None for one in (after, before) for seed in seeds)]
+        seeds = sorted(set.intersection(*({*common[name]} for name in whole))) if whole else []
+        pairs = [[(after[name][seed] or 0.0) - (before[name][seed] or 0.0) for name in whole] for seed in seeds]  # of `whole`, none is None
+        gained = [100 * float(np.mean(of_seed)) for of_seed in pairs]
+        found = estimate(gained) if gained else None
+        row = {"remedy": remedy, "condition": condition, "against": against, "activations": len(whole), "seeds": len(seeds)}
+        row |= {"points": found and found.value, "low": found and found.low, "high": found and found.high, "runs": sum(map(len, common.values()))}
+        failed = [sum(one[name][seed] is None for name, of in common.items() for seed in of) for one in (after, before)]
+        rows.append(row | dict(zip(("failed_with", "failed_without"), failed, strict=True)))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(("points", "low", "high"), float))

@@ -1,0 +1,42 @@
+"""What the project's own runs showed of published rules and of the usual remedies, by its committed reports."""
+
+import functools
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+SCALED, HE, BATCH_NORM = "scaled inputs", "He's initial weights", "batch normalisation"
+RESIDUAL, SEARCHED = "residual paths", "a searched learning rate"
+"""Remedies that were tried."""
+
+FILE = "experience.json"
+
+
+@functools.cache
+def experience() -> dict[str, list[dict[str, Any]]]:
+    """`alarms`: one row a rule and dataset; `remedies`: one row a remedy and dataset."""
+    return json.loads(resources.files(__package__).joinpath(FILE).read_text())
+
+
+def seen(rule: str, source: str, threshold: str) -> str:
+    """In how many runs a rule fired within the first three epochs; empty where it was not counted."""
+    rows = [row for row in experience()["alarms"] if (row["rule"], row["source"], row["threshold"]) == (rule, source, threshold)]
+    if not rows:
+        return ""
+    failed, learned, in_failed, in_learned = (sum(row[name] for row in rows) for name in ("failed", "learned", "fired_failed", "fired_learned"))
+    return f"fired in {in_failed} of {failed} failed runs, and in {in_learned} of {learned} that learned"
+
+
+def gained(remedies: Sequence[str]) -> str:
+    """Points of test accuracy that remedies brought, with 95 % intervals, and what became of failed runs; empty where none was tried."""
+    return "; ".join(_brought(row) for row in experience()["remedies"] if row["remedy"] in remedies)
+
+
+def _brought(row: dict[str, Any]) -> str:
+    points = "" if row["points"] is None else f"{row['points']:+.1f} points"
+    interval = "" if row["low"] is None else f" [{row['low']:+.1f}, {row['high']:+.1f}]"
+    failed = (
+        f"{row['failed_with']} instead of {row['failed_without']} of {row['runs']} runs failed" if row["failed_with"] or row["failed_without"] else ""
+    )
+    return f"{row['remedy']} ({row['dataset']}): {', '.join(part for part in (points + interval, failed) if part)}"
