@@ -18,7 +18,7 @@ from actgrad.analysis.claims.article import BUILD, NETWORK, TRAINING
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
 from actgrad.analysis.runs import Runs
-from actgrad.report import figures
+from actgrad.report import embedding, figures
 from actgrad.report import page as pages
 from actgrad.report.content import content
 from actgrad.report.experience import COUNTS, REMEDIES, with_report
@@ -271,6 +271,12 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
     assert "<th>claim</th><th>baseline</th><th>he</th>" in text
     assert "<dd>model.build: actgrad.networks.mlp.build; model.config.depth: 3; model.config.width: 84</dd>" in text
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_no_report(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("a file, where a folder cannot be made")
+    monkeypatch.setattr(embedding.pooch, "os_cache", lambda name: tmp_path / "home" / name)
+    assert "vega" in embedding.library()
 
 
 def test_without_a_failed_run_no_alarm_is_drawn():

@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -19,11 +20,14 @@ DIGITS = 3
 
 
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script. To make it takes seconds, so it is kept in the user's cache folder."""
+    """Vega, Vega-Lite and Vega-Embed as one script. To make it takes seconds, so it is kept in the user's cache folder, if that can be written."""
     path = pooch.os_cache("actgrad") / f"vega-{version('vl-convert-python')}.js"
-    if not path.is_file():
-        write_bytes(path, vl_convert.javascript_bundle().encode())  # type: ignore[call-arg]  # its stub forgets that snippet has a default
-    return path.read_text()
+    if path.is_file():
+        return path.read_text()
+    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that snippet has a default
+    with suppress(OSError):
+        write_bytes(path, script.encode())
+    return script
 
 
 def deflated(text: str) -> str:
