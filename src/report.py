@@ -2,14 +2,14 @@
 
 import gc
 import json
-from contextlib import suppress
+import subprocess
+import sys
 from pathlib import Path
 
 from actgrad.analysis.evidence import Evidence
 from actgrad.config.loading import data_config, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.diagnosis.experience import FILE
-from actgrad.errors import UserError
 from actgrad.files import replace_folder, write_bytes
 from actgrad.report.content import RUNS_AT, content
 from actgrad.report.experience import with_report
@@ -43,17 +43,16 @@ def main() -> None:
         return
     params = study()
     require_dataset(dataset, params)
-    gc.disable()  # looking for garbage takes an eighth of a report's time, and finds little
-    evidence = Evidence.read(dataset, params)
-    gc.freeze()
-    target = Path("reports", dataset)
-    replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
-    print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
-    from actgrad.tracking import experiments, store  # here, because MLflow takes as long to import as a report to make
-
-    with suppress(UserError):  # a store that fails costs no report
-        if link := experiments.link(store.configured(dataset)):
-            print(f"its runs in MLflow: {link}")
+    links = [sys.executable, str(Path(__file__).with_name("publish.py")), f"data={dataset}", "--links"]  # meanwhile, because it imports MLflow
+    with subprocess.Popen(links, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as meanwhile:
+        gc.disable()  # looking for garbage takes an eighth of a report's time, and finds little
+        evidence = Evidence.read(dataset, params)
+        gc.freeze()
+        target = Path("reports", dataset)
+        replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
+        print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
+        if (said := meanwhile.communicate()[0]).count("http"):  # a store that fails costs no report
+            print(f"its runs in MLflow: {said.partition(': ')[2]}", end="")
 
 
 if __name__ == "__main__":

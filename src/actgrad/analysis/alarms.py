@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from actgrad.analysis.runs import LEARNED, Runs, every_run, outcome
@@ -52,12 +53,16 @@ def fired_in(run: RunResult) -> set[int]:
     """The places in RULES of the rules that fire within the first EPOCHS epochs of a run."""
     steps_an_epoch = run.metrics["steps"] // max(1, run.metrics["epochs"]) or run.metrics["steps"]
     last = EPOCHS * steps_an_epoch
-    asked = Measurements(_monitored(run, last), run.probes[run.probes["step"] <= last], pd.DataFrame(run.metrics["layers"]))
+    asked = Measurements(_monitored(run, last), run.probes[run.probes["step"].to_numpy() <= last], pd.DataFrame(run.metrics["layers"]))
     return {number for number, rule in enumerate(RULES) if next(rule.find(asked), None) is not None}
 
 
 def _monitored(run: RunResult, last: int) -> pd.DataFrame:
     """The steps of a run until one, with the columns of GradientMonitor.steps."""
-    steps = run.steps[run.steps["step"] <= last].astype(dict.fromkeys(NORMS, float))
-    sizes = steps["layer"].map({one["layer"]: one["parameters"] for one in run.metrics["layers"]}).astype(float)
-    return steps.assign(grad_rms=steps["grad_norm"] / sizes**0.5, update_ratio=steps["update_norm"] / steps["weight_norm"])
+    within = run.steps["step"].to_numpy() <= last
+    steps = run.steps[["step", "layer"]][within]
+    grad, update, weight = (run.steps[name].to_numpy(float)[within] for name in NORMS)
+    sizes = {one["layer"]: one["parameters"] for one in run.metrics["layers"]}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = {"grad_rms": grad / np.sqrt([sizes[layer] for layer in steps["layer"]]), "update_ratio": update / weight}
+    return steps.assign(grad_norm=grad, update_norm=update, weight_norm=weight, **ratios)

@@ -55,7 +55,32 @@ class Measurements:
     @functools.cached_property
     def units(self) -> pd.DataFrame:
         """The rows of hidden sites."""
-        return self.probes[self.probes["hidden"].astype(bool)] if len(self.probes) else self.probes.assign(hidden=[], kind=[])
+        return self.probes[self.probes["hidden"].to_numpy(bool)] if len(self.probes) else self.probes.assign(hidden=[], kind=[])
+
+    @functools.cached_property
+    def start(self) -> pd.DataFrame:
+        """The rows of `probes` before any update."""
+        return self.probes[self.probes["step"].to_numpy() == 0] if len(self.probes) else self.probes
+
+    @functools.cached_property
+    def ends(self) -> tuple[pd.Series, pd.Series]:
+        """By step: the gradient norm of the first layer with weights by that of the last, and that of the first itself."""
+        names, norms = self.steps["layer"].to_numpy(), self.steps["grad_norm"].to_numpy(float)
+        steps = self.steps["step"].to_numpy()
+        first, last = (pd.Series(norms[names == layer], steps[names == layer]) for layer in self.layers["layer"].iloc[[0, -1]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return first / last, first
+
+    @functools.cached_property
+    def checked(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Of each layer: six or more steps at even distances, and the gradient norms there."""
+        names, norms, steps = (self.steps[column].to_numpy() for column in ("layer", "grad_norm", "step"))
+        found = []
+        for layer in dict.fromkeys(names):
+            of_layer = np.flatnonzero(names == layer)
+            at = of_layer[:: max(1, len(of_layer) // 6)]
+            found.append((str(layer), steps[at], norms[at].astype(float)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,13 +131,11 @@ def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurem
     """Where `fires(norm / norm before)` holds five times in a row, at six or more steps at even distances."""
 
     def find(m: Measurements) -> Found:
-        for layer, of_layer in m.steps.groupby("layer", sort=False):
-            checked = of_layer.iloc[:: max(1, len(of_layer) // 6)]
-            norms = checked["grad_norm"].to_numpy()
+        for layer, steps, norms in m.checked:
             for i in range(5, len(norms)):
                 window = norms[i - 5 : i + 1]
                 if (window[:-1] > 0).all() and fires(window[1:] / window[:-1]).all():
-                    yield str(layer), int(checked["step"].iloc[i]), float(window[-1] / window[0])
+                    yield layer, int(steps[i]), float(window[-1] / window[0])
                     break
 
     return find
@@ -124,17 +147,15 @@ def _first_by_last(fires: Callable[[pd.Series, pd.Series], pd.Series]) -> Callab
     def find(m: Measurements) -> Found:
         if len(m.layers) < 2:
             return
-        first, last = (m.steps[m.steps["layer"] == m.layers["layer"].iloc[i]].set_index("step")["grad_norm"] for i in (0, -1))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = first / last
-        for step, value in ratio[fires(ratio, first)].items():
-            yield m.layers["layer"].iloc[0], int(step), float(value)
+        ratio, first = m.ends
+        found = ratio[fires(ratio, first)]
+        yield from ((m.layers["layer"].iloc[0], int(step), float(value)) for step, value in zip(found.index, found, strict=True))
 
     return find
 
 
 def _variance_ratio(m: Measurements) -> Found:
-    start = m.units[m.units["step"] == 0] if len(m.units) else m.units
+    start = m.start[m.start["hidden"].to_numpy(bool)] if len(m.start) else m.start
     if len(start) > 1:
         variances = start["act_std"].to_numpy(float) ** 2
         if variances.min() > 0 and variances.max() / variances.min() > 10:
@@ -143,9 +164,8 @@ def _variance_ratio(m: Measurements) -> Found:
 
 def _initial_loss(tolerance: float) -> Callable[[Measurements], Found]:
     def find(m: Measurements) -> Found:
-        start = m.probes[m.probes["step"] == 0] if len(m.probes) else m.probes
-        if len(start):
-            loss, expected = (float(start[name].iloc[0]) for name in ("loss", "loss_at_chance"))
+        if len(m.start):
+            loss, expected = (float(m.start[name].iloc[0]) for name in ("loss", "loss_at_chance"))
             if expected > 0 and abs(loss - expected) / expected > tolerance:
                 yield "loss", 0, loss / expected
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any
+
+import pandas as pd
 
 from actgrad.analysis import tables
 from actgrad.analysis.claims import ledgers
@@ -26,13 +29,16 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
     Args:
         data: the configuration of the dataset.
         runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
-        processes: with 2, the figures are drawn by a second process where the system can fork one.
+        processes: with 2, alarms are counted and figures drawn by a second process where the system can fork one.
     """
-    ranked, judged, facts = ranking(evidence), ledgers(evidence), provenance(evidence, data)
-    shown = figures.shown(evidence, ranked)
+    with _alarms(evidence, processes) as counted:
+        ranked, facts = ranking(evidence), provenance(evidence, data)
+        shown = figures.shown(evidence, ranked)
+        counted()
     known = {one.name: one.data(evidence) for one in figures.FIGURES}
     names = [name for name, table in known.items() if table is not None]
     with _drawing(shown, names, processes) as drawn:
+        judged = ledgers(evidence)
         slots = page.slots(evidence, ranked, judged, shown, names, runs_at)
         drawings = drawn()
     files = {
@@ -50,18 +56,36 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
 
 
 @contextmanager
-def _drawing(shown: figures.Shown, names: Sequence[str], processes: int) -> Iterator[Callable[[], list[figures.Drawing]]]:
-    """Draws figures, meanwhile if there is a second process; what it gives waits for them."""
+def _second_process(value: Any, processes: int) -> Iterator[ProcessPoolExecutor | None]:
+    """A process that has a value by being forked, because to send it would take longer than what is done with it; None where there is none."""
     if processes < 2 or sys.platform != "linux":
-        yield lambda: _drawn(names, shown)
+        yield None
         return
-    with ProcessPoolExecutor(1, get_context("fork"), _TAKEN.append, (shown,)) as pool:
-        future = pool.submit(_drawn, names)
-        yield future.result
+    with ProcessPoolExecutor(1, get_context("fork"), _TAKEN.append, (value,)) as pool:
+        yield pool
 
 
-_TAKEN: list[figures.Shown] = []
-"""In a process that draws: the tables, which it has by being forked. To send them would take longer than to draw."""
+_TAKEN: list[Any] = []
+
+
+@contextmanager
+def _alarms(evidence: Evidence, processes: int) -> Iterator[Callable[[], None]]:
+    """Counts the alarms meanwhile; what it gives waits for them."""
+    with _second_process(evidence, processes) as pool:
+        future = pool and pool.submit(_counted)
+        yield lambda: evidence.__dict__.update({"alarms": future.result()} if future else {})
+
+
+def _counted() -> pd.DataFrame:
+    return _TAKEN[-1].alarms
+
+
+@contextmanager
+def _drawing(shown: figures.Shown, names: Sequence[str], processes: int) -> Iterator[Callable[[], list[figures.Drawing]]]:
+    """Draws figures meanwhile; what it gives waits for them."""
+    with _second_process(shown, processes) as pool:
+        future = pool and pool.submit(_drawn, names)
+        yield lambda: future.result() if future else _drawn(names, shown)
 
 
 def _drawn(names: Sequence[str], shown: figures.Shown | None = None) -> list[figures.Drawing]:

@@ -114,9 +114,9 @@ class RunResult:
                 raise UserError("damaged-result", f"{folder / changed[0]} is not the file that metrics.json lists there; {AGAIN}")
             return cls(
                 config=contents["config.yaml"].decode(),
-                history=pd.read_csv(io.BytesIO(contents["history.csv"])).astype(dict.fromkeys(HISTORY, float)),
+                history=pd.read_csv(io.BytesIO(contents["history.csv"]), dtype=dict.fromkeys(HISTORY, float)),
                 steps=pd.read_parquet(io.BytesIO(contents["steps.parquet"])),
-                probes=pd.read_csv(io.BytesIO(contents["probe.csv"])).astype({"epoch": "Int64"}),
+                probes=pd.read_csv(io.BytesIO(contents["probe.csv"]), dtype={"epoch": "Int64"}),
                 activation=pd.read_csv(io.BytesIO(contents["activation.csv"])),
                 metrics=metrics,
             )
