@@ -176,8 +176,8 @@ RULE = "| --- | --- | --- |\n"
 TABLE = """\
 # Faults, and what came of them
 
-Each line is a fault that a test made happen, with the real parts: TensorFlow, DVC, MLflow, a disk that is full. `make faults` runs them and
-writes this file; a test that fails has no line.
+Each line is a fault that a test made happen, with the real parts: TensorFlow, DVC, MLflow, a disk
+that is full. `make faults` runs them and writes this file. A test that fails has no line.
 
 | fault | expected | seen |
 | --- | --- | --- |

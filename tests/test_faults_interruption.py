@@ -212,10 +212,11 @@ def dvc_and_study(repro: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kill", "what"), [(dvc_alone, "dvc repro alone"), (dvc_and_study, "dvc repro and study.py")], ids=["dvc", "dvc and study.py"]
+    ("kill", "what", "begun"), [(dvc_alone, "dvc repro alone", 0), (dvc_and_study, "dvc repro and study.py", 1)], ids=["dvc", "dvc and study.py"]
 )
 @fault("a training that outlives its repro", "a second dvc repro waits for it, and both leave the same bytes")
-def test_a_training_that_outlives_its_repro(reproduced, tmp_path, seen, kill, what):
+def test_a_training_that_outlives_its_repro(reproduced, tmp_path, seen, kill, what, begun):
+    """A study.py that lives is waited for. Of one that was killed, a new one begins the run, which waits for the training and finds its result."""
     project = copied(reproduced, tmp_path / "orphan")
     forget(project)
     (project.folder / "params.yaml").write_text(yaml.safe_dump(ONE_RUN))
@@ -228,10 +229,12 @@ def test_a_training_that_outlives_its_repro(reproduced, tmp_path, seen, kill, wh
     kill(first)
     first.wait()
     assert trainers(project)
-    assert "digits: 1 runs, 1 of them trained now" in project.run("dvc", "repro", "train@digits-relu")
-    assert "finished before" in log.read_text()
-    assert len(store(project.folder)["relu/baseline-0"]["val/loss"]) == 150
+    printed = project.run("dvc", "repro", "train@digits-relu")
     first.communicate()  # waits for study.py, if it lives
+    assert f"digits: 1 runs, {begun} of them trained now" in printed
+    assert ("waiting for another process that trains runs of digits" in printed) != begun
+    assert ("finished before" in log.read_text()) == begun
+    assert len(store(project.folder)["relu/baseline-0"]["val/loss"]) == 150
     assert not psutil.wait_procs(processes(project.folder), timeout=30)[1]
     project.run("python", "src/train.py", "data=digits", "activation=relu", "run_dir=outputs/whole", "tracking.enabled=false")
     for name in results.FILES:
