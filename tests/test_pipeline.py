@@ -223,7 +223,7 @@ def test_a_study_of_what_is_not_known_is_refused(project):
 
 @pytest.mark.slow
 def test_a_search_writes_rates_that_the_pipeline_uses(project):
-    arguments = ["activation=relu", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
+    arguments = ["activation=relu", "seed=0", "recipe.learning_rate=0.001,0.003", "recipe.epochs=1"]
     printed = project.run("python", "src/tune.py", "data=digits", *arguments)
     assert "conf/rates/digits.yaml and runs/digits/learning-rates.csv: 2 trials" in printed
     trials = pd.read_csv(project.folder / "runs" / "digits" / "learning-rates.csv")

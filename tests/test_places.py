@@ -198,7 +198,7 @@ with live.logged(config, Dataset({"val": [0]}, {}, []), 1, "f"):
 client = mlflow.MlflowClient()
 for run in client.search_runs([client.get_experiment_by_name("digits by hand").experiment_id]):
     (name,) = [file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".txt")]
-    print(run.info.run_name, run.info.artifact_uri, open(client.download_artifacts(run.info.run_id, name)).read())
+    print(run.info.run_name, run.info.artifact_uri, open(client.download_artifacts(run.info.run_id, name)).read(), sep="\\t")
 """
 
 
@@ -220,7 +220,7 @@ def test_a_copy_of_a_project_keeps_its_mlflow_files_to_itself_and_takes_no_run_o
     shutil.copytree(tmp_path / "moved", tmp_path / "copy, 100% #2")
     before = sorted(path.as_posix() for path in (tmp_path / "moved").rglob("*"))
     users = {"MLFLOW_RUN_ID": own, "MLFLOW_EXPERIMENT_NAME": "another", "MLFLOW_EXPERIMENT_ID": "7"}
-    printed = [line.split() for line in say(LATER, tmp_path / "copy, 100% #2", **users).splitlines() if "mlruns" in line]
+    printed = [line.split("\t") for line in say(LATER, tmp_path / "copy, 100% #2", **users).splitlines() if "mlruns" in line]
     assert sorted((name, content) for name, _, content in printed) == [("mine", "old"), ("relu-0 · baseline", "new")]
     assert all(place.startswith("mlruns/") for _, place, _ in printed)
     assert sorted(path.as_posix() for path in (tmp_path / "moved").rglob("*")) == before

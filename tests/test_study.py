@@ -82,7 +82,7 @@ def nothing_differs(project: Project) -> bool:
 @pytest.mark.slow
 def test_a_study_says_what_it_does_and_records_it(project):
     assert "3 runs of digits to train; their output goes to outputs/study-digits.log" in project.printed
-    assert sorted(line.split("  ")[0] for line in project.printed.splitlines() if "  done  " in line) == [f"digits/relu/{name}" for name in ALL]
+    assert sorted(line.split("  ")[0] for line in project.printed.splitlines() if "  done  " in line) == sorted(f"digits/relu/{name}" for name in ALL)
     assert project.printed.endswith("digits: 3 runs, 3 of them trained now\n")
     table = records.read("digits", "relu", project.folder)
     assert table["run"].tolist() == ALL
@@ -108,7 +108,7 @@ def test_two_conditions_with_the_same_values_share_one_training(project):
         assert (run_folder(project, "standardized_tuned-0") / name).read_bytes() == (run_folder(project, "standardized-0") / name).read_bytes()
     client = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    assert sorted((run.data.tags["key"], run.info.status) for run in runs) == [(f"digits/relu/{name}", "FINISHED") for name in ALL]
+    assert sorted((run.data.tags["key"], run.info.status) for run in runs) == sorted((f"digits/relu/{name}", "FINISHED") for name in ALL)
     accuracies = {run.data.tags["condition"]: run.data.metrics["test/accuracy"] for run in runs}
     assert accuracies["standardized"] == accuracies["standardized_tuned"] != accuracies["he"]
 
@@ -319,7 +319,7 @@ def test_a_killed_worker_costs_nothing_and_leaves_the_same_bytes(project, launch
     assert len(killed) == 1
     assert "its process died; it goes on where it was" in printed
     assert printed.endswith("digits: 3 runs, 3 of them trained now\n")
-    assert sorted(line.split("  ")[0] for line in printed.splitlines() if "  done  " in line) == [f"digits/relu/{name}" for name in ALL]
+    assert sorted(line.split("  ")[0] for line in printed.splitlines() if "  done  " in line) == sorted(f"digits/relu/{name}" for name in ALL)
     assert nothing_differs(project)
     if launcher != "submitit_local":  # whose jobs print into files of their own
         assert "goes on after epoch" in log(project)
