@@ -6,8 +6,8 @@ SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 READY := $(VENV)/.ready
 SCALE := $(VENV)/.scale
-# Test files share the processors; a worker holds a TensorFlow of its own, 1 GB. What JAX compiles for a test runs for a moment, so that it is
-# not optimised; `make test-slow` does as users do.
+# Test files run in parallel; each worker loads its own TensorFlow (1 GB). JAX compiles without optimisation, because a test's compiled code
+# runs only briefly. `make test-slow` compiles as for users.
 PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help look demo study verify release bench test test-torch test-slow setup-scale test-scale faults audit lint lock ui clean
@@ -38,11 +38,11 @@ demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, wit
 	@echo "The runs:      make ui, then open the link:"
 	@python src/publish.py data=digits --links
 
-study: $(READY)  ## everything that params.yaml spans, CIFAR-10 included
+study: $(READY)  ## train everything that params.yaml lists, CIFAR-10 included
 	@python src/check.py
 	python -m dvc repro --keep-going
 
-release: $(READY)  ## check that the committed results are of the committed code and configuration
+release: $(READY)  ## check that the committed results come from the committed code and configuration
 	python src/release.py
 
 verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
@@ -63,11 +63,11 @@ ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another po
 
 MONITOR := $(wildcard tests/test_monitor_*.py) tests/test_examples.py::test_a_loop_of_ones_own
 
-test: $(READY)  ## run the tests; those of the monitor on JAX too
+test: $(READY)  ## run the tests, and the monitor's tests on JAX too
 	$(PYTEST)
 	XLA_FLAGS=--xla_backend_optimization_level=0 MONITOR_BACKEND=jax $(PYTEST) $(MONITOR)
 
-test-torch: $(READY)  ## run the tests of the monitor on PyTorch, which is installed for it
+test-torch: $(READY)  ## install PyTorch, and run the monitor's tests on it
 	python -m pip install --quiet torch==2.13.0
 	MONITOR_BACKEND=torch $(PYTEST) $(MONITOR) -m 'slow or not slow'
 
@@ -84,13 +84,13 @@ setup-scale: $(SCALE)  ## add what clusters and a team's server need to .venv: R
 test-scale: $(SCALE)  ## run the slow tests on TensorFlow, and those that need these packages
 	$(PYTEST) -m 'slow or scale'
 
-faults: $(READY)  ## let faults happen, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
+faults: $(READY)  ## test how faults are handled, and write docs/faults.md (more: make faults KILLS=30 FUZZ=5000)
 	KILLS=$(or $(KILLS),12) FUZZ=$(or $(FUZZ),3000) python -m pytest -m 'fault or fuzz' --table=docs/faults.md
 
 audit: $(READY)  ## look for known vulnerabilities of the pinned packages; asks the package index
 	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
-lint: $(READY)  ## check style, formatting, types, and which room imports which
+lint: $(READY)  ## check style, formatting, types, and imports between folders
 	ruff check .
 	ruff format --check .
 	PYTHONPATH=src lint-imports
@@ -98,7 +98,7 @@ lint: $(READY)  ## check style, formatting, types, and which room imports which
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
-	cp requirements.lock requirements-scale.lock  # whose versions are kept where the other packages let them be
+	cp requirements.lock requirements-scale.lock  # keep these versions where the other packages allow them
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra scale --output-file requirements-scale.lock pyproject.toml
 
 clean:  ## remove the environment

@@ -21,10 +21,10 @@ from actgrad.pipeline.keras_process import load_keras
 
 EXAMPLE = "python benchmarks/activation_time.py data=digits --rounds 7"
 BATCH, THREADS, WARM_UP, CALLS = 256, 2, 2, 8
-"""Images a batch, threads, rounds that are thrown away, and calls in a row whose mean is one measurement."""
+"""Images per batch, threads, rounds that are discarded, and calls in a row whose mean is one measurement."""
 KINDS = ("layers", "step")
 Calls = tuple[Callable[[], object], Callable[[], object]]
-"""What is timed of an activation: a call for each of KINDS."""
+"""Timed functions of an activation: one for each of KINDS."""
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     listed = loading.study(loading.CONF.parent / "params.yaml").activations
     names = dict.fromkeys([*listed, *sorted(path.stem for path in loading.CONF.glob("activation/*.yaml"))])
     activations = {one: loading.activation_config(one) for one in names}
-    load_keras()  # here, because it takes seconds, which --help and a refused value need not wait for
+    load_keras()  # here, because it takes seconds, and --help and a refused value should be fast
     from actgrad.training import determinism
 
     determinism.start(0, THREADS)
@@ -65,7 +65,7 @@ def layers_and_step(config: Config, dataset: storage.Dataset) -> Calls:
     ones = [tf.ones_like(layer(z)) for layer, z in zip(layers, pre_activations, strict=True)]
 
     @tf.function
-    def both_ways(pre_activations, upstream):  # upstream is an argument, lest TensorFlow drop what multiplies by a constant 1
+    def both_ways(pre_activations, upstream):  # upstream is an argument, because TensorFlow would drop a product with a constant 1
         with tf.GradientTape() as tape:
             tape.watch(pre_activations)
             outputs = [layer(z) for layer, z in zip(layers, pre_activations, strict=True)]
@@ -73,8 +73,8 @@ def layers_and_step(config: Config, dataset: storage.Dataset) -> Calls:
 
     network.compile(optimizer=config.recipe.optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    network.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # builds what the step needs
-    iterator = iter(batches)  # for the function that fit calls at each step, without fit's own work around it: the least overhead
+    network.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # builds the training step
+    iterator = iter(batches)  # for the function that fit calls at each step, with the least overhead
     return lambda: both_ways(pre_activations, ones), lambda: network.train_function(iterator)
 
 

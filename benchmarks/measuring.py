@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, processes, ratios with intervals, and where results are written."""
+"""Functions that benchmarks share: arguments, processes, ratios with intervals, and writing results."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ TABLE = re.compile("(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
 
 
 def parsed(description: str | None, example: str, **numbers: tuple[int, int, str]) -> tuple[str, argparse.Namespace]:
-    """The dataset and the numbers that a script was given.
+    """The dataset and the numbers among a script's arguments.
 
     Args:
         numbers: the options --NAME N: default, smallest value, and help.
@@ -48,14 +48,14 @@ def parsed(description: str | None, example: str, **numbers: tuple[int, int, str
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Environment variables of a measured process: this Python's scripts, and an MLflow store in the folder where it runs."""
+    """Environment variables of a measured process, with this Python's scripts and an MLflow store in its working folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
     return os.environ | own | more
 
 
 def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
-    """Run a command; returns the seconds that it took, and what it printed.
+    """Run a command. Returns its seconds and its output.
 
     Raises:
         UserError: if it fails.
@@ -68,7 +68,7 @@ def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
 
 
 def ratio(values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray) -> dict[str, float | None]:
-    """The median of the ratios within a round, and its 95 % interval by order statistics, which takes 6 rounds."""
+    """The median of the ratios within rounds, and its 95 % interval from order statistics, which needs 6 rounds."""
     ratios = np.array(values) / np.array(reference)
     low, high = map(rounded, stats.quantile_test(ratios, p=0.5).confidence_interval(0.95))
     return {"value": rounded(np.median(ratios)), "low": low, "high": high}
@@ -97,7 +97,7 @@ def machine() -> dict[str, object]:
 
 
 def write(report: Mapping[str, Any], answers: Mapping[str, str]) -> None:
-    """Write what a script has measured to the JSON file of its name, and its answers to the table of README.md and to the screen."""
+    """Write a script's results to the JSON file of its name, and print its answers and put them into the table of README.md."""
     script = Path(sys.argv[0])
     command = shlex.join(["python", f"benchmarks/{script.name}", *sys.argv[1:]])
     write_bytes(BENCHMARKS / f"{script.stem}.json", json_bytes({"command": command, **report, "machine": machine(), "answers": answers}))

@@ -1,8 +1,8 @@
-"""Measure what GradientMonitor adds to a step of training, and what one measurement of its probe takes, on LeNet-5 and on a network of 50
-layers, whose 24 million weights are many beside 32 images and few beside 256.
+"""Measure how much time GradientMonitor adds to a training step, and how long a measurement of its probe takes, on LeNet-5 and on a network
+of 50 layers. Its 24 million weights are many for batches of 32 images, and few for 256.
 
 Each round trains for some steps without and with the monitor, in an order that alternates, in one process. The first step, which
-compiles, is not counted. Processor time of all threads together is measured, which other work on the machine hardly moves.
+compiles, is not counted. Processor time of all threads is measured, because other work on the machine hardly affects it.
 """
 
 import sys

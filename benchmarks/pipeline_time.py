@@ -1,11 +1,11 @@
-"""Measure what the pipeline costs on the digits, in a copy of the project with an empty cache and an MLflow store of its own.
+"""Measure what the pipeline costs on the digits, in a copy of the project with an empty cache and its own MLflow store.
 
-1. A study from nothing: `dvc repro report@digits`, beside a loop that starts plain_keras.py once for each training. A training that two
-   conditions share counts once in the loop too. The loop has the same epochs, batch size and activation; it measures, tests and keeps
-   nothing. Half of it runs before dvc repro and half after, so that a machine which slows down meanwhile is as slow for both.
-2. `dvc repro` with nothing to do: of this study, and of one with many more runs, which are copies of trained ones under other seeds.
-3. A further run of a process that trains several: what it costs beyond its epochs. Beside it what a new process of plain_keras.py costs
-   beyond its own: import, network and compiling. Both are differences between processes with more runs, or with longer ones.
+1. A study from nothing: `dvc repro report@digits`, compared with a loop that starts plain_keras.py once for each training. A training that
+   two conditions share counts once in the loop too. The loop has the same epochs, batch size and activation; it measures, tests and keeps
+   nothing. Half of it runs before dvc repro and half after, so that a machine that slows down affects both alike.
+2. `dvc repro` with nothing to do: for this study, and for one with many more runs, which are copies of trained ones under other seeds.
+3. One more run in a process that trains several: its cost beyond its epochs. For comparison, the cost of a new process of plain_keras.py
+   beyond its epochs: import, network and compiling. Both are differences between processes with more runs, or with longer ones.
 """
 
 import dataclasses
@@ -36,9 +36,9 @@ from actgrad.results.run import RunResult
 
 EXAMPLE = "  python benchmarks/pipeline_time.py --conditions baseline --activations sigmoid tanh relu --seeds 0 1\n"
 TIMES, STARTS = 5, 3
-"""How often a `dvc repro` with nothing to do, and the start of a plain script, are measured; medians count."""
+"""Number of measurements of `dvc repro` with nothing to do, and of a plain script's start; medians are used."""
 FEW, MORE, LONGER = 2, 6, 8
-"""Runs of the first process, how many more the others have, and how many more epochs each run of the last one has."""
+"""Runs of the first process, additional runs of the others, and additional epochs of each run of the last one."""
 ONE_PROCESS = "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\nhydra: {launcher: {n_jobs: 1}}\n"
 
 
@@ -68,13 +68,13 @@ def main() -> None:
 
 
 def copy_project(folder: Path, study: Study) -> None:
-    """Copy what git has or would take of this project, less all results, into a repository of its own."""
+    """Copy the project's files that git has or would add, without results, into a new repository."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ":!runs", ":!reports", ":!dvc.lock"]
     for name in subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.strip("\0").split("\0"):
         if (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
-    (folder / ".dvc" / "config.local").write_text("[cache]\n    dir = cache\n")  # none that the user's own settings share
+    (folder / ".dvc" / "config.local").write_text("[cache]\n    dir = cache\n")  # not a cache that the user's settings share
     list_runs(folder, study)
     for command in ("init --quiet", "add --all", "-c user.name=benchmark -c user.email=benchmark@localhost commit --quiet --message start"):
         run(["git", *command.split()], folder)
@@ -88,7 +88,7 @@ def from_nothing(copy: Path, study: Study, data: Path) -> dict[str, Any]:
     runs = all_runs(study)
     trainings = {json.dumps(one.deciding(), sort_keys=True): one for one in runs}  # runs with the same values share one
     scripts = [plain_script(data, one) for one in trainings.values()]
-    run([sys.executable, "-c", "import keras"], copy)  # which comes from the disk once, for both
+    run([sys.executable, "-c", "import keras"], copy)  # read from the disk once, for both
     loop = seconds_of(scripts[::2], copy)
     repro = seconds_of([["dvc", "repro", "report@digits"]], copy)
     loop += seconds_of(scripts[1::2], copy)
@@ -115,14 +115,14 @@ def seconds_of(commands: Sequence[Sequence[str]], folder: Path) -> float:
 
 def nothing_to_do(copy: Path) -> float | None:
     times = [seconds_of([["dvc", "repro"]], copy) for _ in range(1 + TIMES)]
-    return rounded(np.median(times[1:]))  # in the first one, DVC looks at files that it remembers afterwards
+    return rounded(np.median(times[1:]))  # the first time, DVC reads files that it remembers afterwards
 
 
 def with_many_runs(copy: Path, study: Study, at_least: int) -> dict[str, Any]:
     """Give the study more seeds, whose runs are copies.
 
     Raises:
-        UserError: if a stage trains, instead of taking the copies for finished runs.
+        UserError: if a stage trains instead of accepting the copies as finished runs.
     """
     larger = study.model_copy(update={"seeds": list(range(-(-at_least // len(study.activations))))})
     list_runs(copy, larger)
@@ -160,7 +160,7 @@ def further_run(copy: Path, data: Path) -> dict[str, Any]:
 
 
 def train(copy: Path, first_seed: int, runs: int, epochs: int) -> float:
-    """Seconds of a stage that trains so many runs of ReLU, all of them new, in one process."""
+    """Seconds of a stage that trains so many new runs of ReLU in one process."""
     recipe = copy / "conf" / "recipe" / "digits.yaml"
     recipe.write_text(yaml.safe_dump(yaml.safe_load(recipe.read_text()) | {"epochs": epochs}))
     seeds = list(range(first_seed, first_seed + runs))

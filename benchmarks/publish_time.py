@@ -1,8 +1,8 @@
-"""Measure what src/publish.py takes, beside that of an older commit: to find that MLflow has all runs, and to add runs that it lacks.
+"""Measure how long src/publish.py takes, now and at an older commit: to find that MLflow has all runs, and to add runs that it lacks.
 
-Each has a clone of the project with an MLflow store of its own, and publishes the same runs: copies of trained ones of the digits. Rounds measure
-one after the other, so that a machine that slows down is as slow for both. Only the first runs are added by src/publish.py. The rows of the others
-are copied within the store, because adding them with the older commit would take most of an hour.
+Each has a clone of the project with its own MLflow store, and publishes the same runs: copies of trained ones of the digits. Rounds measure one
+after the other, so that a machine that slows down affects both alike. Only the first runs are added by src/publish.py. The rows of the others are
+copied within the store, because adding them with the older commit would take most of an hour.
 """
 
 import json
@@ -28,7 +28,7 @@ from actgrad.results.run import copy, missing
 
 TABLES = ("tags", "params", "metrics", "latest_metrics")
 ADDED = 20
-"""Runs that src/publish.py adds; a first one has made the store."""
+"""Number of runs that src/publish.py adds. A first run has already made the store."""
 PUBLISH = [sys.executable, "src/publish.py", "data=digits"]
 
 
@@ -68,7 +68,7 @@ def told(seconds: Mapping[str, float | None], digits: int) -> str:
 
 
 def clone(folder: Path, commit: str | None) -> Path:
-    """A clone of the project at a commit, or, without one, with the code as it is here."""
+    """A clone of the project at a commit, or with the current code if there is none."""
     subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(folder)], check=True)
     if commit:
         subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
@@ -80,7 +80,7 @@ def clone(folder: Path, commit: str | None) -> Path:
 
 
 def study(folder: Path, runs: int) -> None:
-    """Let a clone have so many runs of one activation."""
+    """Give a clone so many runs of one activation."""
     listed = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": list(range(runs))}
     (folder / "params.yaml").write_text(yaml.safe_dump(listed))
     trained = [one for one in sorted((PROJECT / RUNS / "digits" / "relu").glob("baseline-*")) if not missing(one)]
@@ -93,7 +93,7 @@ def study(folder: Path, runs: int) -> None:
 
 
 def multiply(folder: Path) -> None:
-    """Give the store of a clone an MLflow run of each run that it lacks: the rows of one that it has, under another key."""
+    """Add an MLflow run for each missing run to a clone's store, by copying an existing run's rows under another key."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
         known = dict(db.execute("SELECT value, run_uuid FROM tags WHERE key = 'key'"))
         like = {json.loads((folder / RUNS / key / "metrics.json").read_text())["fingerprint"]: (key, run_id) for key, run_id in known.items()}
@@ -105,7 +105,7 @@ def multiply(folder: Path) -> None:
 
 
 def add(db: sqlite3.Connection, run_id: str, replacements: Sequence[tuple[str, str]]) -> None:
-    """Copy the rows of an MLflow run under a new id, with some texts replaced in its tags."""
+    """Copy the rows of an MLflow run under a new id, with some texts in its tags replaced."""
     new = uuid.uuid4().hex
     for table in ("runs", *TABLES):
         columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]

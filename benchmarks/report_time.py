@@ -1,6 +1,6 @@
-"""What a report costs: seconds and memory of src/report.py on 200 runs or more.
+"""Measure seconds and memory of src/report.py on 200 runs or more.
 
-The runs are copies of those of a dataset that has been trained, in a folder of their own.
+The runs are copies of a trained dataset's runs, in a separate folder.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from actgrad.results.paths import run_folder
 from actgrad.results.run import RunResult
 
 SECONDS, MEGABYTES = 4, 500
-"""The limits that the project has set itself, for 200 runs on two cores."""
+"""The project's own limits for 200 runs on two cores."""
 
 
 def project(folder: Path, dataset: str, number: int) -> int:
-    """A project with at least so many runs of all conditions; returns how many."""
+    """Make a project with at least so many runs of all conditions, and return their number."""
     params = study()
     trained = listed(params, dataset)
     while _count(params, dataset) < number:
@@ -55,8 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         made = project(Path(name), dataset, arguments.runs)
         measured = []
-        for _ in range(3):  # the first one makes the script of the page, which is kept in the cache folder
-            own = environment(PYTHONSAFEPATH="1", PYTHONPATH=str(Path(name, "src")))  # else Python would look where the link of the script leads
+        for _ in range(3):  # the first one makes the page's script, which is then cached
+            own = environment(PYTHONSAFEPATH="1", PYTHONPATH=str(Path(name, "src")))  # else Python would search where the link points
             child = subprocess.Popen([sys.executable, str(Path(name, "src", "report.py")), f"data={dataset}"], cwd=name, env=own)
             _, status, usage = os.wait4(child.pid, 0)
             if status:

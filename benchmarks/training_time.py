@@ -1,10 +1,10 @@
-"""Measure what actgrad adds to the training of one network: src/train.py beside plain_keras.py, the script that a user would write.
+"""Measure what actgrad adds to the training of one network: src/train.py compared with plain_keras.py, the script that a user would write.
 
-Each round trains both, each in a process of its own, in an order that alternates, with the same data, epochs, batch size and threads.
+Each round trains both, each in its own process, in an alternating order, with the same data, epochs, batch size and threads.
 src/train.py measures every step and every epoch, keeps a checkpoint, and logs to MLflow. A third process is src/train.py without
-TensorFlow's op determinism, always of the same run: what determinism costs, and how many different results there are without it. The
-results are medians over the rounds, and ratios within a round. Epochs are measured in processor time, of all threads together, which
-other work on the machine hardly moves.
+TensorFlow's op determinism, always for the same run: it shows the cost of determinism, and how many different results there are without it.
+The results are medians over the rounds, and ratios within a round. Epochs are measured in processor time of all threads, because other
+work on the machine hardly affects it.
 """
 
 import json
@@ -42,7 +42,7 @@ def main() -> None:
     rounds = (6, 1, "fewer than 6 give no 95 %% interval")
     name, arguments = parsed(__doc__, EXAMPLE, rounds=rounds, epochs=(3, 2, "of each training; the first, which compiles, is not timed"))
     recipe = composing.composed([f"data={name}", "run_dir=unused"]).recipe
-    storage.load(loading.data_config(name, []))  # says what to do if it is missing
+    storage.load(loading.data_config(name, []))  # raises a UserError if it is missing
     epochs = arguments.epochs
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     weights = set()
@@ -55,7 +55,7 @@ def main() -> None:
                 KERAS: [*PLAIN, str(storage.path(name)), str(epochs), str(recipe.batch_size)],
             }
             for way in WAYS if number % 2 else reversed(WAYS):
-                store = f"sqlite:///{folder}/{f'{FREE}-{number}' if way == FREE else OWN}.db"  # one store has one MLflow run of a run
+                store = f"sqlite:///{folder}/{f'{FREE}-{number}' if way == FREE else OWN}.db"  # a store has only one MLflow run per run
                 variables = {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(PROJECT / "src")}
                 threads = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(recipe.threads)) if way == KERAS else {}
                 found[way].append(timed(commands[way], variables | threads, epochs))
@@ -77,10 +77,10 @@ def main() -> None:
 
 
 def timed(command: Sequence[str], variables: dict[str, str], epochs: int) -> dict[str, float]:
-    """Run a script that prints a line an epoch.
+    """Run a script that prints one line per epoch.
 
     Returns:
-        Processor time of an epoch and its validation, seconds of the process beyond its epochs (start, compiling, end), and memory at its peak.
+        Processor time of an epoch with validation, seconds of the process outside its epochs (start, compiling, end), and peak memory.
     """
     ends, lines, began = [], [], time.perf_counter()
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(**variables))

@@ -1,4 +1,4 @@
-"""Check params.yaml and the files of conf/ that it names, before DVC reads them: what is wrong there, DVC says in words of its own."""
+"""Check params.yaml and the files of conf/ that it names before DVC reads them, because DVC's own messages are less clear."""
 
 from actgrad.config import loading
 from actgrad.console import run_script, script_parser

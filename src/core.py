@@ -1,4 +1,4 @@
-"""Write runs/core.sha256: the sha256 of the code that decides numbers, on which the stages of dvc.yaml depend instead of its files."""
+"""Write runs/core.sha256: the sha256 of the code that decides numbers. The stages of dvc.yaml depend on it, not on the code's files."""
 
 from actgrad.console import run_script, script_parser
 from actgrad.files import write_bytes

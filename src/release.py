@@ -1,4 +1,4 @@
-"""Check that the committed results are of the committed code and configuration: before a release, not at every edit."""
+"""Check before a release that the committed results come from the committed code and configuration."""
 
 from actgrad.console import run_script, script_parser
 from actgrad.errors import UserError

@@ -1,4 +1,4 @@
-"""Make reports/<dataset>/ from what params.yaml lists of runs/<dataset>/. With --readme or --experience, write results of that report elsewhere."""
+"""Make reports/<dataset>/ from the runs that params.yaml lists. With --readme or --experience, write results of that report elsewhere."""
 
 import gc
 import json
@@ -43,15 +43,15 @@ def main() -> None:
         return
     params = study()
     require_dataset(dataset, params)
-    links = [sys.executable, str(Path(__file__).with_name("publish.py")), f"data={dataset}", "--links"]  # meanwhile, because it imports MLflow
+    links = [sys.executable, str(Path(__file__).with_name("publish.py")), f"data={dataset}", "--links"]  # a second process: MLflow is slow to import
     with subprocess.Popen(links, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as meanwhile:
-        gc.disable()  # looking for garbage takes an eighth of a report's time, and finds little
+        gc.disable()  # garbage collection takes an eighth of a report's time, and frees little
         evidence = Evidence.read(dataset, params)
         gc.freeze()
         target = Path("reports", dataset)
         replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
         print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
-        if (said := meanwhile.communicate()[0]).count("http"):  # a store that fails costs no report
+        if (said := meanwhile.communicate()[0]).count("http"):  # a failing store does not stop the report
             print(f"its runs in MLflow: {said.partition(': ')[2]}", end="")
 
 

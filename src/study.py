@@ -1,8 +1,8 @@
 """Train the runs of a study that are missing or stale, several at once.
 
-Which runs there are: params.yaml and conf/condition. What they are is first composed into runs/<dataset>/composed-runs/<activation>.yaml. A run whose
-process dies goes on where it was; one that fails stops no other, and is named at the end. conf/local/default.yaml chooses where
-runs are trained: see docs/clusters.md.
+params.yaml and conf/condition list the runs. Their configurations are first written to runs/<dataset>/composed-runs/<activation>.yaml.
+A run whose process dies goes on where it was. A run that fails stops no other, and is named at the end. conf/local/default.yaml
+chooses where runs are trained: see docs/clusters.md.
 """
 
 from actgrad.config import loading

@@ -14,7 +14,7 @@ from actgrad.console import refused, run_script
 from actgrad.errors import UserError
 from actgrad.pipeline import composed, failures, run, status
 
-os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main(), which says them in one sentence
+os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach main(), which prints each as one sentence
 
 
 @hydra.main(version_base="1.3", config_path=str(loading.CONF), config_name="config")
@@ -35,7 +35,7 @@ def one_run(values: DictConfig) -> float:
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs
-        sys.exit(refused(error).line)  # here, because Hydra adds a line of its own to an exception
+        sys.exit(refused(error).line)  # exit here, because Hydra adds its own line to an exception
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Trains the short trials of conf/condition/tuning.yaml, logs each to MLflow, and keeps their results in runs/<dataset>/learning-rates.csv.
 The condition `standardized_tuned` takes for each activation the rate with the highest validation accuracy. A new search of an activation replaces
-its earlier trials. One that was interrupted goes on.
+its earlier trials. An interrupted search goes on where it was.
 """
 
 from actgrad.console import dataset_name, run_script, script_parser

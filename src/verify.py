@@ -33,7 +33,7 @@ def main() -> None:
         train_again(dataset_name(arguments.dataset), arguments.threads)
     else:
         keys = dict.fromkeys(key for one in arguments.run for key in ([one] if "/" in one else all_keys(one)))
-        load_keras()  # here, because a dataset that is refused need not wait for it
+        load_keras()  # slow, so only after the dataset was accepted
         from actgrad.pipeline import trace
 
         if wrong := trace.reported(keys, arguments.mlflow_run):

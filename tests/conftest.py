@@ -1,4 +1,4 @@
-"""The real configuration, shrunk; the real digits; one finished run to look at."""
+"""Fixtures: a project with the real configuration, shrunk; the real digits; one finished run."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = os.environ.get("MONITOR_BACKEND", "tensorflow")  # the tests of the monitor run on others too
+os.environ["KERAS_BACKEND"] = os.environ.get("MONITOR_BACKEND", "tensorflow")  # the monitor's tests run on other backends too
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -34,7 +34,7 @@ SHRUNK = ["data=digits", "recipe.epochs=2", "recipe.probe_size=64", "recipe.thre
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "output")
 """The layers of LeNet-5 that have weights."""
 SITES = tuple(f"{layer}_activation" for layer in LAYERS[:-1])
-"""Those that apply the activation function."""
+"""The layers that apply the activation function."""
 
 
 PARTS = ("conf", "src", "benchmarks/activation_time.json", "dvc.yaml", ".dvc/config", ".dvc/plots", ".dvcignore", ".gitattributes", ".gitignore")
@@ -42,7 +42,7 @@ STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations"
 
 
 class Project:
-    """A repository with the real configuration, shrunk: two activations, one seed, one epoch; two conditions, the second for ReLU alone."""
+    """A repository with the real configuration, shrunk: two activations, one seed, one epoch, and two conditions, the second only for ReLU."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -67,7 +67,7 @@ class Project:
         return other
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Run a command as a user with the environment activated would, and return all that it prints."""
+        """Run a command with the environment activated, and return everything that it prints."""
         done = self.start(*command)
         printed, _ = done.communicate()
         assert not check or done.returncode == 0, printed
@@ -85,7 +85,7 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # a shell that runs the tests in the background has SIGINT ignored, and so would the command
+            # a background shell ignores SIGINT, and the command would inherit this
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
@@ -99,7 +99,7 @@ class Project:
         self.run("git", "commit", "-q", "-m", message)
 
     def stale(self) -> set[str]:
-        """The stages that `dvc repro` would run, by their own dependencies."""
+        """The stages with changed dependencies, which `dvc repro` would run."""
         return set(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))
 
     def undo(self) -> None:
@@ -130,17 +130,17 @@ def running(printed: str) -> list[str]:
     return re.findall("Running stage '(.+?)'", printed)
 
 
-# --- the table of faults: what each test that is marked `fault` expects, and what it saw
+# --- the table of faults: what each test marked `fault` expects, and what it saw
 
 
 def fault(name: str, expected: str) -> pytest.MarkDecorator:
-    """Marks a test that lets a fault happen; what it saw goes into the table that --table writes."""
+    """Mark a test that causes a fault. What it saw goes into the table that --table writes."""
     return pytest.mark.fault(name, expected)
 
 
 @pytest.fixture
 def seen(request) -> Callable[[str], None]:
-    """Notes what was seen, for the table; nothing in it may differ from run to run."""
+    """Note what a test saw, for the table. The text must be the same in every run."""
 
     def note(text: str, fault: str | None = None, expected: str | None = None) -> None:
         marker = request.node.get_closest_marker("fault")
@@ -155,7 +155,7 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:
-    """Put what was seen into the table, in place of what it had of those faults; a fault whose test did not pass is taken out."""
+    """Replace the rows of the tested faults in the table. Faults whose test did not pass are removed."""
     if not (target := config.getoption("table")):
         return
     _, _, body = (Path(target).read_text() if Path(target).is_file() else TABLE).partition(RULE)
@@ -186,7 +186,7 @@ that is full. `make faults` runs them and writes this file. A test that fails ha
 
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
-    """One number for all tests: a process cannot change it once it has computed something."""
+    """Use one number of threads for all tests, because a process cannot change it after computing something."""
     if os.environ["KERAS_BACKEND"] != "tensorflow":
         return
     from actgrad.training import determinism
@@ -196,7 +196,7 @@ def two_threads() -> None:
 
 @pytest.fixture
 def names_from_the_start() -> None:
-    """Keras names layers as in a new process, by numbers from the start."""
+    """Reset Keras' layer names, so that their numbers start as in a new process."""
     import keras
 
     keras.utils.clear_session()
@@ -214,7 +214,7 @@ def run_config() -> Callable[..., Config]:
 
 
 def left_out(reason: str) -> None:
-    """Skip a test for want of a program; where CI is set, fail it: nothing may be left out there."""
+    """Skip a test because a program is missing. If CI is set, fail it instead."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
@@ -267,14 +267,14 @@ def trained(run_config, few_digits):
 
 
 def layer_named(model, name: str):
-    """A layer of a model, or of a model inside it."""
+    """A layer of a model, or of a nested model."""
     return next(layer for layer in model._flatten_layers() if layer.name == name)
 
 
 def as_project(folder: Path, **environment: str) -> dict[str, str]:
-    """Make a folder the root of a project with this code and configuration, by links, and return what its scripts need in the environment.
+    """Make a folder the root of a project, with links to this code and configuration. Return the environment variables for its scripts.
 
-    Without PYTHONSAFEPATH, Python would look for modules where the link of a script leads.
+    Without PYTHONSAFEPATH, Python would search modules where a script's link points.
     """
     for name in ("src", "conf"):
         if not (folder / name).exists():
@@ -285,7 +285,7 @@ def as_project(folder: Path, **environment: str) -> dict[str, str]:
 
 @pytest.fixture
 def script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run an entry script of an empty project, with caches and store of its own."""
+    """Run an entry script of an empty project, with its own caches and store."""
 
     def run(name: str, *arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess:
         own = as_project(tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"), PYTHONWARNINGS="", **environment)
@@ -296,7 +296,7 @@ def script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 
 def sentence(result: subprocess.CompletedProcess, code: str) -> str:
-    """What a refused command says after `error[CODE]: `, in one line and nothing else; exit code 1."""
+    """The sentence after `error[CODE]: ` of a refused command. It must be its only line, with exit code 1."""
     assert result.returncode == 1, result.stderr
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"error[{code}]: "), line
@@ -305,7 +305,7 @@ def sentence(result: subprocess.CompletedProcess, code: str) -> str:
 
 @contextmanager
 def refuses(code: str, *parts: str) -> Iterator[None]:
-    """What is done meanwhile must raise a UserError with this code, in a sentence of one line that has these parts."""
+    """The code inside this context must raise a UserError with this code, and a one-line sentence with these parts."""
     with pytest.raises(UserError) as raised:
         yield
     said = str(raised.value)

@@ -1,4 +1,4 @@
-"""Small datasets in every format, made for a test, and the sentence with which a dataset is refused."""
+"""Small datasets in every format for tests, and a check of refused datasets."""
 
 import io
 import json
@@ -91,7 +91,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def idx_files(classes: int = 3, first: int = 0, train: int = 6, test: int = 2) -> dict[str, bytes]:
-    """The four files of IDX, with `train` and `test` images of 8x8 a class; labels begin at `first`."""
+    """The four IDX files, with `train` and `test` images of 8x8 per class. Labels begin at `first`."""
     files = {}
     for seed, (name, n) in enumerate((("train", train * classes), ("t10k", test * classes))):
         files[f"{name}-images-idx3-ubyte"] = idx(image_set(n, channels=1, seed=seed)[..., 0])
@@ -121,7 +121,7 @@ def parquet_files() -> dict[str, bytes]:
 
 
 def refusal(data: Data, target: Path, code: str) -> str:
-    """Return the sentence with which a dataset is refused, with this code. No file may be left."""
+    """Return the sentence of a refused dataset, which must have this code. No file may be left."""
     with pytest.raises(UserError) as refused:
         storage.prepare(data, target)
     assert refused.value.code == code, refused.value

@@ -1,8 +1,8 @@
-"""What the tests of faults share: scripts that are started and killed, small disks, and what a store and a folder must hold afterwards.
+"""Helpers for tests of faults: start and kill scripts, make small disks, and check stores and folders afterwards.
 
-KILLS in the environment is how many trainings, and how many runs of `dvc repro`, are killed at a random moment.
+The environment variable KILLS is the number of trainings, and of `dvc repro` runs, that are killed at a random moment.
 
-The tests import it, and name it in `pytest_plugins` for its fixtures. PYTEST_DONT_REWRITE: pytest would warn that it was imported before.
+Tests import this module, and name it in `pytest_plugins` for its fixtures. PYTEST_DONT_REWRITE: pytest would warn that it was imported before.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ from conftest import STUDY, Project, as_project
 
 KILLS = int(os.environ.get("KILLS", "4"))
 PER_TRY = 4
-"""Kills of one training, or of one repro, before it may end."""
+"""Number of kills of one training or repro before it may end."""
 EPOCHS = 6
 VALUES = ("data=digits", "activation=relu", f"recipe.epochs={EPOCHS}")
 """The run that the tests interrupt, by hand: digits/relu/baseline-0."""
 LISTED = "runs/digits/relu/baseline-0"
-"""The folder of that run, where the study lists it."""
+"""The folder of that run in the study."""
 ONE_RUN = STUDY | {"activations": ["relu"], "conditions": ["baseline"]}
-"""params.yaml of a study that has that run alone."""
+"""params.yaml of a study with only that run."""
 
 
-# --- scripts, in a folder of their own
+# --- scripts, in their own folder
 
 
 def start(folder: Path, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTEST"))}
     env |= as_project(folder, XDG_CACHE_HOME=str(folder / "cache"), PYTHONDONTWRITEBYTECODE="1", **environment)
     command = [sys.executable, folder / script, *arguments]
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
@@ -56,7 +56,7 @@ def run(folder: Path, script: str, *arguments: str, **environment: str) -> subpr
 
 
 def train(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
-    """Train the run of VALUES into `here`, or with these values instead."""
+    """Train the run of VALUES, or of other values, into `here`."""
     given = {one.partition("=")[0]: one for one in (*VALUES, "run_dir=here", *overrides)}
     return run(folder, "src/train.py", *given.values(), **environment)
 
@@ -71,7 +71,7 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory) -> Path:
-    """A folder with the digits, and a run in `whole` that nothing has disturbed."""
+    """A folder with the digits, and an undisturbed run in `whole`."""
     folder = tmp_path_factory.mktemp("whole")
     assert run(folder, "src/download.py", "data=digits").returncode == 0
     assert run(folder, "src/train.py", *VALUES, "run_dir=whole").returncode == 0
@@ -80,28 +80,28 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(whole, tmp_path) -> Path:
-    """An empty folder, but for the digits."""
+    """A folder with only the digits."""
     shutil.copytree(whole / "data", tmp_path / "data")
     return tmp_path
 
 
 def same_bytes(found: Path, whole: Path) -> None:
-    """The files in a run's folder are those of the undisturbed run in `whole`."""
+    """Assert that a run's files equal those of the undisturbed run in `whole`."""
     for name in results.FILES:
         assert (found / name).read_bytes() == (whole / "whole" / name).read_bytes(), name
 
 
 def store(folder: Path, name: str = "mlflow.db", experiment: str | None = None) -> dict[str, dict[str, list]]:
-    """Key of a run, less the dataset -> metric -> [(step, value)], of the runs that are not superseded: one MLflow run each, and finished.
+    """Key of a run without its dataset -> metric -> [(step, value)]. Each run must have one finished MLflow run that is not superseded.
 
     Args:
-        experiment: name of the MLflow experiment that is looked at; all of them unless given.
+        experiment: name of the MLflow experiment; default: all of them.
     """
     client = mlflow.MlflowClient(f"sqlite:///{folder}/{name}")
     found = {}
     for of in client.search_experiments():
         for one in client.search_runs([of.experiment_id]) if experiment in (None, of.name) else ():
-            if one.data.tags.get("superseded") == "true" or "key" not in one.data.tags:  # or the mean of several
+            if one.data.tags.get("superseded") == "true" or "key" not in one.data.tags:  # or a mean of runs
                 continue
             key = one.data.tags["key"].partition("/")[2]
             assert key not in found
@@ -122,7 +122,7 @@ def free_port() -> int:
 
 
 def kill_at_random(process: subprocess.Popen, longest: float, draw: random.Random, kill: Callable[[], object]) -> tuple[bool, str]:
-    """Kill after a random time; returns whether the process had ended before, and what it had printed."""
+    """Kill a process after a random time. Returns whether it had already ended, and what it printed."""
     try:
         process.wait(draw.uniform(0.2, longest))
     except subprocess.TimeoutExpired:
@@ -133,7 +133,7 @@ def kill_at_random(process: subprocess.Popen, longest: float, draw: random.Rando
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """Those that run in a folder."""
+    """The processes that run in a folder."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -142,12 +142,12 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 
 def kill_all(folder: Path) -> None:
-    """SIGKILL of all that run in a folder, and of what they start meanwhile."""
+    """Send SIGKILL to all processes in a folder, and to those that they start meanwhile."""
     while found := processes(folder):
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        time.sleep(0.05)  # not psutil.wait_procs: it would take the exit status from the one who started them
+        time.sleep(0.05)  # psutil.wait_procs would take the exit status from the parent process
 
 
 # --- small disks
@@ -155,7 +155,7 @@ def kill_all(folder: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Callable[..., Path]]:
-    """Mount a small disk of its own."""
+    """Mount a small separate disk."""
     mounted = []
 
     def mount(megabytes: int = 40) -> Path:
@@ -173,7 +173,7 @@ def disk(tmp_path) -> Iterator[Callable[..., Path]]:
 
 def fill(disk: Path, leave: int = 0) -> None:
     free = shutil.disk_usage(disk).free
-    with contextlib.suppress(OSError), (disk / "filler").open("wb") as file:  # others write meanwhile, and it is full sooner
+    with contextlib.suppress(OSError), (disk / "filler").open("wb") as file:  # other processes may fill it sooner
         file.write(bytes(free - leave))
 
 
@@ -194,7 +194,7 @@ def reproduced(tmp_path_factory) -> Project:
 
 
 def copied(project: Project, target: Path) -> Project:
-    """A copy of a project, with its cache and its store."""
+    """A copy of a project with its cache and store."""
     shutil.copytree(project.folder, target, dirs_exist_ok=True)
     other = Project.__new__(Project)
     other.folder = target
@@ -202,7 +202,7 @@ def copied(project: Project, target: Path) -> Project:
 
 
 def forget(project: Project) -> None:
-    """Remove all that git does not keep, and what git keeps of results too."""
+    """Remove everything that git does not keep, and also the results that it keeps."""
     for path in ("runs", "reports", ".dvc/cache", ".dvc/tmp", "data", "checkpoints", "outputs", "mlruns", "mlflow.db"):
         if (project.folder / path).is_dir():
             shutil.rmtree(project.folder / path)
@@ -212,7 +212,7 @@ def forget(project: Project) -> None:
 
 @pytest.fixture
 def own(tmp_path) -> Project:
-    """A project with a dataset `a` of the user's own, to be written by `one_set`."""
+    """A project with a user's dataset `a`, which `one_set` writes."""
     project = Project(tmp_path / "project")
     text = "# @package _global_\ndefaults:\n  - override /recipe: digits\ndata: {name: a, format: npz, archive: a.npz, val_size: 0}\n"
     (project.folder / "conf" / "data" / "a.yaml").write_text(text)
@@ -220,7 +220,7 @@ def own(tmp_path) -> Project:
 
 
 def one_set(folder: Path, **arrays) -> None:
-    """Write the dataset `a`, of these arrays and otherwise of 40 images of 8x8."""
+    """Write the dataset `a` from these arrays; without them, 40 images of 8x8."""
     images = np.random.default_rng(0).integers(0, 256, (46, 8, 8, 1), dtype=np.uint8)
     usual = {"x_train": images[:40], "y_train": np.arange(40) % 2, "x_test": images[40:], "y_test": np.arange(6) % 2}
     np.savez(folder / "a.npz", **(usual | arrays))

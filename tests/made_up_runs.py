@@ -1,4 +1,4 @@
-"""Runs whose figures are known, and the evidence that a report is made from."""
+"""Made-up runs with known numbers, and the evidence for a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,7 +17,7 @@ DATA = Data(name="toy", format="npz", val_size=1, source=HOSTILE)
 
 
 def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condition: str = "baseline", **metrics) -> RunResult:
-    """A run whose figures are known, in the form of a real one."""
+    """A made-up run with known numbers, in the form of a real run."""
     step = np.arange(1, 10 * epochs + 1)
     history = pd.DataFrame({"epoch": range(1, epochs + 1), "step": range(10, 10 * epochs + 1, 10)})
     for name in HISTORY:
@@ -76,7 +76,7 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condit
 
 
 def study_runs(condition: str = "baseline", **metrics) -> dict[str, list[RunResult]]:
-    """Two activations of two seeds; `metrics` are those of the first run of the second."""
+    """Two activations with two seeds. `metrics` changes the first run of the second activation."""
     return {
         "relu": [made_up("relu", 0, 0.5, condition=condition), made_up("relu", 1, 0.7, condition=condition)],
         "snake": [made_up("snake", 0, 0.9, condition=condition, **metrics), made_up("snake", 1, 0.9, condition=condition)],
@@ -84,7 +84,7 @@ def study_runs(condition: str = "baseline", **metrics) -> dict[str, list[RunResu
 
 
 def deep(depth: int, decades: Mapping[str, Callable[[int], float]], seeds: Sequence[int] = (0, 1)) -> Runs:
-    """Runs of a network of this depth; `decades`: of each activation and seed, that the gradient loses before any update."""
+    """Runs of a network of this depth. `decades`: attenuation before any update, for each activation and seed."""
 
     def one(name: str, seed: int) -> RunResult:
         run = made_up(name, seed, 0.5, condition=f"deep_{depth}")
@@ -103,7 +103,7 @@ def evidence(runs: Runs, others: dict[str, Runs] | None = None, dataset: str = "
 
 DEEP = {f"deep_{depth}": deep(depth, dict.fromkeys(("relu", "snake"), lambda _, depth=depth: 0.1 * depth)) for depth in (2, 3)}
 LEAKY = {"leaky_25": {"leaky_relu": [made_up("leaky_relu", seed, value, condition="leaky_25") for seed, value in ((0, 0.1), (1, 0.6))]}}
-"""A larger slope, of which one run failed."""
+"""A larger slope with one failed run."""
 TRIALS = pd.DataFrame(
     {
         "activation": ["relu", "relu", "snake", "snake"],

@@ -1,4 +1,4 @@
-"""Models that the tests of the monitor measure, and the settings under which GradientMonitor must not change a bit."""
+"""Models for the monitor's tests, and settings under which GradientMonitor must not change a bit of the training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ NUMBERS = RANDOM.normal(size=(38, 1)).astype("float32")
 BATCH = 16
 X = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
 Y = np.array([[1.0], [0.0]], np.float32)
-"""Two examples, few enough to work out by hand what is measured."""
+"""Two examples, so that expected values can be computed by hand."""
 
 
 @dataclass
 class Case:
-    """A model, how it is compiled, and what it is fitted on."""
+    """A model, how it is compiled, and its training data."""
 
     build: Callable[[], keras.Model]
     x: Any = None
@@ -56,7 +56,7 @@ def deeper() -> keras.Model:
 
 
 class Subclassed(keras.Model):
-    """With a function that no layer applies."""
+    """A model that calls a function outside any layer."""
 
     def __init__(self):
         super().__init__()
@@ -118,7 +118,7 @@ def separable() -> keras.Model:
 
 
 class OwnStep(keras.Model):
-    """With a train_step of the user's."""
+    """A model with a custom train_step."""
 
     if BACKEND == "tensorflow":
 
@@ -134,7 +134,7 @@ class OwnStep(keras.Model):
 
 
 class OwnLoss(keras.Model):
-    """With a compute_loss of older Keras, which knows no `training`, and a noise that draws from the backend's own generator."""
+    """A model with an older Keras' compute_loss, which has no `training`, and with noise from the backend's own generator."""
 
     def __init__(self):
         super().__init__()
@@ -236,7 +236,7 @@ if BACKEND != "torch":
 
 
 def compiled(case: Case) -> keras.Model:
-    """The model, built and compiled from one seed."""
+    """A case's model, built and compiled with a fixed seed."""
     keras.utils.clear_session()
     keras.config.set_dtype_policy(case.policy)
     keras.utils.set_random_seed(3)

@@ -1,4 +1,4 @@
-"""Runs with a planted truth, on which claims are judged."""
+"""Runs with planted values, for judging claims."""
 
 import json
 
@@ -40,10 +40,10 @@ def made_up(
     distance=(1.0, 1.0),
     **last,
 ) -> RunResult:
-    """The gradient shrinks by `decades` from dense1 to conv1 at the start and by `end_decades` at the end; its derivatives are 0.1, its weights
-    multiply it by `weights` at the start and at the end; `units`: dead at the start, and of them revived, and newly dead, at the end. The gradient
-    of the weights shrinks by `weight_decades` from the output to conv1; every update has `ratio` times the norm of the weights; training moves
-    the weights of the first and of the last activated layer by `distance`."""
+    """The gradient shrinks by `decades` from dense1 to conv1 at the start and by `end_decades` at the end. Its derivatives are 0.1, and its weights
+    multiply it by `weights` at the start and at the end. `units`: dead at the start, revived of these at the end, and newly dead at the end. The
+    weight gradient shrinks by `weight_decades` from the output to conv1. Every update has `ratio` times the norm of the weights. Training moves
+    the weights of the first and last activated layer by `distance`."""
     dead, revived, newly_dead = units
     rows = []
     for epoch, fall in ((0, decades), (1, decades if end_decades is None else end_decades)):
@@ -96,7 +96,7 @@ def made_up(
 
 
 def made(kinds: dict[str, dict], seeds: int = 4, condition: str = "baseline") -> dict[str, list[RunResult]]:
-    """Runs of activations that are made up as given; a callable value is asked for each seed's."""
+    """Made-up runs of several activations. A callable value is called with each seed."""
 
     def one(name: str, seed: int, kind: dict) -> RunResult:
         values = {key: value(seed) if callable(value) else value for key, value in kind.items()}
@@ -114,10 +114,10 @@ def evidence(runs: dict[str, list[RunResult]], dataset: str = "toy", others: dic
 
 
 def findings(dataset: str = "cifar10", seeds: int = 4, **kinds: dict) -> dict[str, dict]:
-    """The ledger of a study whose activations are made up as given."""
+    """The ledger of a study with made-up runs."""
     return judged(evidence(made(kinds, seeds), dataset=dataset))
 
 
 def wobble(value: float, size: float = 0.01):
-    """A value that differs a little from seed to seed."""
+    """A value that varies slightly with the seed."""
     return lambda seed: value + size * (-1) ** seed * (1 + seed)

@@ -1,4 +1,4 @@
-"""Values and derivatives of the activation functions, and layers of the user's own."""
+"""Values and derivatives of the activation functions, and users' own layers."""
 
 import sys
 
@@ -60,7 +60,7 @@ def test_values_at_minus_one_zero_and_one(run_config, name, expected):
 )
 def test_derivatives_at_minus_one_zero_and_one(run_config, name, expected):
     got = slope(activations.build(run_config(f"activation={name}").activation), -1, 0, 1)
-    kink = name in ("leaky_relu", "prelu", "elu")  # at 0 either side's derivative will do
+    kink = name in ("leaky_relu", "prelu", "elu")  # at 0, the derivative of either side is accepted
     assert [got[0], got[2]] == pytest.approx([expected[0], expected[2]], abs=1e-6)
     assert kink or got[1] == pytest.approx(expected[1], abs=1e-6)
 
@@ -82,7 +82,7 @@ def test_tanh_passes_all_at_zero_and_nothing_far_out(run_config):
 def test_the_curve_is_that_of_the_layer_and_its_derivative_fits_its_differences(run_config, name):
     curve = activations.curve(run_config(f"activation={name}").activation)
     differences = np.gradient(curve["value"], curve["z"])
-    smooth = np.abs(curve["z"]) > 0.1  # at a kink the difference is of both sides
+    smooth = np.abs(curve["z"]) > 0.1  # at a kink, the difference mixes both sides
     assert curve["derivative"][smooth].to_numpy() == pytest.approx(differences[smooth], abs=5e-3)
 
 

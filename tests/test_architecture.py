@@ -1,4 +1,4 @@
-"""The house: rules that no linter holds."""
+"""Rules about the code that no linter checks."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_the_pipeline_is_wiring():
 
 
 def test_one_module_says_which_name_is_like_another():
-    """So that case and separators count alike, wherever a name is mistyped."""
+    """So that case and separators are ignored for every mistyped name."""
     assert [path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py") if "difflib" in path.read_text()] == ["actgrad/errors.py"]
 
 

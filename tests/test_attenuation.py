@@ -1,4 +1,4 @@
-"""Attenuation against values worked out by hand, what is made of it, and how ratios are said."""
+"""Attenuation compared with values computed by hand, tables made from it, and words for ratios."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from made_up_runs import deep, made_up
 @pytest.mark.parametrize(
     ("first", "last", "decades"),
     [
-        (0.001, 1.0, 3.0),  # shrinks a thousand-fold on the way back
+        (0.001, 1.0, 3.0),  # shrinks by a factor of 1000 on the way back
         (0.5, 0.5, 0.0),
         (2.0, 0.02, -2.0),  # grows
         (0.0, 1.0, -np.log10(SMALLEST)),  # by at least 37.9 decades
@@ -40,7 +40,7 @@ def test_attenuation_of_many_is_that_of_each():
 
 
 def probed(seed: int, **of_epoch: dict[str, float]):
-    """A run whose RMS of dL/dz is 0.1 but for these epochs (e0, e1, …) and layers."""
+    """A run whose RMS of dL/dz is 0.1, except in these epochs (e0, e1, …) and layers."""
     run = made_up("relu", seed, 0.5)
     for epoch, values in of_epoch.items():
         for layer, rms in values.items():
@@ -64,7 +64,7 @@ def test_a_table_has_its_mean_over_seeds_and_keeps_nan():
     assert np.isnan(of_epoch[1][0])
     assert of_epoch[2][0] == pytest.approx(0)
     rms = table.set_index(["epoch", "layer"])["preact_grad_rms"]
-    assert rms[(0, SITES[0])] == pytest.approx(0.001)  # of the seed that has one
+    assert rms[(0, SITES[0])] == pytest.approx(0.001)  # only from the seed with a value above 0
 
 
 def test_the_share_of_the_next_layer_is_measured_beside_what_derivatives_and_weights_predict():
@@ -91,7 +91,7 @@ def test_one_activated_layer_has_no_attenuation():
 
 
 def of_depths(*decades: float) -> dict[str, Runs]:
-    """Conditions of the sigmoid, from two layers on, of one seed, whose gradient loses so many decades."""
+    """Conditions of the sigmoid with two layers and more, one seed, and these decades of attenuation."""
     return {f"deep_{depth}": deep(depth, {"sigmoid": lambda _, one=one: one}, [0]) for depth, one in enumerate(decades, 2)}
 
 
@@ -110,7 +110,7 @@ def test_what_a_layer_costs_is_the_slope_over_depths():
     table = tables.depth(tables.by_depth(of_depths(1, 2, 3, np.inf)))
     assert table["mean"].tolist() == pytest.approx([1, 2, 3, np.log10(0.1 / SMALLEST)])
     assert table["lost"].tolist() == [0, 0, 0, 1]
-    assert table["rate"].tolist() == pytest.approx([1] * 4)  # the depth at which nothing arrives is no point of the line
+    assert table["rate"].tolist() == pytest.approx([1] * 4)  # the line leaves out the depth at which no gradient arrives
     assert np.isnan(tables.depth(tables.by_depth(of_depths(1, np.nan, 3)))["mean"].iloc[1])
     assert tables.depth_rates(tables.by_depth(of_depths(1, np.inf, np.nan))).empty
 

@@ -1,4 +1,4 @@
-"""The committed reports, and one as the code makes it now, as a reader sees them in headless Chromium."""
+"""The committed reports and a newly made one, in headless Chromium."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,12 +17,12 @@ WIDTHS = (390, 768, 1300, 1600)
 
 @pytest.fixture(scope="module")
 def made_now(tmp_path_factory) -> Path:
-    """A report of runs that are made up, with every kind of figure."""
+    """A report of made-up runs, with every kind of figure."""
     return written(tmp_path_factory.mktemp("project"))
 
 
 def written(root: Path) -> Path:
-    """The page of that report, in a project that has the folders of its runs."""
+    """The page of that report, in a project with the folders of its runs."""
     folder = root / "reports" / "toy"
     shown = evidence(study_runs(), {"he": study_runs("he"), **DEEP}, trials=TRIALS, times=TIMES)
     for name, data in content(shown, DATA, RUNS_AT).items():
@@ -37,7 +37,7 @@ def written(root: Path) -> Path:
 
 @pytest.fixture(params=[*REPORTS, None], ids=lambda path: path.parent.name if path else "made now")
 def page(browser, made_now, request) -> Page:
-    """A report opened from the file system, without a network; what it complains about is in page.complaints."""
+    """A report opened from the file system, without a network. Its errors are in page.complaints."""
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.complaints = []
@@ -52,7 +52,7 @@ def page(browser, made_now, request) -> Page:
 
 
 def is_older(page: Page) -> bool:
-    """Whether older code made the report, whose figures are pictures."""
+    """Whether older code made the report. Its figures are pictures."""
     return "cifar10_jpeg" in page.url
 
 
@@ -120,7 +120,7 @@ def test_a_claim_opens_and_its_figure_is_a_click_away(page):
 
 
 def test_every_link_leads_to_a_file_beside_the_page(page):
-    """Those to the folders of runs are looked at where the runs are made up: git has none."""
+    """Links to folders of runs are checked only for made-up runs, because git has no others."""
     links = page.eval_on_selector_all("a:not([href^='#'])", "links => links.map(link => link.href)")
     for link in links if "/toy/" in page.url else [link for link in links if "/runs/" not in link]:
         assert link.startswith("file://") and Path(unquote(urlsplit(link).path)).exists(), link

@@ -1,4 +1,4 @@
-"""What a builder of the user's own may do, and which networks are refused."""
+"""What a user's builder may do, and which networks are refused."""
 
 import sys
 from collections.abc import Callable
@@ -77,7 +77,7 @@ IMAGES = image_set(8, channels=1)
 
 @pytest.fixture
 def own(tmp_path, monkeypatch, run_config) -> Callable[..., Config]:
-    """The configuration of a run with a builder of own_nets, a module of the user's, and these arguments."""
+    """The configuration of a run with a builder of own_nets, a user's module, and these arguments."""
     (tmp_path / "own_nets.py").write_text(OWN)
     (tmp_path / "broken_nets.py").write_text("import no_such_module")
     monkeypatch.syspath_prepend(tmp_path)
@@ -130,13 +130,13 @@ def test_a_softmax_at_the_end_is_trained_as_probabilities(own, few_digits):
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-5)
     assert result.metrics["last"]["test/loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-4)
     assert result.metrics["last"]["test/accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels), abs=1e-6)
-    assert result.metrics["linearity"] == {}  # a softmax is not affine, so it says nothing of the rest
+    assert result.metrics["linearity"] == {}  # a softmax is not affine, so linearity is not measured
     assert (result.layers, result.activated) == (["first", "output"], ["first_activation"])
 
 
 @pytest.mark.slow
 def test_probabilities_learn_what_logits_learn(own, few_digits):
-    """The same network with the softmax inside it and without."""
+    """The same network with and without a softmax inside."""
     inside, outside = (train(own(name, "activation=tanh"), few_digits)[0] for name in ("softmax", "logits"))
     assert inside.history["train/loss"].tolist() == pytest.approx(outside.history["train/loss"].tolist(), rel=1e-3)
     first = [result.gradients.iloc[0].to_dict() for result in (inside, outside)]

@@ -1,4 +1,4 @@
-"""The claim ledger on runs with a planted truth."""
+"""The claim ledger on runs with planted values."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_a_claim_without_its_runs_is_not_measured_and_names_them():
     [(wobble(4.0), CONFIRMED), (wobble(0.5), REFUTED), (wobble(1.5), INCONCLUSIVE), (wobble(2.0, 0.5), INCONCLUSIVE)],
 )
 def test_a_known_attenuation_is_returned_and_judged(sigmoid, verdict):
-    """Without an activation the gradient loses one decade; what counts is what the sigmoid loses beyond that."""
+    """Without an activation, attenuation is one decade. The claim counts only what the sigmoid adds."""
     found = findings(linear={"decades": 1.0}, sigmoid={"decades": sigmoid})["vanishing-gradient"]
     assert found["verdict"] == verdict
     assert found["effect"] == pytest.approx(np.mean([sigmoid(seed) - 1 for seed in range(4)]))
@@ -71,7 +71,7 @@ def test_a_known_attenuation_is_returned_and_judged(sigmoid, verdict):
 
 
 def test_the_cause_of_a_vanishing_gradient_is_given():
-    """Three layers that each keep a tenth lose three decades, all of them by their derivatives."""
+    """Three layers that each pass on a tenth give three decades, all from derivatives."""
     sentence = findings(linear={"decades": 1.0}, sigmoid={"decades": 3.0, "weights": (0.5, 1.0)})["vanishing-gradient"]["sentence"]
     assert (
         "gradient is 1,000-fold smaller at the first activated layer than at the last. That is 100-fold beyond what weights and pooling do"
@@ -100,7 +100,7 @@ def test_a_network_that_folds(folding, verdict):
 
 
 def of_depths(decades: Callable[[int, int], float], name: str = "sigmoid", depths: Iterable[int] = (2, 4, 8, 16)) -> dict[str, dict]:
-    """Conditions of networks of several depths: `decades` of depth and seed."""
+    """Conditions with networks of several depths. `decades` is a function of depth and seed."""
     return {
         f"deep_{depth}": made({name: {"decades": lambda seed, depth=depth: decades(depth, seed), "depth": depth}}, 3, f"deep_{depth}")
         for depth in depths
@@ -217,7 +217,7 @@ def test_saturation(share, verdict):
     ("units", "verdict"),
     [
         ((3, 0, 4), CONFIRMED),  # three dead at the start, none revived, four newly dead
-        ((3, 3, 3), CONFIRMED),  # as many dead at the end as at the start, but not the same ones
+        ((3, 3, 3), CONFIRMED),  # same number of dead units at the end, but different ones
         ((0, 0, 0), REFUTED),
         ((3, 0, 0), INCONCLUSIVE),
         ((3, 3, 0), INCONCLUSIVE),

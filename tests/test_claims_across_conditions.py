@@ -1,4 +1,4 @@
-"""Claims that compare conditions, on runs with a planted truth."""
+"""Claims that compare conditions, on runs with planted values."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from planted_runs import judged, made, wobble
 
 
 def found(claim: str, conditions: dict[str, dict[str, dict]], seeds: int = 4) -> dict:
-    """A row of the ledger of conditions whose activations are made up as given."""
+    """A row of the ledger for conditions with made-up runs."""
     return judged(Evidence("toy", {name: made(kinds, seeds, name) for name, kinds in conditions.items()}))[claim]
 
 
@@ -36,7 +36,7 @@ SLOPES = {"leaky_10": 0.1, "leaky_18": 0.18, "leaky_25": 0.25, "leaky_50": 0.5}
 
 
 def leaky(**accuracies) -> dict[str, dict[str, dict]]:
-    """Conditions of the leaky variants: what leaky_relu reaches under each, and the others under `standardized`."""
+    """Conditions of the leaky variants: accuracy of leaky_relu under each, and of the others under `standardized`."""
     known = {"relu": 0.7, "leaky_relu": 0.7, "prelu": 0.7, "rrelu": 0.7, **dict.fromkeys(SLOPES, 0.7)} | accuracies
     as_kind = {name: {"accuracy": wobble(value, 0.001 * (1 + place))} for place, (name, value) in enumerate(known.items())}
     others = {name: {"leaky_relu": as_kind[name]} for name in SLOPES}
@@ -113,7 +113,7 @@ def test_how_far_the_first_of_many_layers_moves(first, verdict):
 
 
 def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
-    """A ratio of 0.5 sets off all four rules of the update ratio but the widest, one of 1e-3 none; failing is told by the accuracy alone."""
+    """An update ratio of 0.5 fires three of the four rules, all but the widest; 1e-3 fires none. Only the accuracy decides whether a run failed."""
     conditions = {
         "deep_2": made({"tanh": {"ratio": 0.5, "accuracy": 0.1}}, 20, "deep_2"),
         "deep_4": made({"tanh": {"accuracy": lambda seed: 0.1 if seed < 1 else 0.9}}, 21, "deep_4"),
@@ -133,7 +133,7 @@ def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
 
 
 def test_an_alarm_after_the_third_epoch_does_not_count():
-    """One step an epoch: the update ratio is high from step 4 on."""
+    """One step per epoch; the update ratio is high from step 4 on."""
     (run,) = made({"tanh": {}}, 1)["tanh"]
     run.steps.loc[run.steps["step"] >= 4, "update_norm"] = 0.5
     assert not {RULES[number].name for number in fired_in(run)} & {"update ratio"}
@@ -142,7 +142,7 @@ def test_an_alarm_after_the_third_epoch_does_not_count():
 
 
 def test_a_remedy_brings_points_to_what_learns_without_it_and_saves_what_fails():
-    """Scaling brings tanh 10 points in one seed and 20 in the other; sigmoid fails without it in one seed, so it has no part in the points."""
+    """Scaling gains 10 points for tanh in one seed and 20 in the other. Sigmoid fails without it in one seed, so it is left out of the points."""
     conditions = {
         "standardized": made({"tanh": {"accuracy": lambda seed: 0.7 + 0.1 * seed}, "sigmoid": {"accuracy": 0.6}}, 2, "standardized"),
         "baseline": made({"tanh": {"accuracy": 0.6}, "sigmoid": {"accuracy": lambda seed: 0.1 if seed else 0.5}, "relu": {}}, 2),

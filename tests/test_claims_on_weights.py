@@ -1,4 +1,4 @@
-"""Claims about weights and units of one condition, on runs with a planted truth."""
+"""Claims about weights and units of one condition, on runs with planted values."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def test_the_update_ratio_of_runs_that_learned_is_judged(ratio, verdict):
 
 
 def test_update_ratios_are_those_of_the_last_epoch():
-    """Ten steps in ten epochs: the last step alone counts."""
+    """Ten steps in ten epochs, so only the last step counts."""
     runs = made({"relu": {"ratio": 2e-3}}, 1)
     steps = runs["relu"][0].steps
     steps.loc[(steps["step"] == 10) & (steps["layer"] == "conv2"), "update_norm"] = 4e-3

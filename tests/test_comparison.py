@@ -1,4 +1,4 @@
-"""Activations compared on a network and on data of one's own."""
+"""`compare` on a user's own network and data."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ def test_the_same_call_gives_the_same_numbers(found):
 
 
 def test_a_run_is_that_of_plain_keras(found):
-    """From the same seed, on the same examples in the same order."""
+    """With the same seed, and the same examples in the same order."""
     from actgrad.comparison import _dataset
     from actgrad.training.batches import order
 

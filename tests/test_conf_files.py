@@ -1,4 +1,4 @@
-"""Files of conf/ that a user writes: one that lacks its first line is told so, whichever script reads it."""
+"""A user's file of conf/ without its first line is refused, whichever script reads it."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_local_file_without_its_first_line(conf, text):
     assert told("local/default") in refused("no-first-line")
     with refuses("no-first-line", told("local/default")):
         launchers.launcher_overrides(threads=1)
-    composing.composed(["run_dir=unused", *composing.without_local()])  # as what the study composes, which does not read it
+    composing.composed(["run_dir=unused", *composing.without_local()])  # as the study composes it, without conf/local
 
 
 def test_scripts_say_so_before_they_start_a_run(script, conf):

@@ -1,4 +1,4 @@
-"""What is configured: every file composes, the trees agree, and what is wrong is refused with a sentence."""
+"""Configuration: every file composes, the folders agree, and mistakes are refused with a sentence."""
 
 import inspect
 import pydoc
@@ -66,7 +66,7 @@ def test_the_conditions_of_the_study_list_runs_of_its_activations(dataset):
 def test_every_condition_composes_for_every_dataset(run_config, dataset):
     study = loading.study(ROOT / "params.yaml")
     for condition, runs in loading.listed(study, dataset).items():
-        if condition == "standardized_tuned" and dataset not in RATES:  # src/tune.py searches the rates of a dataset once a study lists it
+        if condition == "standardized_tuned" and dataset not in RATES:  # its rates have not been searched
             continue
         composed = run_config(f"data={dataset}", f"condition={condition}", f"activation={runs.activations[0]}")
         assert composed.key == f"{dataset}/{runs.activations[0]}/{condition}-0"

@@ -1,4 +1,4 @@
-"""What changes the hash of the core, and that a process trains with the core that it hashed."""
+"""Edits that change the core's hash, and processes that train with the core that they hashed."""
 
 import ast
 import json
@@ -186,13 +186,13 @@ SMALL = ["data=digits", "recipe.epochs=1", "recipe.batch_size=256", "recipe.prob
 
 
 def variables(home: Path) -> dict[str, str]:
-    """Environment variables without any that a user has."""
+    """Environment variables without the user's settings."""
     return {"PATH": os.environ["PATH"], "HOME": str(home)}
 
 
 @pytest.fixture
 def edited_core(package, monkeypatch) -> Path:
-    """A copy of src/actgrad that this process takes for its own when it looks whether its files have been edited."""
+    """A copy of src/actgrad in which this process looks for edits, as if it were its own code."""
     monkeypatch.setattr(keras_process, "PROJECT", package.parents[1])
     keras_process.load_core.cache_clear()
     yield package
@@ -216,7 +216,7 @@ def test_a_comment_that_was_edited_after_the_process_started_is_no_matter(edited
 @pytest.mark.slow
 @pytest.mark.usefixtures("package")
 def test_the_core_that_trains_is_that_of_the_start_whatever_becomes_of_its_files(tmp_path):
-    """Once it is loaded, its files may be edited, or even be removed."""
+    """Once the core is loaded, its files may be edited or even removed."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     storage.prepare(loading.data_config("digits", []), tmp_path / storage.path("digits"))
     code = """
@@ -238,7 +238,7 @@ run.complete(config)
 
 @pytest.mark.slow
 def test_the_whole_core_is_loaded_when_its_hash_is_compared(script, tmp_path):
-    """Else a file of it that is first needed by a later run could be edited meanwhile."""
+    """Otherwise a file that only a later run needs could be edited before it is loaded."""
     program = """
 import sys
 from pathlib import Path

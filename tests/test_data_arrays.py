@@ -1,4 +1,4 @@
-"""Arrays as a source: each is used or refused by its name, and every split gets images of every class."""
+"""Arrays as a source: each is used or refused with its name, and every split gets images of every class."""
 
 import numpy as np
 import pytest

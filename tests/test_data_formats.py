@@ -1,4 +1,4 @@
-"""IDX, CIFAR-100, Parquet and image files: each value against one computed by hand, and what is refused by its name."""
+"""IDX, CIFAR-100, Parquet and image files: values compared with ones computed by hand, and refused files."""
 
 import gzip
 import io
@@ -227,7 +227,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def read_one(tmp_path: Path, content: bytes, **values) -> np.ndarray:
-    """The pixels of an image file, which is the only one of the class `a` in the test split; the other images have its size."""
+    """The pixels of an image file, the only one of the class `a` in the test split. All other images have its size."""
     side = values.get("image_size") or Image.open(io.BytesIO(content)).size[0]
     files = folder_files(classes=("b",), size=side) | {"pets/train/a/0.png": png(image_set(1, size=side, seed=90)[0]), "pets/test/a/0.x": content}
     return storage.prepare(pets(zipped(tmp_path / "a.zip", files), val_size=0, **values), tmp_path / "o.npz").images["test"][0]
@@ -236,7 +236,7 @@ def read_one(tmp_path: Path, content: bytes, **values) -> np.ndarray:
 def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path):
     stored = image_set(1, seed=5)[0]
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     shown = read_one(tmp_path, saved(Image.fromarray(stored), exif=exif))
     assert np.array_equal(shown, np.rot90(stored, -1))
 
@@ -245,7 +245,7 @@ def test_transparency_is_shown_on_white(tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[..., 3] = np.linspace(0, 255, 64).reshape(8, 8)
     shown = read_one(tmp_path, saved(Image.fromarray(pixels)))
-    assert np.abs(shown.astype(int) - (255 - pixels[..., 3:].astype(int))).max() <= 1  # black, as far as it is opaque
+    assert np.abs(shown.astype(int) - (255 - pixels[..., 3:].astype(int))).max() <= 1  # black where it is opaque
     palette = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2, "P")
     palette.putpalette([200, 0, 0, 0, 100, 0])
     assert read_one(tmp_path, saved(palette))[0, :2].tolist() == [[200, 0, 0], [0, 100, 0]]
@@ -258,7 +258,7 @@ def test_an_image_that_is_transparent_all_over_is_refused(tmp_path):
 
 
 def png16(channels: int) -> bytes:
-    """A PNG of 16 bits a channel, which Pillow does not write in colour: 2 grey and alpha, 3 red, green and blue, 4 with alpha."""
+    """A PNG of 16 bits per channel, which Pillow cannot write in colour: 2 grey and alpha, 3 red, green and blue, 4 with alpha."""
     import struct
     import zlib
 
@@ -372,7 +372,7 @@ def test_every_dataset_says_where_it_is_from_and_how_it_is_checked(name):
 
 
 def test_mnist_is_read_as_keras_distributes_it(tmp_path):
-    """Its four arrays in little: the file itself is not downloaded in tests."""
+    """A small file with the same four arrays; tests do not download the real one."""
     source = tmp_path / "mnist.npz"
     np.savez(
         source, x_train=image_set(40, 28, 1)[..., 0], y_train=np.arange(40) % 10, x_test=image_set(20, 28, 1, 1)[..., 0], y_test=np.arange(20) % 10

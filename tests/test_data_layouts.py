@@ -1,4 +1,4 @@
-"""What lies in a source: each file is used, ignored by a named rule and counted, or refused by its name."""
+"""Files of a source: each is used, ignored by a named rule and counted, or refused with its name."""
 
 import os
 import re
@@ -32,7 +32,7 @@ MORE = png(image_set(1, seed=77)[0])
 
 
 def under(folder: str, split: str = "") -> dict[str, bytes]:
-    """FILES, or those of a split, in another folder."""
+    """FILES, or the files of a split, in another folder."""
     return {f"{folder}/{name.removeprefix(f'{split}/')}": content for name, content in FILES.items() if name.startswith(split)}
 
 
@@ -247,7 +247,7 @@ def test_a_folder_of_a_tar_with_the_name_of_a_file_is_refused(tmp_path):
 
 
 def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
-    """A zip is told by its end, too, and the end of this tar is that of a zip."""
+    """A zip can also be recognised by its end, and this tar ends like a zip."""
     inner = zipped(tmp_path / "inner.zip", {name: content for name, content in FILES.items() if "/000" in name}).read_bytes()
     assert "inner.zip is not at <split>/<class>/<file>" in refusal(
         pets(tar(tmp_path / "a.tar", FILES | {"inner.zip": inner}, "w")), tmp_path / "o.npz", "unexpected-part"
@@ -322,7 +322,7 @@ def test_the_page_names_every_format_key_and_rule():
     assert [name for name in names if name not in PAGE.casefold()] == []
 
 
-# --- random trees: the account is whole
+# --- random trees: every file is accounted for
 
 PARTS = st.sampled_from(["train", "test", "val", "Val", "cat", "dog", "more", ".hidden", "__MACOSX", "notes", "a"])
 NAMES = st.sampled_from(["1.png", "2.png", ".DS_Store", "Thumbs.db", "README.md", "labels.csv", "x", "._1.png"])

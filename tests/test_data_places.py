@@ -1,5 +1,5 @@
-"""Where the entries of a source may lie: classes with the names of splits; and random sources of IDX, Parquet and CIFAR, of which each entry is
-used, ignored by a named rule and counted, or refused by its name."""
+"""Places of entries in a source: classes with the names of splits, and random sources of IDX, Parquet and CIFAR. Each entry must be used, ignored
+by a named rule and counted, or refused with its name."""
 
 import gzip
 from collections.abc import Callable
@@ -52,11 +52,11 @@ class Kind:
 
     Attributes:
         regular: the files of a source that can be read.
-        names: of further files.
-        folders: in which they may lie.
-        content: of a file, by its name.
-        used: how many files a dataset was read from.
-        incomplete: what a refusal says that names no file, because one is missing.
+        names: names of further files.
+        folders: folders for these files.
+        content: function from a file's name to its content.
+        used: number of files that a dataset was read from.
+        incomplete: text of a refusal without a file name, because a file is missing.
     """
 
     regular: frozenset[str]
@@ -152,4 +152,4 @@ def test_every_file_is_used_or_ignored_and_counted_or_refused_by_name(tmp_path_f
             counts["ignored"] += sum(dataset.ignored.values()) > 0
 
     account()
-    assert min(counts.values()) > 20, counts  # each of them was tried
+    assert min(counts.values()) > 20, counts  # each outcome occurred

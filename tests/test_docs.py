@@ -1,4 +1,4 @@
-"""What the documents say is true: commands, links, numbers of runs, verdicts, and what was measured."""
+"""Statements in the documents are true: commands, links, numbers of runs, verdicts and measurements."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ CLUSTER = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "clusters.md").re
 
 
 def test_the_readme_has_what_the_committed_report_says(tmp_path):
-    """In a clone, for the work tree may have another study's results, or those of another machine."""
+    """In a clone, because the work tree may have results of another study or machine."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     page = (clone / "README.md").read_text()
@@ -34,7 +34,7 @@ def test_the_readme_has_what_the_committed_report_says(tmp_path):
     if (clone / "reports" / dataset / "provenance.json").is_file():
         assert readme.replaced(page, readme.section(dataset, clone)) == page, f"write it anew: python src/report.py data={dataset} --readme"
         return
-    made_at = re.search(r"made at commit ([0-9a-f]{7,40})", page[: found.start()])  # a report of older code, which names where it comes from
+    made_at = re.search(r"made at commit ([0-9a-f]{7,40})", page[: found.start()])  # a report of older code, which names its commit
     assert made_at, f"say at which commit reports/{dataset} was made, or make it anew: dvc repro report@{dataset}"
     then = subprocess.run(["git", "show", f"{made_at[1]}:README.md"], cwd=clone, capture_output=True, text=True)
     if then.returncode:
@@ -116,7 +116,7 @@ def test_three_launchers_are_shown():
 
 
 def commands(page: str) -> list[str]:
-    """The lines of shell blocks, and what is quoted as code, less the results, which are a report's."""
+    """The lines of shell blocks and inline code, without the results section, which comes from a report."""
     page = readme.SECTION.sub("", page)
     lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
     return [line.partition(" #")[0] for line in lines] + re.findall("`([^`\n]+)`", page)
@@ -124,7 +124,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "faults.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_a_page_is_there(page):
-    """But for the page that make faults writes, which quotes what it saw."""
+    """Except for the page of `make faults`, which quotes output."""
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for command in commands(page.read_text()):

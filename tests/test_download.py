@@ -1,4 +1,4 @@
-"""Where a dataset's source is taken from: a local archive, the cache or a server; and src/download.py itself."""
+"""Sources of a dataset: a local archive, the cache or a server; and src/download.py itself."""
 
 import csv
 import gzip
@@ -124,7 +124,7 @@ def several(urls: list[str], files: dict[str, bytes], archive: Path | None = Non
 
 @pytest.mark.parametrize("level", [1, 9])
 def test_several_files_are_downloaded_and_checked_unpacked(server, tmp_path, level):
-    """However they are packed, what is in them counts."""
+    """Only their content counts, however they are compressed."""
     address, content, asked = server
     files = idx_files()
     content |= {f"/good/{name}.gz": gzip.compress(file, level) for name, file in files.items()}
@@ -173,7 +173,7 @@ def test_several_files_that_are_not_clear_are_refused(tmp_path, values, code, ex
     assert expected in refusal(data, tmp_path / "a.npz", code)
 
 
-# --- the source that was read is the one that is configured
+# --- the configured source must be the one that was read
 
 
 @pytest.mark.parametrize("container", [lambda path, files: tar(path.with_suffix(".tar"), files, "w"), unpacked], ids=["file", "folder"])
@@ -223,7 +223,7 @@ def test_a_folder_does_not_pass_for_the_archive_of_the_checksum(tmp_path, monkey
 
 @pytest.mark.slow
 def test_train_refuses_data_of_another_archive(script, tmp_path):
-    """The command, on the real training script: it ends before it trains."""
+    """The real training script ends before it trains."""
     for seed, name in enumerate(("one", "other")):
         npz(tmp_path / f"{name}.npz", x_train=image_set(20, 12, seed=seed + 5))
     overrides = ["data=mnist", "data.sha256=null", "data.val_size=4"]

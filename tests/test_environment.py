@@ -1,4 +1,4 @@
-"""The environment as a part of the fingerprint, and what of the user's own settings changes no number."""
+"""The environment as a part of the fingerprint, and user settings that change no number."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_another_version_or_processor_is_another_fingerprint(deciding, monkeypat
 
 
 def install(monkeypatch, name: str) -> None:
-    """Let this machine have another version of a package, or another processor."""
+    """Pretend that this machine has another package version or processor."""
     installed = surroundings.version
     if name == "python":
         monkeypatch.setattr(platform, "python_version", lambda: "9.9")
@@ -154,7 +154,7 @@ TRIED = {
     "NO_COLOR": "1",
     "CI": "1",
 }
-"""Variables that were tried and change no byte."""
+"""Variables that have been tested to change no byte."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The codes of the user's mistakes: each has its line in docs/errors.md, and each line its place in the source."""
+"""Error codes: each has a line in docs/errors.md, and each line there has a code in the source."""
 
 import ast
 import errno
@@ -17,7 +17,7 @@ ROWS = re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \|$", INDEX, re.MULTILINE)
 
 
 def codes(source: str) -> list[ast.expr]:
-    """The first argument of each UserError that a source makes, and of each `refuse` of a listing, which makes one."""
+    """The first argument of each UserError in a source file, and of each `refuse` of a listing, which raises one."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     return [call.args[0] for call in calls if ast.unparse(call.func) == "UserError" or getattr(call.func, "attr", "") == "refuse"]
 

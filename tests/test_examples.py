@@ -1,4 +1,4 @@
-"""Every example runs, as a user would start it, and shows what it says."""
+"""Every example runs as a user would start it, and its results are as described."""
 
 import os
 import re

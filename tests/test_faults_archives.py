@@ -1,4 +1,4 @@
-"""Archives and arrays that were made to do harm: one sentence, little memory, and nothing is unpacked, linked or run."""
+"""Malicious archives and arrays: one sentence, little memory, and nothing is unpacked, linked or run."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ pytest_plugins = "faults"
 
 
 def member(name: str, content: bytes = b"", **fields) -> bytes:
-    """The header and content of a tar's member, as its fields claim it to be."""
+    """The header and content of a tar's member, with these claimed fields."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in fields.items():

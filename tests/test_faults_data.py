@@ -1,4 +1,4 @@
-"""Datasets, values and names that cannot be used, or only nearly: one sentence, or a report that shows them as they are."""
+"""Unusable and unusual datasets, values and names: one sentence, or a report that shows them unchanged."""
 
 import json
 

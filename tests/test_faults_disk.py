@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or unusual: one sentence, nothing half-written, and the same command works when there is room."""
+"""Full, read-only or unusual disks: one sentence, nothing half-written, and the same command works once there is space."""
 
 import shutil
 import time

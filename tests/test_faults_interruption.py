@@ -1,4 +1,4 @@
-"""Trainings and pipelines that are killed, interrupted, or started twice: the same command goes on, and ends in the same bytes."""
+"""Trainings and pipelines that are killed, interrupted, or started twice: the same command continues, with the same bytes at the end."""
 
 import contextlib
 import itertools
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_used(folder, whole, seen):
 
 
 def as_committed(project: Project, reproduced: Project) -> None:
-    """dvc.lock and all results are the committed ones, and each run has one MLflow run with every step once."""
+    """Assert that dvc.lock and all results are as committed, and each run has one MLflow run with every step once."""
     assert project.run("git", "status", "--porcelain") == ""
     assert project.stale() == set()
     project.run("python", "src/publish.py")
@@ -135,8 +135,8 @@ def as_committed(project: Project, reproduced: Project) -> None:
 
 
 def mend_half_files(project: Project) -> None:
-    """As docs/offline.md says: DVC writes dvc.lock and its list of who reads what in place, so that a kill may leave half of a file, which the next
-    start refuses."""
+    """Do what docs/offline.md advises: DVC writes dvc.lock and its rwlock file in place, so a kill may leave half a file, which the next start
+    refuses."""
     printed = project.run("dvc", "status", "core", check=False)
     if "dvc.lock' validation failed" in printed or "dvc.lock' is invalid" in printed:
         project.run("git", "restore", "dvc.lock")
@@ -172,7 +172,7 @@ def test_killed_repro(reproduced, tmp_path, seen):
 
 
 def trainers(project: Project) -> list[psutil.Process]:
-    """The processes that train the project's runs, and those that start them."""
+    """The processes that train the project's runs, and their parent processes."""
     found = []
     for process in processes(project.folder):
         with contextlib.suppress(psutil.Error):
@@ -208,7 +208,7 @@ def dvc_alone(repro: subprocess.Popen) -> None:
 
 
 def dvc_and_study(repro: subprocess.Popen) -> None:
-    os.killpg(repro.pid, signal.SIGKILL)  # train.py has a group of its own
+    os.killpg(repro.pid, signal.SIGKILL)  # train.py has its own group
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def dvc_and_study(repro: subprocess.Popen) -> None:
 )
 @fault("a training that outlives its repro", "a second dvc repro waits for it, and both leave the same bytes")
 def test_a_training_that_outlives_its_repro(reproduced, tmp_path, seen, kill, what, begun):
-    """A study.py that lives is waited for. Of one that was killed, a new one begins the run, which waits for the training and finds its result."""
+    """A second repro waits for a living study.py. If it was killed, a new one starts the run, which waits for the training and finds its result."""
     project = copied(reproduced, tmp_path / "orphan")
     forget(project)
     (project.folder / "params.yaml").write_text(yaml.safe_dump(ONE_RUN))

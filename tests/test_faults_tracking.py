@@ -148,7 +148,7 @@ def test_a_read_only_store(folder, whole, disk, seen):
     read_only(there)
     done = train(folder, f"tracking.uri=sqlite:///{there}/mlflow.db")
     assert done.returncode == 0
-    assert "and its files will have all that it measures" in tracking_line(done)  # publish.py adds runs of the study alone
+    assert "and its files will have all that it measures" in tracking_line(done)  # publish.py adds only runs of the study
     same_bytes(folder / "here", whole)
     (folder / "params.yaml").write_text(yaml.safe_dump(ONE_RUN))
     shutil.copytree(folder / "here", folder / LISTED)
@@ -189,7 +189,7 @@ def test_a_store_of_a_newer_mlflow(folder, whole, seen):
 
 
 def version(folder: Path, new: str) -> str:
-    """The version of a store's tables, before it is set to another."""
+    """The version of a store's tables. Then it is set to another."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
         ((old,),) = db.execute("SELECT version_num FROM alembic_version").fetchall()
         db.execute("UPDATE alembic_version SET version_num = ?", (new,))

@@ -37,7 +37,7 @@ def held(folder: Path) -> dict[str, bytes]:
 
 
 def no_exchange(monkeypatch, how: str) -> None:
-    """Let the system have no function that exchanges two folders, or one that refuses with this error."""
+    """Pretend that the system cannot exchange two folders, or refuses with this error."""
 
     def refuses(*_: object) -> int:
         ctypes.set_errno(getattr(errno, how))
@@ -164,5 +164,5 @@ def test_an_interruption_at_any_step_leaves_the_old_folder_or_the_new_one(tmp_pa
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
 @pytest.mark.slow
 def test_where_the_system_cannot_exchange_folders_an_interruption_loses_nothing(tmp_path, how):
-    """Between two steps the old folder may lie beside its place, in a folder whose name ends in .part."""
+    """Between two steps, the old folder may lie next to its place, in a folder whose name ends in .part."""
     assert {"old", "new"} <= set(interrupted(tmp_path, how, "fallback")) <= {"old", "new", "beside"}

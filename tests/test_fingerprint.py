@@ -1,4 +1,4 @@
-"""What changes the fingerprint of a run, and what leaves it."""
+"""Changes that change the fingerprint of a run, and changes that do not."""
 
 import copy
 import hashlib
@@ -25,7 +25,7 @@ def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def changed(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The values, with that at a path replaced by another of its type."""
+    """The values, with the one at a path replaced by another of the same type."""
     values = copy.deepcopy(values)
     at = values
     for key in path[:-1]:
@@ -73,12 +73,12 @@ def test_two_conditions_of_the_same_values_share_a_fingerprint(run_config):
     assert not {"condition", "data", "tracking", "run_dir", "run"} & set(of_condition.deciding())
 
 
-# --- code of the user's own
+# --- users' own code
 
 
 @pytest.fixture
 def write(tmp_path, monkeypatch) -> Callable[[str, str], None]:
-    """Writes a file of a folder that modules are imported from; then everything is read as in a new process."""
+    """Write a file into a folder of modules, and forget what this process has imported and cached."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def written(name: str, text: str) -> None:
@@ -114,7 +114,7 @@ def test_the_module_of_a_layer_or_builder_of_ones_own_is_part_of_the_fingerprint
 
 
 def test_code_of_a_layer_is_not_that_of_a_builder(deciding, write):
-    """Two files that change places are another run."""
+    """Swapping the two files gives another run."""
     write("first_code.py", "A = 1")
     write("second_code.py", "A = 2")
 
@@ -200,7 +200,7 @@ def test_a_module_that_is_no_python_counts_as_it_is(write):
     ],
 )
 def test_what_is_no_file_of_ones_own_adds_nothing(monkeypatch, path):
-    """What belongs to Keras and to this project is counted elsewhere; the others are refused when they are built."""
+    """Code of Keras and of this project is counted elsewhere. The others are refused when they are built."""
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in train.py
     assert own_code_sha256(path) == ""
 

@@ -1,6 +1,6 @@
-"""Whatever an archive, a checkpoint, a configuration or a result holds, it is used or refused with a sentence; nothing else happens.
+"""Random archives, checkpoints, configurations and results are either used or refused with a sentence.
 
-FUZZ in the environment is the number of inputs a reader gets; `make faults` gives many.
+The environment variable FUZZ is the number of inputs per reader; `make faults` sets it high.
 """
 
 import bz2
@@ -40,7 +40,7 @@ some = settings(many, max_examples=max(1, INPUTS // 10))
 
 
 def image_folder() -> dict[str, bytes]:
-    """Two classes of two images a split, each as another kind of file."""
+    """Two classes of two images per split, each image in another file format."""
     found = {}
     for seed, split in enumerate(("train", "test")):
         for label in ("cat", "dog"):
@@ -88,7 +88,7 @@ def same(content: bytes) -> bytes:
     return content
 
 
-ARCHIVES = {  # format, what is spoilt, and what is done to it afterwards
+ARCHIVES = {  # format, content to spoil, and packing afterwards
     "tar": ("image_folder", tar(image_folder()), same),
     "tar inside gz": ("image_folder", tar(image_folder()), gzip.compress),
     "gz": ("image_folder", gzip.compress(tar(image_folder())), same),
@@ -108,7 +108,7 @@ ARCHIVES = {  # format, what is spoilt, and what is done to it afterwards
 
 @st.composite
 def spoilt(draw, content: bytes) -> bytes:
-    """Some bytes of these changed, cut out, doubled, or put in."""
+    """The bytes with some changed, removed, doubled or inserted."""
     new = bytearray(content)
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(new) - 1)))
@@ -219,7 +219,7 @@ OVERRIDES = st.sampled_from(CHOICES) | st.builds("{}={}".format, st.sampled_from
 @some
 @given(st.lists(OVERRIDES, min_size=1, max_size=4))
 def test_fuzz_overrides_of_train(given):
-    """As train.py takes them: checked, composed by Hydra, checked again."""
+    """As in train.py: checked, composed by Hydra, checked again."""
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = loading.run_config(compose("config", overrides.for_hydra(given)))
@@ -231,7 +231,7 @@ def test_fuzz_overrides_of_train(given):
         assert str(error)
 
 
-# --- what the pipeline reads back
+# --- files that the pipeline reads back
 
 
 @pytest.fixture(scope="module")

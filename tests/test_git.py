@@ -1,4 +1,4 @@
-"""What git knows."""
+"""Functions that ask git."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def commit(folder: Path) -> str:
 
 
 def core_of(commit: str, patch: bytes = b"", project: Path = ROOT) -> str | None:
-    """The sha256 of the core at a commit; None where git cannot give it back."""
+    """The sha256 of the core at a commit; None if git cannot restore it."""
     with git.source(commit, patch, project) as folder:
         return core_sha256(folder / "src" / "actgrad") if folder else None
 
@@ -59,7 +59,7 @@ def test_the_difference_is_that_of_code_and_configuration_with_new_files(project
     (project / "conf" / "new.yaml").write_text("a: 1\n")
     assert b"+a: 1" in git.difference(project)
     staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=project, capture_output=True, text=True, check=True)
-    assert staged.stdout == ""  # what the user has staged is not touched
+    assert staged.stdout == ""  # the user's staged changes are untouched
 
 
 def test_commit_and_difference_give_the_code_back(project):

@@ -1,6 +1,6 @@
-"""Tiny runs, compared with the numbers that golden/<processor>.json holds: does an edit of the core keep the numbers?
+"""Tiny runs, compared with the numbers in golden/<processor>.json: does an edit of the core keep the numbers?
 
-An edit that is to change numbers, or a new version of a library, needs the file to be written anew; so does a new type of processor:
+After an intended change of numbers, after a new version of a library, and for a new processor type, write the file again:
 python -m pytest tests/test_golden.py --write-golden
 """
 
@@ -26,14 +26,14 @@ RUNS = {
     "silu on standardized inputs": ["activation=silu", "recipe.input_scaling=standardized", "model.config.pooling=average"],
     "tanh in a residual perceptron": ["activation=tanh", "model=mlp", "model.config.residual=true", "model.config.normalization=layer"],
 }
-"""Between them: dead units, pieces, saturation, both kinds of pooling, both kinds of inputs, both networks, all normalisations.
-Each spells its values: a condition of the study may change without a number of the core moving."""
+"""Together they cover dead units, pieces, saturation, both poolings, both input scalings, both networks and all normalisations.
+Each lists its values, because a condition of the study may change although the core does not."""
 READABLE = ("preact_grad_rms", "preact_grad_rms_batch", "slope_ms", "gain", "predicted", "saturated", "dead")
 
 
 @pytest.fixture(scope="module")
 def surroundings() -> dict[str, str]:
-    """What numbers depend on beside the code: the environment, less what only writes or reads files."""
+    """What numbers depend on apart from the code: the environment, without packages that only write or read files."""
     return {name: value for name, value in environment().items() if name not in ("python", "pandas", "pyarrow")}
 
 
@@ -44,8 +44,8 @@ def measured(run_config, few_digits) -> dict[str, dict[str, Any]]:
 
 
 def numbers(result: RunResult) -> dict[str, Any]:
-    """The checksums of all numbers of a run, and some of its numbers, so that a person can see what moved."""
-    table = result.probes.select_dtypes("number").drop(columns="revived_since_last")  # a count that is younger than the golden numbers
+    """Checksums of all numbers of a run, and some of the numbers themselves, so that a reader can see what changed."""
+    table = result.probes.select_dtypes("number").drop(columns="revived_since_last")  # this count is newer than the golden numbers
     numeric = table.to_numpy(np.float64, na_value=np.nan)
     history = {name: float(result.history[name].iloc[0]) for name in result.history.columns.drop(["epoch", "step"])}
     readable = {"history": history, "linearity": result.metrics["linearity"], "census": result.metrics["census"]}
@@ -64,7 +64,7 @@ def numbers(result: RunResult) -> dict[str, Any]:
 
 
 def differences(found: dict[str, Any], golden: dict[str, Any], where: str = "") -> list[str]:
-    """A line for each number that is another one."""
+    """A line for each number that differs."""
     lines = []
     for name in found | golden:
         here, there = found.get(name), golden.get(name)
@@ -80,7 +80,7 @@ def differences(found: dict[str, Any], golden: dict[str, Any], where: str = "") 
 
 @pytest.fixture(scope="module")
 def golden(surroundings, request) -> dict[str, Any]:
-    """What the file of this type of processor holds."""
+    """The content of this processor type's file."""
     processor = surroundings["cpu"] if surroundings["gpu"] == "none" else f"{surroundings['cpu']}, {surroundings['gpu']}"
     path = GOLDEN / f"{processor.replace(', ', '-').replace(' ', '_')}.json"
     if request.config.getoption("write_golden", False):

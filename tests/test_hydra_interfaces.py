@@ -1,4 +1,4 @@
-"""What this project relies on in Hydra and OmegaConf beyond their documents. A test here fails when an update of them changes that."""
+"""Undocumented behaviour of Hydra and OmegaConf that this project relies on. A test here fails if an update changes it."""
 
 import copy
 import os
@@ -51,7 +51,7 @@ def test_a_flag_that_hydra_does_not_know_is_refused_by_the_method_error():
 
 
 def test_the_values_of_an_override():
-    """Override._convert_value is the only way from what a sweep holds to plain values."""
+    """Only Override._convert_value turns a sweep's elements into plain values."""
     sweep = parsed("a=1,'x y',null,{b: 'c'}").value()
     assert isinstance(sweep, ChoiceSweep), "config/overrides.py tells A,B by the class ChoiceSweep"
     assert any(isinstance(one, QuotedString) for one in sweep.list), "if a sweep holds plain values, Override._convert_value is not needed any more"
@@ -98,7 +98,7 @@ def test_the_error_for_a_default_that_is_not_there_to_be_overridden_names_the_fi
 
 
 class Asked:
-    """In place of Hydra's callbacks: sees what a job returns before Hydra does."""
+    """Replaces Hydra's callbacks, and gets a job's result before Hydra does."""
 
     def __init__(self) -> None:
         self.seen, self.config = None, None
@@ -113,7 +113,7 @@ class Asked:
 
 @pytest.fixture
 def job(tmp_path):
-    """Run a function as a job of Hydra's; returns what a callback saw at its end, and what Hydra was returned."""
+    """Run a function as a Hydra job. Returns what a callback saw at its end, and what Hydra got."""
 
     def run(task, *given: str) -> tuple[Asked, JobReturn]:
         with initialize_config_dir(str(loading.CONF), version_base="1.3"):
@@ -141,7 +141,7 @@ def test_a_callback_sees_the_error_of_a_job_and_may_change_what_hydra_goes_on_wi
 
 
 def test_hydra_says_a_failed_job_in_a_line_of_its_own(capsys):
-    """Why pipeline/failures.py lets no job of the user's mistakes fail. Without this line it is not needed any more."""
+    """This line of Hydra's is why pipeline/failures.py hides jobs that failed by a user's mistake."""
     failed = JobReturn(overrides=["seed=4"], status=JobStatus.FAILED)
     failed.return_value = UserError("wrong-value", "no more of it")
     with pytest.raises(UserError):
@@ -150,7 +150,7 @@ def test_hydra_says_a_failed_job_in_a_line_of_its_own(capsys):
 
 
 def test_environment_variables_of_a_job_are_set_in_it_alone(job):
-    """pipeline/run.py hands a sha256 on so, whatever launches the job."""
+    """pipeline/run.py passes a sha256 to jobs in this way, with any launcher."""
     value = "'12345678901234567890e5'"
     seen = []
     job(lambda _: seen.append(os.environ.get("OF_A_JOB")), f"+hydra.job.env_set.OF_A_JOB={value}")

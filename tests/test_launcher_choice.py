@@ -1,4 +1,4 @@
-"""Which launcher trains the runs, and what it is told of this machine."""
+"""Which launcher trains the runs, and its settings for this machine."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ from conftest import STUDY, refuses
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Lets this machine have so many cores, a launcher, and a conf/local/default.yaml of its own."""
+    """Pretend that this machine has so many cores, a launcher, and its own conf/local/default.yaml."""
 
     def has(cores: int, launcher: str, own: dict | None) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)

@@ -1,4 +1,4 @@
-"""`dvc repro` on what a cluster is made of: Ray, and submitit as on SLURM, chosen by the user's own conf/local/default.yaml."""
+"""`dvc repro` with launchers of clusters (Ray, and submitit as on SLURM), chosen by the user's own conf/local/default.yaml."""
 
 import importlib.util
 import shutil
@@ -14,7 +14,7 @@ PACKAGES = {"ray": "hydra_plugins.hydra_ray_launcher", "submitit_local": "hydra_
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """Five runs, trained by dvc repro as it does without that file, and committed."""
+    """Five runs, trained by dvc repro without that file, and committed."""
     project = Project(tmp_path_factory.mktemp("launchers"))
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0, 1]}))
     project.edit("conf/condition/he.yaml", "activations: [relu]", "activations: [relu], seeds: [0]")
@@ -30,7 +30,7 @@ def test_dvc_repro_trains_with_the_launcher_of_the_users_own_file(project, launc
     local = project.folder / "conf" / "local" / "default.yaml"
     local.parent.mkdir(exist_ok=True)
     local.write_text(f"# @package _global_\ndefaults:\n  - override /hydra/launcher: {launcher}\n")
-    assert project.stale() == set()  # where runs are trained decides no result
+    assert project.stale() == set()  # the place of training does not affect results
     for part in ("runs/digits/relu", "runs/digits/sigmoid", "outputs", "mlflow.db", "mlruns"):
         path = project.folder / part
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""The search for learning rates: what is chosen, and the rates that a run takes."""
+"""The search for learning rates: which rates it chooses, and which a run uses."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_the_rate_of_the_highest_mean_is_chosen_and_the_edge_of_the_grid_is_name
             elu={0.001: [0.1, 0.1], 0.01: [0.8, 0.8], 0.1: [0.9, None]},
         )
     ).set_index("activation")
-    assert found["learning_rate"].to_dict() == {"relu": 0.01, "tanh": 0.001, "elu": 0.01}  # of equals the smallest; one that diverged is out
+    assert found["learning_rate"].to_dict() == {"relu": 0.01, "tanh": 0.001, "elu": 0.01}  # if equal, the smallest; diverged ones are excluded
     assert found["at_edge"].to_dict() == {"relu": False, "tanh": True, "elu": False}
     assert found.loc["relu", "val_accuracy"] == pytest.approx(0.65)
 
@@ -60,7 +60,7 @@ def test_new_trials_of_another_length_are_not_taken_for_the_earlier_ones():
 
 
 def test_only_the_trials_that_are_named_are_read(tmp_path):
-    """Folders of another search beside them, however new, do not count."""
+    """Newer folders of another search do not count."""
     for name, rate, status, last in (
         ("relu/0.1", 0.1, "diverged", {}),
         ("relu/0.01", 0.01, "finished", {"val/accuracy": 0.5, "val/loss": 1.5}),
@@ -121,7 +121,7 @@ def test_the_edge_is_that_of_the_activation_s_own_grid_and_seeds_are_its_own():
 
 
 def test_a_trial_that_diverged_counts_as_0_and_one_without_a_number_does_not():
-    """By its status: one that diverged after an epoch has a number, which does not count either."""
+    """The status decides. A trial that diverged after an epoch has a number, which does not count either."""
     table = trials(relu={0.01: [0.5, 0.7], 0.1: [0.4, None], 1.0: [0.9, 0.8]})
     table.loc[4, "status"] = "diverged"
     table.loc[1, "val_accuracy"] = float("nan")

@@ -33,7 +33,7 @@ def test_a_non_linearity_anywhere_does_not_fold(run_config, few_digits, override
 
 
 def test_a_known_distance_from_affine_is_returned():
-    """|x| folds into 0 at the black image; the mean of the images 2 and -4 gives |-1|, where the mean of the outputs is 3."""
+    """|x| folds into 0 at the black image. The mean of the images 2 and -4 gives |-1| = 1, but the mean of their outputs is 3."""
     inputs = keras.Input((1, 1, 1))
     model = keras.Model(inputs, keras.layers.Flatten()(keras.ops.abs(inputs)))
     errors = linearity.errors(model, np.array([2.0, -4.0]).reshape(2, 1, 1, 1))

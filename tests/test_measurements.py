@@ -1,4 +1,4 @@
-"""What a run measures while it trains, against values that are worked out by other means. Those of the probe itself: test_monitor_probe."""
+"""Measurements of a run during training, compared with values computed in other ways. For the probe itself, see test_monitor_probe."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from actgrad.training import batches, determinism
 from actgrad.training.measurements import Measurements
 from conftest import LAYERS, SITES, layer_named, train
 
-# The values of commit 610c25a's definition: the L2 norm of the gradient of a layer's kernel and bias together, of the same run.
+# Values by the definition of commit 610c25a, for the same run: L2 norm of the gradient of a layer's kernel and bias together.
 GRAD_NORMS = {
     1: {
         "conv1": 1.0723820924758911,
@@ -62,7 +62,7 @@ def at_start(run) -> pd.DataFrame:
 
 @pytest.mark.parametrize("step", [1, 20])
 def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, step):
-    other = environment()["cpu"] != "x86_64_v4"  # where they were recorded; twenty updates make more of what another processor rounds otherwise
+    other = environment()["cpu"] != "x86_64_v4"  # recorded on that type; twenty updates amplify another processor's rounding
     rel = 1e-3 if other and step == 20 else 1e-5
     assert trained[1].gradients.set_index("step").loc[step].to_dict() == pytest.approx(GRAD_NORMS[step], rel=rel)
 
@@ -70,7 +70,7 @@ def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, st
 @pytest.mark.parametrize("overrides", [["tanh"], ["prelu"], ["maxout"], ["tanh", "model=mlp"], ["relu", "condition=batch_norm"]], ids=" ".join)
 @pytest.mark.slow
 def test_norms_of_the_first_step_against_a_separate_gradient_tape(run_config, few_digits, overrides):
-    """Of plain gradient descent, whose update is the gradient times the learning rate."""
+    """With plain gradient descent, whose update is the gradient times the learning rate."""
     config = run_config(f"activation={overrides[0]}", "recipe.optimizer=SGD", "recipe.learning_rate=0.01", "recipe.epochs=1", *overrides[1:])
     result, _ = train(config, few_digits)
     network = fresh(config, few_digits)
@@ -93,7 +93,7 @@ def test_norms_of_the_first_step_against_a_separate_gradient_tape(run_config, fe
 
 @pytest.mark.slow
 def test_steps_that_are_executed_together_are_recorded_one_by_one(run_config, few_digits, trained):
-    """Ten steps an epoch, so that the last execution has two; the first epoch is trained in parts of 1, 1, 2, 4 and 2 steps."""
+    """Ten steps per epoch, so the last execution has two. The first epoch is trained in parts of 1, 1, 2, 4 and 2 steps."""
     four, _ = train(run_config("activation=tanh", "recipe.steps_per_execution=4"), few_digits)
     one = trained[1]
     assert one.gradients["step"].tolist() == list(range(1, 21))
@@ -105,7 +105,7 @@ def test_steps_that_are_executed_together_are_recorded_one_by_one(run_config, fe
 @pytest.mark.parametrize("overrides", [[], ["condition=batch_norm"], ["recipe.optimizer=RMSprop"]], ids=["Adam", "batch_norm", "RMSprop"])
 @pytest.mark.slow
 def test_measuring_does_not_change_a_single_bit_of_the_weights(run_config, few_digits, overrides):
-    """Against the same network, compiled and fitted epoch by epoch as Keras is used by hand."""
+    """Compared with the same network, compiled and fitted epoch by epoch with plain Keras."""
     config = run_config("activation=relu", *overrides)
     measured, network = train(config, few_digits)
     plain = fresh(config, few_digits).model
@@ -232,7 +232,7 @@ def test_a_network_with_k_dead_units_has_k_dead_units(run_config, few_digits):
 
 
 def test_the_census_counts_what_is_dead_on_the_whole_training_split(run_config, few_digits):
-    """A unit that one image of it wakes is dead on the probe, and not in the census."""
+    """A unit that only one training image activates is dead on the probe, but not in the census."""
     config = run_config("activation=relu", "model=mlp", "model.config.depth=2", "model.config.width=4")
     network = fresh(config, few_digits)
     measurements = measurements_of(network, few_digits, config)
@@ -286,7 +286,7 @@ def test_a_known_attenuation_is_measured_and_predicted(run_config, few_digits):
 @pytest.mark.parametrize("pieces", [2, 3])
 @pytest.mark.slow
 def test_what_maxout_passes_back_is_predicted(run_config, few_digits, pieces):
-    """A unit of several pieces is one: its gradient goes to the piece that wins."""
+    """A unit of several pieces is one unit. Its gradient goes to the largest piece."""
     start = at_start(train(run_config("activation=maxout", f"activation.config.pieces={pieces}", "recipe.epochs=1"), few_digits)[0])
     shares = (start["preact_grad_rms"] / start["preact_grad_rms"].shift(-1))[list(SITES)]
     assert shares.to_dict() == pytest.approx(start.loc[list(SITES), "predicted"].to_dict(), rel=0.3)
@@ -297,7 +297,7 @@ def test_what_maxout_passes_back_is_predicted(run_config, few_digits, pieces):
 
 @pytest.fixture
 def as_in_float32():
-    """Afterwards, Keras as a run finds it."""
+    """Afterwards, Keras is reset as at the start of a run."""
     yield
     determinism.start(0, 2)
 
@@ -318,7 +318,7 @@ def test_a_network_of_a_builder_that_is_given_is_judged_in_float32_too(run_confi
 @pytest.mark.usefixtures("as_in_float32")
 @pytest.mark.slow
 def test_bfloat16_does_not_hide_that_a_network_is_affine(run_config, few_digits):
-    """Its own rounding would be of the order of 1e-2; the trained weights are folded in float32."""
+    """bfloat16's rounding would be about 1e-2, so the trained weights are folded in float32."""
     result, network = train(run_config("activation=linear", "condition=average_pooling", "recipe.precision=mixed_bfloat16"), few_digits)
     assert layer_named(network, "conv1").compute_dtype == "bfloat16"
     assert 0 < result.metrics["linearity"]["folding_error"] < 1e-4

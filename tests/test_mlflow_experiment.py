@@ -1,4 +1,4 @@
-"""The MLflow experiment of a dataset is made without a word, by whichever process comes first."""
+"""The first process silently makes the MLflow experiment of a dataset."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from made_up_runs import made_up
 
 @pytest.fixture
 def uri(tmp_path, monkeypatch) -> str:
-    """The address of a store, which is made."""
+    """Make a store, and return its address."""
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     mlflow.set_tracking_uri(uri)

@@ -1,4 +1,4 @@
-"""MLflow's own pages of a real store, as a reader sees them in headless Chromium."""
+"""MLflow's own pages for a real store, in headless Chromium."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from tracked_runs import TRAINED, Published, track, track_all
 pytestmark = pytest.mark.slow
 STUDY = {"datasets": ["digits"], "conditions": ["baseline", "he"], "activations": ["tanh", "relu"], "seeds": [0, 1]}
 PATIENCE = 120_000
-"""Milliseconds: the first page takes long where other tests have the processors."""
+"""Timeout in milliseconds. The first page is slow while other tests use the processors."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def address(store) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(browser) -> Page:
-    """A page that is tall, because MLflow draws only the charts that are in sight."""
+    """A tall page, because MLflow draws only visible charts."""
     page = browser.new_page(viewport={"width": 1500, "height": 7000})
     page.set_default_timeout(PATIENCE)
     return page
@@ -91,7 +91,7 @@ def layers() -> Layers:
 
 
 def opened(page: Page, address: str, link: str) -> None:
-    """Open a link in a page that remembers nothing of the one before."""
+    """Open a link in a page without state from the previous one."""
     page.goto("about:blank")
     page.goto(f"{address}/{link}")
     expect(page.get_by_text("matching runs")).to_be_visible(timeout=PATIENCE)
@@ -102,7 +102,7 @@ def experiment_id(store: Published, name: str) -> str:
 
 
 def drawn(page: Page, view: views.View) -> list[str]:
-    """The text of each chart of a view, title and legend among it, when all of them are drawn."""
+    """The text of each chart of a view, with title and legend, once all are drawn."""
     expect(page.locator(".js-plotly-plot")).to_have_count(sum(map(len, view.sections.values())), timeout=PATIENCE)
     assert page.get_by_text("No charts in this section").count() == 0
     return page.get_by_test_id("experiment-view-compare-runs-card").all_inner_texts()

@@ -1,4 +1,4 @@
-"""GradientMonitor changes nothing, whatever it is given: weights, optimizer, random streams, losses, and the saved file."""
+"""GradientMonitor never changes weights, optimizer, random streams, losses or the saved file."""
 
 import gc
 import importlib
@@ -89,7 +89,7 @@ def test_an_interrupted_fit_leaves_a_model_that_goes_on_as_it_would_have():
 
 
 def clean(model: keras.Model) -> bool:
-    """Whether nothing of a monitor is left in a model and what it consists of."""
+    """Whether a model and its parts contain no trace of a monitor."""
     owners = [model, model.optimizer, *model._flatten_layers(include_self=False)]
     return not any(
         {"apply", "stateless_apply", "make_train_function", "call", "activation"} & {n for n, v in vars(o).items() if hasattr(v, "wrappers")}
@@ -104,7 +104,7 @@ def test_a_plain_fit_after_an_interrupted_one_is_not_recorded(kept):
     try:
         fit(model, FIRST, seen, Stops())
     except KeyboardInterrupt as error:
-        interrupted = error if kept else None  # whose traceback keeps the frames of fit, as a notebook does
+        interrupted = error if kept else None  # its traceback keeps the frames of fit alive, as in a notebook
     gc.collect()
     assert clean(model) != kept
     fit(model, FIRST)
@@ -145,7 +145,7 @@ def test_a_model_that_is_saved_meanwhile_or_afterwards_is_the_same_file(tmp_path
         fit(model, FIRST, *callbacks, keras.callbacks.ModelCheckpoint(tmp_path / f"{name}-{{epoch}}.keras"))
         model.save(tmp_path / f"{name}-3.keras")
         files = [zipfile.ZipFile(tmp_path / f"{name}-{epoch}.keras") for epoch in (1, 2, 3)]
-        parts = [file.read(part) for file in files for part in sorted(file.namelist()) if part != "metadata.json"]  # which has the time
+        parts = [file.read(part) for file in files for part in sorted(file.namelist()) if part != "metadata.json"]  # it contains the time
         return [re.sub(rb'"shared_object_id": \d+', b"", part) for part in parts]  # an address in memory
 
     assert saved("plain") == saved("watched", monitor("sequential"))

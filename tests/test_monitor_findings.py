@@ -1,4 +1,4 @@
-"""The published rules that fire on what was measured, and the page that shows it."""
+"""Published rules that fire on measurements, and the page that shows them."""
 
 import json
 import re

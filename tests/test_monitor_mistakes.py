@@ -1,4 +1,4 @@
-"""What GradientMonitor, ActivationProbe and inspect refuse, each time in one sentence."""
+"""Mistakes that GradientMonitor, ActivationProbe and inspect refuse with one sentence."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The norms and ratios of each step, worked out by hand, and which step and layer an update is booked to."""
+"""Norms and ratios of each step, compared with values computed by hand, and the step and layer of each update."""
 
 import contextlib
 import warnings
@@ -45,7 +45,7 @@ def test_clipping_is_seen_after_it_or_before_it():
         seen = GradientMonitor(at=at)
         line(keras.optimizers.SGD(0.1, clipnorm=1.0)).fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
         norms[at] = seen.steps["grad_norm"].tolist()
-    # each variable is clipped by itself, so the layer has two of norm 1, and 0.5 * 2 of the bias is below that
+    # each variable is clipped separately: the kernel to norm 1, but not the bias, whose 0.5 is below that
     assert norms["gradient"] == pytest.approx([np.linalg.norm([6.0, -7.25, 0.5])], rel=1e-6)
     assert norms["update"] == pytest.approx([np.linalg.norm([1.0, 0.5])], rel=1e-6)
 
@@ -69,7 +69,7 @@ def test_a_weight_without_a_gradient_has_one_of_zero():
     for at in ("gradient", "update"):
         model.compile("sgd", "mse")
         seen = GradientMonitor(at=at)
-        with warnings.catch_warnings(action="ignore"):  # Keras says it too
+        with warnings.catch_warnings(action="ignore"):  # Keras warns too
             model.fit(X, Y, batch_size=2, verbose=0, callbacks=[seen])
         assert (seen.steps.set_index("layer")["grad_norm"] > 0).to_dict() == {"used": True, "unused": False}
 
@@ -93,7 +93,7 @@ def test_a_scaled_loss_is_measured_without_its_scale():
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
 
 
-# --- training steps and loops of the user's own
+# --- custom training steps and loops
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a train_step is written for one backend")

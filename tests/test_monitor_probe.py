@@ -1,4 +1,4 @@
-"""What the probe measures, against values that are worked out by hand or by plain automatic differentiation."""
+"""Measurements of the probe, compared with values computed by hand or by plain automatic differentiation."""
 
 import logging
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("names_from_the_start")
 
 
 def chain(*slopes: float) -> keras.Model:
-    """Layers of 3 units whose weights are the unit matrix, with the activation slope * z, below 0 none; then the sum."""
+    """Layers of 3 units with identity weights, each with a leaky ReLU of one of these slopes; then the sum of the units."""
     inputs = keras.Input((3,))
     x = inputs
     for i, slope in enumerate(slopes):
@@ -34,7 +34,7 @@ NEGATIVE = -np.ones((4, 3), np.float32)
 
 
 def test_a_planted_attenuation_is_returned_exactly():
-    """Below 0 the derivative is the slope, so each layer leaves that share of the gradient."""
+    """Below 0 the derivative is the slope, so each layer passes on that share of the gradient."""
     probe = ActivationProbe(chain(0.1, 0.001, 0.5), NEGATIVE, np.zeros(4, np.float32))
     table = probe.measure().set_index("layer")
     assert table["preact_grad_rms"].tolist() == pytest.approx([0.1 * 0.001 * 0.5, 0.001 * 0.5, 0.5, 1.0], rel=1e-5)
@@ -49,7 +49,7 @@ def test_a_planted_attenuation_is_returned_exactly():
 
 
 def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
-    """As with squeeze and excitation: site 1 stands beside the way back, and after it the gradient is as large as before."""
+    """As in squeeze and excitation: site 1 is on a side branch, and behind it the gradient is as large as before."""
     table = pd.DataFrame(
         {"layer": ["a", "b", "side", "c"], "hidden": True, "preact_grad_rms": [1e-5, 1e-4, 1e-12, 1e-1], "slope_ms": 0.1, "gain": 1.0}
     )
@@ -104,7 +104,7 @@ def test_exactly_so_many_units_are_dead_and_come_back():
 
 
 def test_the_gain_is_that_of_the_jacobian_of_what_lies_between(monkeypatch):
-    """A strided convolution, average pooling and a residual path: against the Jacobian that differences give, column by column."""
+    """A strided convolution, average pooling and a residual path, compared with a Jacobian from finite differences, column by column."""
     keras.utils.set_random_seed(2)
     inputs = keras.Input((6, 6, 2))
     first = layers.Activation("tanh", name="first")(layers.Conv2D(2, 3, padding="same")(inputs))
@@ -113,7 +113,7 @@ def test_the_gain_is_that_of_the_jacobian_of_what_lies_between(monkeypatch):
     second = layers.Activation("tanh", name="second")(summed)
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(second)))
     out = model.layers[-1]
-    out.kernel.assign(np.sign(keras.ops.convert_to_numpy(out.kernel)))  # a gradient of the same size everywhere
+    out.kernel.assign(np.sign(keras.ops.convert_to_numpy(out.kernel)))  # so that the gradient has the same size everywhere
     model.compile("sgd", "mse")
     tail = keras.Model(first, summed)
     basis = np.eye(72, dtype=np.float32).reshape(72, 6, 6, 2)
@@ -133,7 +133,7 @@ def test_batch_normalisation_has_two_gradients():
     x = 5 * np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
     table = ActivationProbe(model, x, np.zeros((32, 1), np.float32)).measure()
     ratio = table["preact_grad_rms_batch"] / table["preact_grad_rms"]
-    assert ratio.iloc[0] < 0.9  # the batch's deviation is above the moving one of 1, and divides the gradient
+    assert ratio.iloc[0] < 0.9  # the gradient is divided by the batch's deviation, which is above the moving one of 1
     assert "preact_grad_rms_batch" not in ActivationProbe(chain(0.1, 0.1), NEGATIVE, np.zeros(4, np.float32)).measure()
 
 
@@ -174,7 +174,7 @@ def test_what_is_measured_again_at_one_step_replaces_what_was_measured():
 
 
 def test_the_gradient_through_residual_paths_is_predicted():
-    """Most of it comes back beside the branches, in which little of it is left."""
+    """Most of it comes back along the shortcuts; little is left in the branches."""
     inputs = keras.Input((16,))
     x = layers.Dense(64)(inputs)
     for _ in range(6):
@@ -244,7 +244,7 @@ def test_a_given_loss_is_applied_as_compile_applies_it():
         keras.config.set_dtype_policy(policy)
         try:
             if policy == "float64" and BACKEND == "jax":
-                continue  # it has none unless it is told to
+                continue  # JAX has no float64 by default
             half = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="tanh"), layers.Dense(1)])
         finally:
             keras.config.set_dtype_policy("float32")
@@ -278,7 +278,7 @@ def test_a_layer_that_is_told_to_normalise_by_its_moving_statistics_does_so_in_b
     x, y = 5 * np.random.default_rng(0).normal(size=(32, 3)).astype("float32"), np.zeros((32, 1), np.float32)
     model = FineTuned()
     model(x)
-    model.base(100 * x, training=True)  # so that a batch's statistics are other ones
+    model.base(100 * x, training=True)  # so that the statistics of a batch differ
     as_it_is = actgrad.inspect(model, x, y, loss="mse").table["preact_grad_rms_batch"]
     model.base.trainable = False
     frozen = actgrad.inspect(model, x, y, loss="mse").table["preact_grad_rms_batch"]

@@ -1,4 +1,4 @@
-"""The instrument in a process of its own: the command that inspects a saved model, a training under tf.distribute, and what the package imports."""
+"""The instrument in a separate process: the `inspect` command, a training under tf.distribute, and the imports of the package."""
 
 import os
 import subprocess

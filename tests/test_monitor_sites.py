@@ -1,4 +1,4 @@
-"""Which layers and activation functions of a model are measured, what they are called, and what is said of those that cannot be seen."""
+"""Which layers and activation functions of a model are measured, their names, and the warning about those that cannot be seen."""
 
 import warnings
 
@@ -98,7 +98,7 @@ def test_a_layer_that_is_called_in_a_loop_is_named_and_the_rest_measured():
             return keras.ops.fori_loop(0, 3, lambda _, z: self.dense(z), x)
 
     class Biased(layers.Layer):
-        """With a table that is no batch, as for relative positions."""
+        """A layer with a table that is no batch, as for relative positions."""
 
         def __init__(self):
             super().__init__()
@@ -110,7 +110,7 @@ def test_a_layer_that_is_called_in_a_loop_is_named_and_the_rest_measured():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="relu", name="first"), Repeats(), Biased(), layers.Dense(1)])
     model(X)
     model.compile("sgd", "mse")
-    if BACKEND == "torch":  # whose loops are Python's
+    if BACKEND == "torch":  # its loops run in Python
         return
     with pytest.warns(UserWarning, match="again: called in a loop"):
         assert ActivationProbe(model, X, Y).measure()["layer"].tolist() == ["first", "output"]

@@ -119,7 +119,7 @@ def test_raw_pixels_stay_as_they_are(run_config):
 
 @pytest.mark.parametrize("overrides", [["activation=tanh"], ["activation=relu", "condition=standardized"]])
 def test_a_network_that_returns_zeros_for_the_first_images_returns_logits(run_config, overrides):
-    """As one without biases does for black images, or for standardized ones of one colour."""
+    """A network without biases does so for black images, and for standardized images of one colour."""
     network = network_of(run_config, *overrides, images=np.zeros((2, 8, 8, 1), np.uint8))
     assert not network.model(np.zeros((1, 8, 8, 1))).numpy().any()
     assert network.from_logits
@@ -127,7 +127,7 @@ def test_a_network_that_returns_zeros_for_the_first_images_returns_logits(run_co
 
 @pytest.mark.slow
 def test_small_logits_of_two_classes_are_logits(run_config):
-    """Four numbers, and all of them from 0 to 1 in some seeds."""
+    """Four numbers, which all lie between 0 and 1 for some seeds."""
     for seed in range(30):
         images = image_set(2, channels=1, seed=seed) // 128
         assert network_of(run_config, MLP, f"seed={seed}", images=images, classes=2).from_logits
@@ -142,7 +142,7 @@ def test_a_deep_perceptron_trains(run_config, few_digits):
     assert result.metrics["status"] == "finished"
     assert result.layers == [*(f"dense{number}" for number in range(1, 13)), "output"]
     assert result.activated == [f"dense{number}_activation" for number in range(1, 13)]
-    assert result.metrics["last"]["train/accuracy"] > 0.5  # a guess has 0.1
+    assert result.metrics["last"]["train/accuracy"] > 0.5  # guessing gives 0.1
     assert [one["parameters"] for one in result.metrics["layers"]] == [64 * 84 + 84, *[84 * 84 + 84] * 11, 84 * 10 + 10]
 
 
@@ -166,7 +166,7 @@ def test_a_normalisation_stands_before_each_activation(run_config, normalization
 
 @pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
 def test_a_residual_perceptron_adds_the_input_of_each_block_but_the_first(run_config, normalization):
-    """With the weights of the later blocks at 0, and an activation that is 0 at 0, they hand on what the first one gave."""
+    """If the later blocks have weights of 0 and an activation that is 0 at 0, they pass on the output of the first block."""
     images = image_set(4, channels=1)
     overrides = ["activation=tanh", MLP, "model.config.residual=true", "model.config.depth=4", f"model.config.normalization={normalization}"]
     network = build(run_config, *overrides, images=images)

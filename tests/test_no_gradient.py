@@ -1,4 +1,4 @@
-"""A layer that no gradient reaches in a whole training is named once, when the training has ended."""
+"""A layer without any gradient in a whole training is named once, at the end."""
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,7 @@ def table(**norms: list[float]) -> pd.DataFrame:
     ("norms", "expected"),
     [
         ({"conv2": [0, 0], "conv1": [0, 0], "output": [1, 2]}, ["conv2", "conv1"]),
-        ({"conv1": [1, 0], "output": [1, 2]}, []),  # as where all units have died
+        ({"conv1": [1, 0], "output": [1, 2]}, []),  # as if all units have died
         ({"conv1": [0, 1e-30], "output": [1, 2]}, []),
         ({"conv1": [0, np.nan], "output": [1, np.nan]}, ["conv1"]),
     ],

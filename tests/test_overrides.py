@@ -1,4 +1,4 @@
-"""What is typed after a script's name ends in what was meant, or in one sentence."""
+"""Command-line arguments of scripts are understood as intended, or refused with one sentence."""
 
 import sys
 
@@ -38,7 +38,7 @@ def understood(*arguments: str) -> Config:
         (["activation=leaky_relu", "activation.config.slope=0.1"], "unknown-key", "write +activation.config.slope=VALUE"),
         (["activation=leaky_relu", "model.config.kernelsize=3"], "unknown-key", "; did you mean model.config.kernel_size=3?"),
         (["+recipe.epoch=1"], "unknown-key", "recipe.epoch is not a key of this configuration; known there: input_scaling"),
-        # choices that are none
+        # invalid choices
         (["activation=null"], "not-understood", "activation=NAME, or -m activation=NAME,NAME,… "),
         (["condition=null"], "not-understood", "condition=NAME, or -m condition=NAME"),
         (["data="], "not-understood", "data=NAME, or -m data=NAME"),
@@ -68,7 +68,7 @@ def understood(*arguments: str) -> Config:
         (["seed=1", "seed=2"], "given-twice", "seed= "),
         (["data=digits", "data=digits"], "given-twice", "data= "),
         (["seed=1", "++seed=2"], "given-twice", "seed= "),
-        # numbers that are none
+        # invalid numbers
         (["seed=1.0"], "wrong-value", "seed=1.0 cannot be used: it must be a whole number"),
         (["seed=01"], "wrong-value", "seed='01' cannot be used: it must be a whole number"),
         (["seed="], "wrong-value", "seed='' cannot be used: it must be a whole number"),
@@ -76,7 +76,7 @@ def understood(*arguments: str) -> Config:
         (["seed=true"], "wrong-value", "seed=True cannot be used: it must be a whole number"),
         (["recipe.epochs=3.5"], "wrong-value", "recipe.epochs=3.5 cannot be used: it must be a whole number"),
         (["run_dir="], "wrong-value", "run_dir=''"),
-        # what a shell or a word processor makes of it
+        # arguments changed by a shell or a word processor
         (["data", "=", "digits"], "space-beside-equals", "'data ='"),
         (["data=", "digits"], "space-beside-equals", "'data= digits'"),
         (["data", "=digits"], "space-beside-equals", "'=digits'"),
@@ -105,7 +105,7 @@ def test_nothing_is_suggested_for_what_is_like_nothing(typed):
     ("arguments", "expected"),
     [
         (["activation=leaky_relu", "activation.config={negative_slope: 0.1}"], {"negative_slope": 0.1}),
-        (["activation=elu", "activation.config={}"], {}),  # where Hydra would keep alpha
+        (["activation=elu", "activation.config={}"], {}),  # Hydra alone would keep alpha
         (["activation=elu", "activation.config={}", "+activation.config.negative_slope=0.2"], {"negative_slope": 0.2}),
         (["activation=elu", "~activation.config.alpha"], {}),
     ],
@@ -153,7 +153,7 @@ def test_a_number_in_other_forms(typed, value):
 
 @pytest.mark.slow
 def test_adamw_trains_and_decays_the_weights(run_config, few_digits):
-    """Beside Adam's step it takes off rate * 0.004 * weight, as Keras does by default."""
+    """In addition to Adam's step, it subtracts rate * 0.004 * weight, Keras' default."""
     both = [train(run_config(f"recipe.optimizer={name}", "recipe.epochs=1"), few_digits)[0].steps for name in ("Adam", "AdamW")]
     first = [steps[steps["step"] == 1].set_index("layer") for steps in both]
     assert first[0]["grad_norm"].equals(first[1]["grad_norm"])

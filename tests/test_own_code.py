@@ -1,4 +1,4 @@
-"""Layers and networks of the user's own while they are trained: what they may do, and how what they may not do is said."""
+"""Users' own layers and networks in training: what they may do, and error sentences for the rest."""
 
 import importlib
 import sys
@@ -110,7 +110,7 @@ class Fails(Layer):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch, run_config):
-    """The configuration of a run with a layer of own_acts, a module of the user's."""
+    """The configuration of a run with a layer of own_acts, a user's module."""
     (tmp_path / "own_acts.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_acts", raising=False)

@@ -1,4 +1,4 @@
-"""What a reader does with the page, done by a real Chromium: each interaction, and what it changes."""
+"""Each interaction of a reader with the page and its effect, in a real Chromium."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ FULL = """([figure, name]) => [...document.querySelectorAll(`#${figure} .view`)]
     const seen = items.filter(item => item.mark.marktype !== 'group').filter(item => (item.opacity ?? 1) > 0.2).map(item => item.datum.activation);
     return [...new Set(seen)].sort();
 })"""
-"""The activations whose marks are not faded, of each picture of a figure."""
+"""For each picture of a figure, the activations whose marks are not faded."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def paths(page: Page, figure: str) -> str:
 
 
 def hover(page: Page, figure: str, activation: str) -> str:
-    """Point at a mark of an activation, and read what is said of it."""
+    """Point at a mark of an activation, and read its tooltip."""
     where = """([figure, activation]) => {
         const marks = [...document.querySelectorAll(`#${figure} .view path`)].filter(path => path.__data__?.datum?.activation === activation
             && path.__data__.mark.marktype === 'symbol' && (path.__data__.tooltip ?? path.__data__.mark.items[0].tooltip));
@@ -127,7 +127,7 @@ def test_a_control_changes_what_is_drawn(page, figure, change):
     control = page.locator(f"#{figure} .controls label", has_text=change).locator("input")
     control.check()
     expect(control).to_be_checked()
-    if (figure, change) != ("preact_grads", "after training"):  # what it measures is the same at the end, in runs that are made up
+    if (figure, change) != ("preact_grads", "after training"):  # made-up runs have the same values at the end
         page.wait_for_function("([figure, before]) => document.querySelector(`#${figure} .view`).innerHTML !== before", arg=[figure, before])
 
 

@@ -184,7 +184,7 @@ def test_an_activation_of_ones_own_is_a_file_and_a_word_and_what_is_not_listed_a
     assert "WRONG" not in printed
 
 
-# --- the commands of a user of DVC
+# --- commands of DVC
 
 
 def test_the_commands_of_a_dvc_user(project):

@@ -1,4 +1,4 @@
-"""A project that is moved, copied, cloned, or used from another folder; what other settings of the user's may not do; two jobs in one place."""
+"""A project that is moved, copied, cloned, or used from another folder; user settings that must not matter; two jobs in one place."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from actgrad.results import paths
 from conftest import ROOT, as_project, refuses, sentence
 from made_up_runs import made_up
 
-# --- where the user stands
+# --- the user's working folder
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_scripts_work_in_the_project_from_another_folder(script, tmp_path):
 
 
 def test_dvc_and_what_it_runs_are_of_this_python(tmp_path, monkeypatch):
-    """Whatever the first line of .venv/bin/dvc names, and whether or not the environment is activated."""
+    """Independent of the first line of .venv/bin/dvc, and of whether the environment is activated."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
     dvc.dvc("init", "--no-scm", "--quiet")
@@ -204,7 +204,7 @@ for run in client.search_runs([client.get_experiment_by_name("digits by hand").e
 
 @pytest.mark.slow
 def test_a_copy_of_a_project_keeps_its_mlflow_files_to_itself_and_takes_no_run_of_the_users(tmp_path):
-    """The store was made by MLflow alone, which writes down the folder in which it was."""
+    """The store was made by MLflow itself, which stores the absolute path of its folder."""
 
     def say(code: str, folder: Path, **environment: str) -> str:
         env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -227,7 +227,7 @@ def test_a_copy_of_a_project_keeps_its_mlflow_files_to_itself_and_takes_no_run_o
     assert not (tmp_path / "first").exists()
 
 
-# --- whose a folder is
+# --- which run a folder belongs to
 
 
 def composed_of(folder: Path, activation: str, text: str) -> None:
@@ -272,7 +272,7 @@ def test_the_mean_that_dvc_shows_is_over_the_runs_that_learned(tmp_path, monkeyp
 
 
 def held(folder: Path, key: str, fingerprint: str) -> None:
-    """Let a folder hold a run."""
+    """Put a run into a folder."""
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"key": key, "fingerprint": fingerprint}))
 
@@ -325,14 +325,14 @@ def test_a_study_waits_for_another_of_the_same_runs(tmp_path):
     assert "error[missing-dataset]: data/digits.npz" in second.communicate()[1]
 
 
-# --- what does not stop a run is named at the end
+# --- warnings are named at the end
 
 
 def test_warnings_of_runs_are_counted(tmp_path):
     from test_study_plan import some_runs
 
     runs = some_runs(0, 1, 2)
-    console.warned()  # of tests before this one
+    console.warned()  # drop warnings of earlier tests
     for one, sentences in zip(runs, (["a", "a"], ["a", "b"], []), strict=True):
         for said in sentences:
             console.warn(f"{said} of {one.key}", f"were {said}")

@@ -41,11 +41,11 @@ def tracked(tracked_store, run_config, few_digits):
 
 @pytest.fixture
 def published(tracked, tmp_path, monkeypatch) -> Published:
-    """The files of the runs that were tracked, and no store."""
+    """The files of the tracked runs, without a store."""
     for (name, seed), result in tracked.items():
         result.write(tmp_path / "runs" / "digits" / name / f"baseline-{seed}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which set_tracking_uri has set
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # set by set_tracking_uri
     return Published(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_mlflow_runs_by_hand_are_left_alone_unless_they_are_of_a_listed_run(publ
 
 @pytest.mark.slow
 def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_digits, tmp_path, monkeypatch):
-    """All runs of the activation diverge in their first epoch, and more steps were planned than are logged."""
+    """All runs of the activation diverge in their first epoch, before all planned steps are logged."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(metrics, "STEP_POINTS", 5)
@@ -173,7 +173,7 @@ def test_runs_that_diverged_are_published_as_they_were_logged(run_config, few_di
         result = track(run_config(*values, f"tracking.uri={tracked.tracking.uri}"), few_digits, Path(folder))
         assert (result.metrics["status"], len(result.history)) == ("diverged", 0)
     assert tracked.publish(("relu", 0), ("relu", 1)) == 0
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which publishing has set
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # set by publishing
     assert new.publish(("relu", 0), ("relu", 1)) == 2
     logged, found = everything(tracked.client), everything(new.client)
     assert len(found) == 2
@@ -269,7 +269,7 @@ def test_the_names_of_mlflow_s_experiments_are_those_that_training_uses(run_conf
         assert tracking.of_study().experiment == store.configured("digits").experiment == "digits"
 
 
-# --- what a reader finds
+# --- what readers see
 
 
 def tags_of(published: Published) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One rule for failed runs: how many there are, what their part in means and tests is, and how many seeds would settle a difference."""
+"""The rule for failed runs: their number, their role in means and tests, and the number of seeds that would settle a difference."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The results of a report as the README has them."""
+"""The results of a report in the README."""
 
 import json
 from pathlib import Path
@@ -27,8 +27,8 @@ OLD = ("reports/digits", "dvc repro report@digits")
 
 @pytest.fixture
 def small_report(tmp_path) -> Path:
-    """A report of five activations, as files: two are equal, one is worse, one has diverged in its only seed, and of one a seed has learned, one
-    has failed and one has diverged."""
+    """The files of a report with five activations: two are equal, one is worse, one diverged in its only seed, and one has a seed that learned,
+    one that failed and one that diverged."""
     report = tmp_path / "reports" / "digits"
     report.mkdir(parents=True)
     (report / "summary.csv").write_text("activation\n")

@@ -1,4 +1,4 @@
-"""A value that cannot be used is told in this project's words what it must be, whatever type of error pydantic has for it."""
+"""Each error type of pydantic about an unusable value gets a sentence of this project, which says what the value must be."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -98,7 +98,7 @@ OF_KINDS = {
     "str": {"string_type"},
     **{kind: set() for kind in ("any", "default", "function-before", "model-field", "model-fields", "nullable")},
 }
-"""Kind of a schema, as pydantic builds it -> the types of errors that it raises by itself."""
+"""Kind of pydantic schema -> types of errors that it raises itself."""
 OF_LIMITS = {
     "ge": "greater_than_equal",
     "gt": "greater_than",
@@ -111,10 +111,10 @@ OF_LIMITS = {
 
 
 def possible(node: Any) -> Iterator[str]:
-    """The types of errors that a schema, as pydantic builds it, can raise."""
+    """The types of errors that a pydantic schema can raise."""
     of_pydantic: tuple[str, ...] = ()
     if isinstance(node, dict) and isinstance(kind := node.get("type"), str):
-        yield from OF_KINDS[kind]  # a kind that is not listed there is new in schema.py: list it
+        yield from OF_KINDS[kind]  # a missing kind is new in schema.py: add it there
         yield from (("string_too_short" if (kind, limit) == ("str", "min_length") else name) for limit, name in OF_LIMITS.items() if limit in node)
         if node.get("allow_inf_nan") is False:
             yield "finite_number"

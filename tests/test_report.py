@@ -1,4 +1,4 @@
-"""The report: its numbers, its files, and what it refuses."""
+"""The report: its numbers, its files, and refused input."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ from made_up_runs import DATA, DEEP, HOSTILE, LEAKY, TIMES, TRIALS, evidence, ma
 
 
 def page(*arguments, pictures: bool = False, **keywords) -> str:
-    """The page of a report; to draw its figures takes two seconds."""
+    """The page of a report. Drawing its figures takes two seconds."""
     one = evidence(*arguments, **keywords)
     ranked = ranking(one)
     shown = figures.shown(one, ranked)
@@ -138,7 +138,7 @@ def test_every_claim_names_a_figure_that_there_is():
 
 
 def test_weights_that_not_all_networks_have_are_in_the_data_alone():
-    """PReLU's slopes lie between the layers of the network, and the output stays the lightest of these."""
+    """PReLU's slopes have a place in the table of norms, but are not drawn."""
     runs = study_runs()
     for run in runs["snake"]:
         run.metrics["layers"].insert(1, {"layer": SITES[0], "kind": "ChannelPReLU", "parameters": 6})

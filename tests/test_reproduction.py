@@ -1,4 +1,4 @@
-"""How a run that was trained again is compared with the committed one."""
+"""Comparison of a retrained run with the committed one."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The files of a run: written, read, found whole, and refused where they are not."""
+"""The files of a run: written, read, checked, and refused if damaged."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def written(trained, expected, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def other(run_config, few_digits, tmp_path_factory) -> Path:
-    """The folder of a run that shares nothing with it."""
+    """The folder of a different run."""
     result, _ = train(run_config("activation=relu", "seed=1", "recipe.epochs=1"), few_digits)
     folder = tmp_path_factory.mktemp("other")
     result.write(folder)
@@ -108,7 +108,7 @@ def test_a_copy_for_another_condition_differs_in_its_key_alone(written, expected
     assert results.finished(tmp_path / "copy", expected) == metrics
 
 
-# --- whole, or not
+# --- complete or damaged
 
 
 def test_a_whole_run_of_this_fingerprint_is_finished(written, expected):
@@ -127,7 +127,7 @@ def test_a_run_that_a_cpu_made_is_not_finished_on_a_gpu(trained, written, expect
 
 
 def flipped(content: bytes) -> bytes:
-    """A byte in the middle is another one."""
+    """Flip a bit in the middle of a file."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_not_finished_and_is_named(written, expected, name, ho
     path = written / name
     path.write_bytes(DAMAGE[how](path.read_bytes()))
     if (name, how) == ("metrics.json", "flipped"):
-        path.write_bytes(path.read_bytes().replace(b'"key"', b'"key'))  # a flipped bit in one of its numbers is for git or DVC to see
+        path.write_bytes(path.read_bytes().replace(b'"key"', b'"key'))  # only git or DVC can detect a flipped bit in a number
     assert results.finished(written, expected) is None
     with refuses("damaged-result", name):
         RunResult.read(written)

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, and go on."""
+"""Interrupted trainings that continue."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 
 class Memory:
-    """Keeps states as a checkpoint does, and may end the training right after one of them."""
+    """Keeps states like a checkpoint, and may end the training right after one of them."""
 
     def __init__(self, path: Path, killed_after: int | None = None):
         self._kept, self._left = Checkpoint(path, "f"), killed_after
@@ -117,7 +117,7 @@ def test_each_folder_has_a_checkpoint_of_its_own_outside_it(tmp_path):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with digits in it, and a run of six epochs that nothing has interrupted."""
+    """A folder with the digits, and a run of six epochs without interruption."""
     folder = tmp_path_factory.mktemp("resume")
     command = [sys.executable, folder / "src" / "download.py", "data=digits"]
     subprocess.run(command, cwd=folder, env=os.environ | as_project(folder), check=True, capture_output=True)
@@ -131,12 +131,12 @@ def start(folder: Path, run_dir: str) -> subprocess.Popen:
     arguments = ["data=digits", "activation=relu", "recipe.epochs=6", f"run_dir={run_dir}", f"tracking.uri=sqlite:///{run_dir}.db"]
     env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | as_project(folder)
     command = [sys.executable, folder / "src" / "train.py", *arguments]
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
 def stop(training: subprocess.Popen, epoch: int, how: signal.Signals) -> str:
-    """Send a signal once an epoch has been reported; what the training writes to stderr until its end."""
+    """Send a signal after an epoch was reported. Returns the training's stderr until its end."""
     for line in training.stdout:
         if f"epoch {epoch}/6" in line:
             training.send_signal(how)

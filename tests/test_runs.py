@@ -1,4 +1,4 @@
-"""Which runs can be compared, which of them failed, and in what conditions differ."""
+"""Which runs can be compared, which failed, and how conditions differ."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ from made_up_runs import made_up, study_runs
 @pytest.mark.parametrize(
     ("largest_class", "expected"),
     [
-        (0.1, 0.2),  # ten classes of one size: twice a tenth
-        (0.5, 0.75),  # two of one size: halfway from a half to 1
-        (0.8, 0.9),  # two of which one has four in five: always saying that one is right in 80 %
+        (0.1, 0.2),  # ten equal classes: twice a tenth
+        (0.5, 0.75),  # two equal classes: halfway from a half to 1
+        (0.8, 0.9),  # two classes, one with four in five: always guessing it gives 80 %
         (0.25, 0.5),  # four classes, or two larger ones among many
-        (1 / 3, 2 / 3),  # where both rules meet
+        (1 / 3, 2 / 3),  # both rules give the same
     ],
 )
 def test_the_threshold_of_a_failed_run_by_hand(largest_class, expected):
@@ -27,7 +27,7 @@ def test_the_threshold_of_a_failed_run_by_hand(largest_class, expected):
 
 
 def test_a_run_fails_below_the_threshold_of_its_own_classes():
-    """85 % of the test images are learned where no class is large, and a failure where four in five are of one class."""
+    """A test accuracy of 85 % has learned if no class is large, but failed if one class has four in five images."""
     assert outcome(made_up("relu", 0, 0.85, largest_class=0.1)) == LEARNED
     assert outcome(made_up("relu", 0, 0.85, largest_class=0.8)) == FAILED
     assert outcome(made_up("relu", 0, 0.9, largest_class=0.8)) == LEARNED

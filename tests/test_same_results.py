@@ -1,4 +1,4 @@
-"""The same results once more: trained again and compared, on another machine, and from DVC's cache."""
+"""Reproduced results: trained again and compared, on another machine, and from DVC's cache."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`train.py -m`: a run that fails costs no other, and each that failed is named at the end, without a line of Hydra's."""
+"""`train.py -m`: a failed run does not stop others, and is named at the end, without Hydra's own line."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_the_other_runs_go_on_and_the_failed_are_named_at_the_end(script, digits
         f"failed: {named}=two: recipe.epochs='two'",
         "error[runs-failed]: 2 of 3 runs failed, see above; mend the cause and start the same command again",
     ]
-    assert sorted(path.name for path in (digits_file / "outputs").iterdir()) == ["digits", "multirun"]  # nothing is left of what was kept meanwhile
+    assert sorted(path.name for path in (digits_file / "outputs").iterdir()) == ["digits", "multirun"]  # no temporary files are left
     again = script("train.py", "-m", *TINY, "seed=0", "recipe.epochs=1", *launcher)
     assert (again.returncode, again.stderr) == (0, "")
     assert "finished before, with the same configuration, data and code" in again.stdout
@@ -49,7 +49,7 @@ def test_what_cannot_be_composed_stops_all_before_a_run_is_started(script, digit
 
 @pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_named_too(script, digits_file):
-    (digits_file / "checkpoints").write_text("")  # where a folder must be
+    (digits_file / "checkpoints").write_text("")  # a file instead of the folder
     done = script("train.py", "-m", *TINY, "seed=0,1", "recipe.epochs=1")
     failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert (done.returncode, len(failed)) == (1, 2)
@@ -58,7 +58,7 @@ def test_a_file_that_cannot_be_written_is_named_too(script, digits_file):
 
 @pytest.mark.slow
 def test_an_error_that_is_not_the_users_is_shown_whole_after_the_other_runs(script, digits_file):
-    """A fault of this project: its traceback is needed."""
+    """It is a bug of this project, so its traceback is needed."""
     (digits_file / "broken.py").write_text(
         "from actgrad.data import storage\n"
         "loaded = storage.load\n"
@@ -85,7 +85,7 @@ def test_an_error_that_is_not_the_users_is_shown_whole_after_the_other_runs(scri
         (["--multirun", "data=digits"], True, False),
         (["-m", "--help"], False, False),
         (["-m", *status.overrides(Path("x")), "run=digits/relu/baseline-0"], True, True),
-        (["-m", *status.overrides(Path("x")), "data=digits", "condition=tuning"], True, False),  # of src/tune.py
+        (["-m", *status.overrides(Path("x")), "data=digits", "condition=tuning"], True, False),  # from src/tune.py
         (["-m", "run=digits/relu/baseline-0,digits/relu/baseline-1"], True, False),
     ],
 )

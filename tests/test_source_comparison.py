@@ -1,4 +1,4 @@
-"""The source of a dataset is compared with the file that was made of it: once for all runs that one command starts."""
+"""The source of a dataset is compared with its file only once for all runs of a command."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ recipe: {epochs: 1, batch_size: 8, steps_per_execution: 1, probe_size: 4}
 
 @pytest.fixture
 def project(script, tmp_path) -> Path:
-    """A project with a dataset of the user's own, without a checksum, and three runs to train."""
+    """A project with a user's dataset without a checksum, and three runs to train."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     (tmp_path / "conf" / "data" / "pets.yaml").write_text(PETS)
     params = {"datasets": ["pets"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0, 1, 2]}
@@ -57,7 +57,7 @@ def test_a_study_whose_source_has_changed_starts_no_run(script, project):
 @pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, 3])
 def test_a_study_compares_the_source_once(script, project, cores):
-    """What says that there is nothing to compare with is said once, by the command itself: with the basic launcher, and in joblib's processes."""
+    """The note about a missing source is printed once, by the command itself, with the basic launcher and with joblib's processes."""
     (project / "pets.npz").unlink()
     program = f"import os, runpy; os.sched_getaffinity = lambda _: range({cores}); runpy.run_path('src/study.py', run_name='__main__')"
     (project / "with_cores.py").write_text(program)

@@ -1,4 +1,4 @@
-"""Comparisons of activations against planted truths."""
+"""Comparisons of activations with planted values."""
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def test_activations_that_are_alike_are_left_alone(seeds):
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(300):
-        shared = rng.normal(0, 0.02, seeds)  # what a seed does to all of them
+        shared = rng.normal(0, 0.02, seeds)  # effect of the seed on all activations
         table = paired({name: list(0.5 + shared + rng.normal(0, 0.01, seeds)) for name in "abc"})
         wrong += table["significant"].any()
     assert wrong / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
@@ -72,7 +72,7 @@ def test_differences_without_spread_are_judged_by_the_sign_test():
     assert table.loc[("a", "b"), "p"] == 0.25
     assert table.loc[("a", "c"), "p"] == 1
     assert not table["significant"].any()
-    assert table.loc["a", ["low", "high"]].isna().all(axis=None)  # an interval of no width would say that 0.1 is not 0
+    assert table.loc["a", ["low", "high"]].isna().all(axis=None)  # an interval of width 0 would claim that 0.1 is significant
 
 
 def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():
@@ -86,7 +86,7 @@ def test_seeds_that_diverged_are_left_out_and_one_seed_decides_nothing():
 
 
 def test_what_float32_leaves_is_no_spread_between_seeds():
-    """All three seeds differ by 7 of 360 images; as float32 the differences vary in the eighth decimal."""
+    """All three seeds differ by 7 of 360 images. In float32, the differences vary in the eighth decimal."""
     accuracy = {"a": [float(np.float32(k / 360)) for k in (340, 331, 347)], "b": [float(np.float32(k / 360)) for k in (333, 324, 340)]}
     row = paired(accuracy).iloc[0]
     assert (row["p"], row["significant"]) == (0.25, False)

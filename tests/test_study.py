@@ -1,4 +1,4 @@
-"""Many runs at once: which of them are trained, what they share, and what happens if a process dies or a file is edited meanwhile."""
+"""Many runs at once: which are trained, what they share, and what happens if a process dies or a file is edited."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def project(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("stüdy (1), a=b #2 100%"))
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": CONDITIONS}))
     project.edit("conf/recipe/digits.yaml", "epochs: 1", "epochs: 6")
-    (project.folder / "conf/rates/digits.yaml").write_text("# @package recipe\nlearning_rate: {relu: 0.001}\n")  # that of the recipe
+    (project.folder / "conf/rates/digits.yaml").write_text("# @package recipe\nlearning_rate: {relu: 0.001}\n")  # the recipe's rate
     project.run("python", "src/download.py", "data=digits")
     project.printed = study_of(project)
     project.commit("results")
@@ -75,7 +75,7 @@ def written_at(project: Project) -> dict[str, int]:
 
 
 def nothing_differs(project: Project) -> bool:
-    """Whether every run has the bytes that it had: the table in git has the checksum of metrics.json, which has those of the other files."""
+    """Whether every run has the same bytes as before. The table in git has the checksum of metrics.json, which has those of the other files."""
     return project.run("git", "status", "--porcelain", "runs") == ""
 
 
@@ -156,7 +156,7 @@ def test_edits_outside_the_core_and_words_inside_it_train_nothing(project):
 def test_a_damaged_or_swapped_file_is_trained_again(project):
     swap = run_folder(project, "standardized_tuned-0")
     shutil.rmtree(swap)
-    shutil.copytree(run_folder(project, "standardized-0"), swap)  # of the same fingerprint, and with another key
+    shutil.copytree(run_folder(project, "standardized-0"), swap)  # same fingerprint, other key
     steps = run_folder(project, "standardized-0") / "steps.parquet"
     steps.write_bytes(steps.read_bytes()[:-1] + b"x")
     shutil.copy(run_folder(project, "standardized-0") / "history.csv", run_folder(project, "he-0") / "history.csv")
@@ -174,7 +174,7 @@ def test_runs_that_are_not_listed_any_more_leave_the_folder(project):
     by_hand.mkdir()
     (project.folder / "params.yaml").write_text(yaml.safe_dump(STUDY | {"activations": ["relu"], "conditions": CONDITIONS[::2]}))
     assert "1 of them" not in study_of(project, "condition=standardized_tuned")
-    assert run_folder(project, "he-0").is_dir()  # a part of a study says nothing of the rest
+    assert run_folder(project, "he-0").is_dir()  # training a part of a study removes nothing else
     printed = study_of(project)
     assert "runs/digits/relu/he-0 is not listed any more; removed" in printed
     assert printed.endswith("digits: 2 runs, 0 of them trained now\n")
@@ -256,7 +256,7 @@ def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_m
     assert nothing_differs(project)
 
     process = project.start("python", "src/study.py", "data=digits", "condition=he")
-    printed = lines_of(process, "1 runs of digits to train")  # by processes that start later than this one, and have another core
+    printed = lines_of(process, "1 runs of digits to train")  # by processes that start later, with another core
     project.edit(CORE_NUMBER[0], CORE_NUMBER[2], CORE_NUMBER[1])
     printed += process.communicate()[0]
     assert process.returncode == 1
@@ -270,11 +270,11 @@ def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_m
     assert nothing_differs(project)
 
 
-# --- processes that die, and a user who has seen enough
+# --- processes that die, and a user who interrupts
 
 
 def kill_a_worker(project: Project, among: Callable[[], Iterable[psutil.Process]], killed: list[str], ended: threading.Event) -> None:
-    """Wait until two processes train a run each and one of them has kept an epoch, and kill that one."""
+    """Wait until two processes each train a run and one of them has a checkpoint, and kill that one."""
     while not ended.wait(0.2):
         holders = {}
         for process in among():
@@ -307,7 +307,7 @@ def test_a_killed_worker_costs_nothing_and_leaves_the_same_bytes(project, launch
     choose(project, launcher, **values)
     shutil.rmtree(project.folder / "runs" / "digits" / "relu")
     killed, ended = [], threading.Event()
-    among = partial(psutil.Process().children, recursive=True) if launcher == "joblib" else psutil.process_iter  # others leave the family
+    among = partial(psutil.Process().children, recursive=True) if launcher == "joblib" else psutil.process_iter  # others detach their processes
     killer = threading.Thread(target=kill_a_worker, args=(project, among, killed, ended))
     killer.start()
     try:
@@ -321,12 +321,12 @@ def test_a_killed_worker_costs_nothing_and_leaves_the_same_bytes(project, launch
     assert printed.endswith("digits: 3 runs, 3 of them trained now\n")
     assert sorted(line.split("  ")[0] for line in printed.splitlines() if "  done  " in line) == sorted(f"digits/relu/{name}" for name in ALL)
     assert nothing_differs(project)
-    if launcher != "submitit_local":  # whose jobs print into files of their own
+    if launcher != "submitit_local":  # its jobs print into their own files
         assert "goes on after epoch" in log(project)
 
 
 def processes(project: Project) -> list[list[str]]:
-    """The commands of those that run in the project's folder."""
+    """The commands of processes in the project's folder."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -349,7 +349,7 @@ def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how
     process.send_signal(how)
     printed, _ = process.communicate()
     assert (process.returncode, said in printed) == (code, True), printed
-    for _ in range(100):  # what joblib tidies up with ends a moment after the others
+    for _ in range(100):  # joblib's cleanup process ends a moment later
         if not (here := processes(project)):
             break
         time.sleep(0.1)

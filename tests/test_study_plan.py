@@ -1,4 +1,4 @@
-"""Which runs of a study one command trains and in what order, and what a terminal shows of them."""
+"""Which runs of a study one command trains, in which order, and what the terminal shows."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[C
 
 
 def test_a_run_that_has_died_is_begun_again_by_itself():
-    """Its process may have been ended for the fault of another that was trained beside it."""
+    """Another run may have caused the death of its process."""
     runs = some_runs(0, 1, 2)
     assert list(study._batches(runs, Counter({runs[1]: 1}))) == [[runs[0], runs[2]], [runs[1]]]
 
@@ -53,7 +53,7 @@ def test_runs_whose_names_run_together_have_status_files_of_their_own(tmp_path):
 
 
 def test_a_terminal_gets_a_table_that_follows_the_runs(tmp_path):
-    """Told by status files as jobs write them, through a pseudo-terminal."""
+    """With status files as jobs write them, and a pseudo-terminal."""
     program = """
 import sys
 from pathlib import Path
@@ -79,7 +79,7 @@ with Board(runs, folder) as board:
     )
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError):  # how the end of what was written there shows
+    with contextlib.suppress(OSError):  # this error marks the end of the output
         while read := os.read(ours, 10_000):
             shown += read
     table = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())

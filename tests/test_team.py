@@ -1,6 +1,6 @@
-"""A team's server with its real parts: PostgreSQL, MLflow with passwords, S3-compatible storage, and two clones of one repository.
+"""A team's server with real parts: PostgreSQL, MLflow with passwords, S3-compatible storage, and two clones of one repository.
 
-The commands and files are those of docs/team.md, with other folders and ports.
+Commands and files are from docs/team.md, with other folders and ports.
 """
 
 import importlib.util
@@ -49,17 +49,17 @@ def block(language: str, n: int = 0) -> str:
 
 
 def line(start: str) -> str:
-    """The one line of the document that starts like this, or has it after a variable."""
+    """The only line of the document that starts like this, or has this after a variable."""
     (found,) = [text for text in DOCUMENT.splitlines() if start in text and not text.startswith(("|", "-", " "))]
     return found
 
 
 class Team:
-    """Its servers, each a process of its own, and what they and the members' commands said."""
+    """The servers, each in its own process, and the output of servers and members' commands."""
 
     def __init__(self, folder: Path):
         self.folder, self.printed, self.processes = folder, [], []
-        (folder / "none").touch()  # in place of the keys that the user who runs the tests may have
+        (folder / "none").touch()  # instead of the keys of the user who runs the tests
         files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
         self.nobody = {"AWS_EC2_METADATA_DISABLED": "true"} | dict.fromkeys(files, str(folder / "none"))
         self.secrets = {name: secrets.token_hex(24) for name in ("owner", "PGPASSWORD", "admin", "session", "mlflow", "alice", "bob")}
@@ -67,7 +67,7 @@ class Team:
         self.mlflow, self.runs, self.results = (f"http://127.0.0.1:{self.ports[port]}" for port in ("5000", "9000", "9001"))
 
     def here(self, text: str) -> str:
-        """A text of the document with this team's ports and folder."""
+        """A text of the document, with this team's ports and folder."""
         for port, own in self.ports.items():
             text = re.sub(rf"(?<=[: ]){port}\b", str(own), text)
         return text.replace("/srv/actgrad", str(self.folder))
@@ -86,7 +86,7 @@ class Team:
             assert process.poll() is None, self.logs()
             try:
                 return ready()
-            except Exception:  # whatever it says while it is not there yet
+            except Exception:  # any error until it is up
                 time.sleep(0.1)
         raise AssertionError(self.logs())
 
@@ -100,7 +100,7 @@ class Team:
         return psycopg2.connect(dbname=name, user=user, password=self.secrets[password], **where)
 
     def postgresql(self, binaries: Path) -> None:
-        """A cluster of its own, of a user who is not root, for PostgreSQL refuses to run as root."""
+        """A separate cluster, owned by a user other than root, because PostgreSQL refuses to run as root."""
         unprivileged = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         data, password = self.folder / "postgresql", self.folder / "password"
         data.mkdir()
@@ -141,7 +141,7 @@ class Team:
         for port in ("9000", "9001"):
             self.serve(f"storage-{port}", f"rclone serve s3 --addr 127.0.0.1:{port}", partial(self.listening, port))
         self.serve("mlflow", "mlflow server --app-name", lambda: urllib.request.urlopen(f"{self.mlflow}/health", timeout=1).close(), " --workers 1")
-        (self.folder / "secrets").unlink()  # the one file that may hold them
+        (self.folder / "secrets").unlink()  # the only file that may contain them
 
     def members(self, *names: str) -> None:
         script = self.here(line("MLFLOW_TRACKING_USERNAME=admin python")).replace(" alice bob ", f" {' '.join(names)} ")
@@ -167,7 +167,7 @@ class Team:
 
     def stop(self) -> None:
         for process in reversed(self.processes):
-            postgresql = "postgres" in process.args[0]  # for which SIGTERM means: when all have left
+            postgresql = "postgres" in process.args[0]  # for which SIGTERM means: wait until all clients have left
             os.killpg(process.pid, signal.SIGINT if postgresql else signal.SIGTERM)
             try:
                 process.wait(20)
@@ -177,7 +177,7 @@ class Team:
 
 
 class Member(Project):
-    """A clone of somebody who has a password for MLflow and a key for DVC's remote, in the environment."""
+    """The clone of a member with a password for MLflow and a key for DVC's remote in the environment."""
 
     def __init__(self, team: Team, folder: Path, **environment: str):
         self.team, self.folder = team, folder
@@ -225,7 +225,7 @@ def team() -> Iterator[Team]:
 
 @pytest.fixture(scope="module")
 def alice(team) -> Member:
-    """Has trained, and published runs and results; her password stands in the address."""
+    """A member who trained and published runs and results. Her password is in the address."""
     project = Project.__new__(Member)
     member = Member(
         team, team.folder / "alice", MLFLOW_TRACKING_URI=team.mlflow.replace("//", f"//alice:{team.passwords['alice']}@"), **team.key("alice")
@@ -249,7 +249,7 @@ def alice(team) -> Member:
 
 @pytest.fixture(scope="module")
 def bob(team, alice) -> Member:
-    """Has pulled what Alice pushed."""
+    """A member who pulled what Alice pushed."""
     assert alice.folder.with_name("bob").is_dir()
     three = {"MLFLOW_TRACKING_URI": team.mlflow, "MLFLOW_TRACKING_USERNAME": "bob", "MLFLOW_TRACKING_PASSWORD": team.passwords["bob"]}
     member = Member(team, team.folder / "bob", **three, **team.key("bob"))
@@ -268,7 +268,7 @@ def test_a_second_clone_has_the_results_and_the_runs_and_trains_nothing(bob, ali
     printed = bob.run("python", "src/verify.py", "--run", "digits/relu/baseline-0")
     assert "WRONG" not in printed
     assert "ok    core_sha256 " in printed
-    assert "ok    weights_sha256  " in printed  # of the model that Alice's training logged, through the server
+    assert "ok    weights_sha256  " in printed  # of Alice's model, through the server
     assert bob.run("git", "status", "--porcelain") == ""
 
 
@@ -316,7 +316,7 @@ def test_dvc_refuses_who_has_no_key(bob):
 
 @pytest.fixture(scope="module")
 def refused(team, bob) -> dict[str, tuple[int, str]]:
-    """Exit code and words of a training and of publish.py, with wrong passwords; the training's stands in the address."""
+    """Exit code and output of a training and of publish.py with wrong passwords. The training's password is in the address."""
     publish, train = (team.secrets.setdefault(f"wrong: {name}", f"wr/ng@{secrets.token_hex(24)}") for name in ("publish", "train"))
     address = team.mlflow.replace("//", f"//bob:{quote(train, safe='')}@")
     started = {
@@ -368,7 +368,7 @@ def test_no_secret_is_anywhere_but_in_the_environment(team, alice, bob):
         found.extend((name, where) for name, forms in sought.items() if any(form in content for form in forms))
 
     for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # it has already ended
             look(str(process), process.read_bytes())
     look("what commands said", "\n".join(team.printed).encode())
     for path in team.folder.rglob("*"):
@@ -384,4 +384,4 @@ def test_no_secret_is_anywhere_but_in_the_environment(team, alice, bob):
                 cursor.execute(f'SELECT * FROM "{table}"')
                 look(f"table {table} of {name}", repr(cursor.fetchall()).encode())
         database.close()
-    assert found == [("alice", str(team.folder / "control"))]  # which shows that what is anywhere is found
+    assert found == [("alice", str(team.folder / "control"))]  # which shows that the search works

@@ -1,4 +1,4 @@
-"""What is in MLflow is what is in the files; a store that fails costs no training."""
+"""MLflow has the same content as the files, and a failing store does not stop a training."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ from tracked_runs import all_runs, runs_of, track, track_all, tracking_lines
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a store of its own, in which two runs of tanh and one of relu have been tracked."""
+    """A folder with its own store, with two tracked runs of tanh and one of relu."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("tracked")
         patch.chdir(folder)
@@ -289,7 +289,7 @@ with live.logged(composed(["data=digits", "run_dir=x", "seed=" + sys.argv[1]]), 
     pass
 """
     start = [sys.executable, "-c", code]
-    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # which set_tracking_uri has set
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # set by set_tracking_uri
     starting = [subprocess.Popen([*start, str(seed)], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for seed in range(4)]
     said = [one.communicate()[1] for one in starting]
     assert not any("tracking:" in text or "Traceback" in text for text in said), said

@@ -60,7 +60,7 @@ def same_files(first: Path, second: Path) -> bool:
 
 
 OTHERS = (["seed=1"], ["recipe.learning_rate=0.01", "recipe.epochs=1"], ["recipe.kernel_initializer=he_normal", "seed=3"])
-"""Runs that are trained with the same network as another, one after the other."""
+"""Runs that are trained one after the other with the same network."""
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ OTHERS = (["seed=1"], ["recipe.learning_rate=0.01", "recipe.epochs=1"], ["recipe
 )
 @pytest.mark.slow
 def test_a_run_after_others_of_its_network_has_the_bytes_of_the_first(run_config, few_digits, tmp_path, overrides):
-    """The network that they share is traced once; nothing of the runs before may be left in it."""
+    """Their shared network is traced once. It must keep nothing from earlier runs."""
     prepared._kept.clear()
     alone, trained = train(run_config(*overrides), few_digits)
     alone.write(tmp_path / "alone")
@@ -97,7 +97,7 @@ def test_a_run_after_others_of_its_network_has_the_bytes_of_the_first(run_config
 
 @pytest.mark.slow
 def test_the_network_of_an_earlier_run_keeps_its_weights(run_config, few_digits):
-    """The next run of the process is trained with the same variables, but for those of what was returned."""
+    """The next run of the process reuses the variables, but not those of the returned network."""
     result, network = train(run_config("activation=elu"), few_digits)
     train(run_config("activation=elu", "seed=1"), few_digits)
     assert weights_sha256(network) == result.metrics["weights_sha256"]
@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(run_config, few_digi
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.slow
 def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(run_config, few_digits, tmp_path, epochs):
-    """The gradient of the only step of an epoch is finite, the weights after it are not."""
+    """The gradient of an epoch's only step is finite, but the weights after it are not."""
     overrides = ["recipe.optimizer=SGD", "recipe.learning_rate=1e30", "recipe.batch_size=300", f"recipe.epochs={epochs}"]
     result, _ = train(run_config("activation=relu", *overrides), few_digits)
     assert result.metrics["status"] == "diverged"
@@ -218,7 +218,7 @@ def test_a_last_step_that_blows_up_is_seen_by_the_validation_loss(run_config, fe
 
 @pytest.fixture
 def in_bfloat16(run_config, few_digits):
-    """A run that was trained so; afterwards, Keras as a run finds it."""
+    """A run that was trained in bfloat16. Afterwards, Keras is reset as at the start of a run."""
     result, _ = train(run_config("activation=maxout", "condition=standardized", "recipe.batch_size=8", "recipe.precision=mixed_bfloat16"), few_digits)
     yield result
     determinism.start(0, 2)
@@ -268,7 +268,7 @@ def test_another_thread_count_in_one_process_is_refused(run_config, few_digits):
 
 
 def probe_of(*rms: float) -> pd.DataFrame:
-    """The end of an epoch: these root mean squares of dL/dz, the last one of the output."""
+    """The end of an epoch with these root mean squares of dL/dz; the last one is of the output."""
     return pd.DataFrame({"epoch": 1, "step": 10, "hidden": [*[True] * (len(rms) - 1), False], "preact_grad_rms": rms})
 
 
@@ -292,7 +292,7 @@ def test_a_log_has_a_line_an_epoch(run_config, capsys):
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
 @pytest.mark.slow
 def test_a_terminal_shows_a_bar_that_counts_every_step(run_config, few_digits, capsys, monkeypatch, steps_per_execution):
-    """Though the first epoch is trained in parts, and an execution may have fewer steps than it says."""
+    """Although the first epoch is trained in parts, and an execution may have fewer steps than Keras reports."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     config = run_config("activation=tanh", f"recipe.steps_per_execution={steps_per_execution}")
     bar = progress.Progress(config, 20)
@@ -324,7 +324,7 @@ def test_the_bar_of_a_training_that_goes_on_starts_where_it_was(run_config, caps
     assert bar._bar.n == 10
     bar.on_train_batch_end(2, {"loss": 0.25, "accuracy": 0.75})
     assert bar._bar.n == 13
-    bar.on_train_batch_end(11, {"loss": 0.25, "accuracy": 0.75})  # of an execution of four steps, two of which there are
+    bar.on_train_batch_end(11, {"loss": 0.25, "accuracy": 0.75})  # from an execution of four steps, of which only two exist
     assert bar._bar.n == 20
     bar._bar.close()
     assert capsys.readouterr().out == "digits/relu/baseline-0  goes on after epoch 1/2\n"

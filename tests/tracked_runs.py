@@ -1,4 +1,4 @@
-"""Runs that tests of MLflow train, track and publish."""
+"""Helpers that train, track and publish runs for tests of MLflow."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def all_runs(client: mlflow.MlflowClient) -> list[mlflow.entities.Run]:
 
 
 def everything(client: mlflow.MlflowClient) -> dict:
-    """What a store says, but for times and ids: name -> status, metrics with their steps, params, tags and files."""
+    """The content of a store without times and ids: name -> status, metrics with their steps, params, tags and files."""
     found = {}
     for run in all_runs(client):
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
@@ -66,7 +66,7 @@ class Published:
         self.client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
     def publish(self, *runs: tuple[str, int], not_here: Sequence[str] = ()) -> int:
-        """Publish these runs, or all that were tracked, as they are in runs/."""
+        """Publish these runs, or all tracked runs, as they are in runs/."""
         folders = [Path("runs", "digits", name, f"baseline-{seed}") for name, seed in runs or TRAINED]
         return publish.publish(self.tracking, folders, not_here)
 
@@ -78,7 +78,7 @@ class Published:
         return found
 
     def make(self, key: str, fingerprint: str, **params: str) -> str:
-        """Make an MLflow run that nothing but this is known of; returns its id."""
+        """Make an MLflow run with only these properties, and return its id."""
         (any_run, *_) = all_runs(self.client)
         tags = {"key": key, "fingerprint": fingerprint}
         run_id = self.client.create_run(any_run.info.experiment_id, run_name=contents.run_name(key), tags=tags).info.run_id
@@ -88,5 +88,5 @@ class Published:
 
 
 def tracking_lines(capsys) -> list[str]:
-    """What was said of MLflow on stderr."""
+    """The lines about MLflow on stderr."""
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("tracking: ")]

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         refused = error
     except OSError as error:
         refused = UserError("unusable-file", str(error))
-    except ValueError as error:  # the monitor's
+    except ValueError as error:  # raised by the monitor
         refused = UserError("unmeasurable-model", str(error))
     print(refused.line, file=sys.stderr)
     return 1
@@ -53,7 +53,7 @@ def _given(arguments: list[str] | None) -> argparse.Namespace:
 def _inspect(given: argparse.Namespace) -> int:
     if "KERAS_BACKEND" not in os.environ and (backend := _backend()):
         os.environ["KERAS_BACKEND"] = backend
-    with muted_stderr():  # libraries write lines there before their log level counts
+    with muted_stderr():  # libraries write there before their log level takes effect
         import keras
 
     import actgrad
@@ -66,7 +66,7 @@ def _inspect(given: argparse.Namespace) -> int:
     x, y = _examples(given.data, given.examples)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # it has not trained yet
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # the model has not been trained yet
             model = keras.saving.load_model(given.model, safe_mode=not given.run_its_code)
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -80,7 +80,7 @@ def _inspect(given: argparse.Namespace) -> int:
 
 
 def _backend() -> str | None:
-    """The backend of keras.json, if it is installed, else the first that is; Keras writes that file by itself, whatever is installed."""
+    """The backend that keras.json names if it is installed, else the first that is. Keras writes that file itself, whatever is installed."""
     try:
         named = json.loads((Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json").read_text())["backend"]
     except (OSError, ValueError, KeyError):
@@ -93,7 +93,7 @@ def _examples(path: str, examples: int) -> list[np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays.files
             found = [arrays[name] for name in next((pair for pair in PAIRS if set(pair) <= set(names)), ())]
-    except Exception:  # NumPy's own words advise to load what is no data
+    except Exception:  # NumPy's own message suggests allowing pickle
         raise UserError("damaged-file", f"{path} cannot be read as an .npz file of numbers; write it with numpy.savez(FILE, x=…, y=…)") from None
     if not found:
         raise UserError("missing-part", f"{path} has the arrays {', '.join(names)}; it needs x and y, x_val and y_val, or x_train and y_train")

@@ -1,4 +1,4 @@
-"""Activations compared on a network and on data of one's own, without the pipeline: the same training, and the same analysis."""
+"""Compare activations on your own network and data, without the pipeline but with the same training and analysis."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ OWN_LAYERS = {
     "prelu": ("actgrad.networks.layers.ChannelPReLU", {}),
     "maxout": ("actgrad.networks.layers.Maxout", {}),
 }
-"""Layers and arguments of activations that are none of keras.activations, or for which Keras has another default than their paper."""
+"""Layers and arguments of activations that keras.activations lacks, or whose default in Keras differs from their paper."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        runs: activation -> its runs, one a seed.
-        summary: one row an activation: seeds, runs that diverged or failed, accuracies and gradient norms (mean and standard deviation).
-        pairs: one row a pair of activations: difference of test accuracy, paired by seed, its interval, and whether it is significant after
+        runs: activation -> its runs, one per seed.
+        summary: one row per activation: seeds, runs that diverged or failed, accuracies and gradient norms (mean and standard deviation).
+        pairs: one row per pair of activations: difference of test accuracy, paired by seed, its interval, and whether it is significant after
             Holm's correction.
-        gradients: one row an activation, epoch and activated layer: `preact_grad_rms`, and `attenuation` of the whole network in decades.
-        units: one row an activation: units, and those dead before training and after it.
+        gradients: one row per activation, epoch and activated layer: `preact_grad_rms`, and `attenuation` of the whole network in decades.
+        units: one row per activation: number of units, and of dead units before and after training.
     """
 
     runs: Runs
@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def overview(self) -> pd.DataFrame:
-        """One row an activation: test accuracy (mean over runs that learned), attenuation before training in decades, dead units after it."""
+        """One row per activation: mean test accuracy of runs that learned, attenuation before training in decades, dead units after training."""
         start = self.gradients.query("epoch == 0").groupby("activation", sort=False)["attenuation"].first()
         rows = self.summary.set_index("activation")[["test_accuracy_last_mean", "diverged", "failed"]]
         return rows.rename(columns={"test_accuracy_last_mean": "test_accuracy"}).join(start).join(self.units.set_index("activation")["dead"])
@@ -79,11 +79,11 @@ class Comparison:
         return self.overview.to_string(float_format=lambda value: f"{value:.3g}")
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it."""
+        """Table that a notebook shows."""
         return self.overview.to_html(float_format=lambda value: f"{value:.3g}")
 
     def report(self, folder: str | Path) -> Path:
-        """Write the page of a study, its tables and its figures into a folder, and return the path of the page."""
+        """Write the report page, its tables and its figures into a folder, and return the page's path."""
         folder = Path(folder)
         for name, content_of_file in content(Evidence(NAME, {NAME: self.runs}), self.data).items():
             write_bytes(folder / name, content_of_file)
@@ -107,12 +107,12 @@ def compare(
     afterwards.
 
     Args:
-        build: makes the network, not compiled, from an activation: `activation()` is a new layer that applies it, as in
-            `Dense(64, activation=activation())`. It returns logits or probabilities, one a class.
+        build: function that takes an activation and returns the network, not compiled. `activation()` makes a new layer, as in
+            `Dense(64, activation=activation())`. The network's outputs are logits or probabilities, one per class.
         activations: names of keras.activations, `leaky_relu`, `prelu`, `maxout`, or dotted paths of Keras layers of your own.
         data: (x, y): x (n, …) as the network takes it, y whole numbers (n,). A tenth is held out for validation.
         test: (x, y); without it a fifth of the data is held out.
-        seeds: how many, or which.
+        seeds: number of seeds, or a list of them.
         epochs, batch_size, optimizer, learning_rate: how each run is trained; the optimizer is Adam, SGD or RMSprop.
 
     Raises:
@@ -127,7 +127,7 @@ def compare(
         named = dict(map(_activation, activations))
         keras.config.set_dtype_policy("float32")
         for activation in named.values():
-            curve(activation)  # so that one that cannot be used is refused before the others are trained
+            curve(activation)  # refuse an unusable activation before any training
         if len(named) < len(activations) or not named:
             raise UserError("wrong-value", f"activations={list(activations)} must be one or more, each once")
         recipe = parse(
@@ -144,7 +144,7 @@ def compare(
                 "steps_per_execution": 1,
                 "probe_size": 512,
             },
-        ).model_copy(update={"threads": None, "kernel_initializer": "the network's own"})  # the threads that this process has
+        ).model_copy(update={"threads": None, "kernel_initializer": "the network's own"})  # keep the threads that this process has
         described, dataset = _dataset(data, test)
         return Comparison(_trained(build, named, dataset, [*range(seeds)] if isinstance(seeds, int) else [*seeds], recipe, described), described)
     except UserError as error:
@@ -167,12 +167,12 @@ def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, se
     fixed |= {"run": None, "tracking": Tracking(enabled=False, uri="", experiment="")}
     runs: dict[str, list] = {name: [] for name in named}
     with tqdm(total=len(named) * len(seeds) * recipe.epochs, unit="epoch", file=sys.stderr) as bar:
-        for seed in seeds:  # so that all activations have been seen early
+        for seed in seeds:  # seeds outside, so that every activation is trained early
             for name, activation in named.items():
                 config = Config.model_construct(seed=seed, activation=activation, **fixed)
                 bar.set_description(f"{name}, seed {seed}")
                 measured, _ = loop.train(config, dataset, [_Progress(bar)], builder=builder)
-                bar.update(recipe.epochs - measured.metrics["epochs"])  # of a run that diverged
+                bar.update(recipe.epochs - measured.metrics["epochs"])  # a diverged run ends early
                 runs[name].append(result_of(config, measured, "", ""))
     return runs
 
@@ -184,7 +184,7 @@ class _Progress:
         self._bar = bar
 
     def resumed(self, epochs: Sequence[Epoch]) -> None:
-        """Never: no state is kept."""
+        """Never called, because no state is kept."""
 
     def epoch_finished(self, epoch: Epoch) -> None:
         if epoch.history:
@@ -212,7 +212,7 @@ def _activation(name: str) -> tuple[str, Activation]:
 
 
 def _dataset(data: tuple[Any, Any], test: tuple[Any, Any] | None) -> tuple[Data, Dataset]:
-    """The splits, and what is said of them."""
+    """Description of the data, and its splits."""
     parts = {"train": _arrays(data, "data")} | ({} if test is None else {"test": _arrays(test, "test")})
     classes = 1 + max(int(y.max()) for _, y in parts.values())
     examples = len(parts["train"][1])

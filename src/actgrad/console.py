@@ -19,7 +19,7 @@ from actgrad.files import PROJECT
 PATHS = ("data.archive", "run_dir")
 """Keys whose value is a path."""
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
-"""What a word processor makes of a dash."""
+"""Characters that a word processor writes instead of a minus sign."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,18 +27,18 @@ class Terminated(KeyboardInterrupt):
 
 
 def run_script(main: Callable[[], None], afterwards: str = "start it again") -> None:
-    """Run an entry script in the project's root; a UserError, or a file that cannot be used, ends it with a sentence on stderr and exit code 1.
+    """Run an entry script in the project's root. A UserError or an unusable file ends it with one sentence on stderr and exit code 1.
 
-    Relative paths on the command line and in the environment are those of the folder in which the user stands.
+    Relative paths on the command line and in the environment are relative to the user's working folder.
     Ctrl-C ends it with 130, SIGTERM with 143; `afterwards` says what to do after an interruption.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    atexit.register(gc.freeze)  # else Python, as it ends, looks for garbage among all that TensorFlow has made: two seconds
+    atexit.register(gc.freeze)  # else Python's last garbage collection takes two seconds, because of TensorFlow's many objects
     try:
         check_typing(sys.argv[1:])
         _work_in_root()
         main()
-    except BrokenPipeError:  # what reads the output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError) as error:
@@ -55,7 +55,7 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
 
 
 def refused(error: UserError | OSError) -> UserError:
-    """The UserError for an error that is the user's to mend; an error of another kind is raised again."""
+    """The UserError for an error that the user can fix. Any other error is raised again."""
     if isinstance(error, UserError):
         return error
     if error.filename is None:
@@ -73,7 +73,7 @@ def _terminate(*_: object) -> None:
 
 
 def check_typing(arguments: Sequence[str]) -> None:
-    """Raise UserError for what a shell passes on of KEY = VALUE with spaces, and of a dash that is no minus sign."""
+    """Raise UserError for KEY = VALUE with spaces, and for a dash that is not a minus sign."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument[:1] in tuple(DASHES):
             raise UserError("wrong-dash", f"{argument!r} begins with a dash of another kind; type a plain minus sign: -{argument.lstrip(DASHES)}")
@@ -84,7 +84,7 @@ def check_typing(arguments: Sequence[str]) -> None:
 
 
 def _work_in_root() -> None:
-    """Make the project's root the working folder, and let relative paths that the user gave mean what they meant where he stands."""
+    """Change to the project's root, and rewrite the user's relative paths so that they still lead to the same files."""
     try:
         here = Path.cwd()
     except FileNotFoundError:
@@ -115,14 +115,14 @@ def unquoted(given: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    """A path or address as Hydra and YAML take it, whatever characters it has."""
+    """A path or address, with the quotes that Hydra and YAML need for its characters."""
     if re.fullmatch(r"[A-Za-z0-9_./:-]*", path):
         return path
     return f"'{path}'" if "'" not in path else f'"{path}"'
 
 
 def _address(uri: str, here: Path) -> str:
-    """The address of a local MLflow store, whose path may be relative, as it is from the project's root; any other as it is."""
+    """The address of an MLflow store. The relative path of a local store is rewritten for the project's root."""
     held = re.fullmatch(r"sqlite:///(?!/)([^?]+)(.*)", uri)
     return f"sqlite:///{_from_root(held[1], here)}{held[2]}" if held else uri
 
@@ -133,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def script_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
-    """The parser of an entry script that takes data=NAME: its docstring, and examples of its use.
+    """The argument parser of an entry script. Its help shows the script's docstring and examples.
 
     It raises UserError for arguments that it does not know.
     """
@@ -169,17 +169,17 @@ _warnings: list[dict[str, str]] = []
 
 
 def warn(sentence: str, of_runs: str) -> None:
-    """Say on stderr what does not stop a run, and keep it for `warned`.
+    """Print a warning on stderr, and keep it for `warned`.
 
     Args:
-        of_runs: what it comes to, as said of several runs that are counted: "were not logged to MLflow".
+        of_runs: the consequence, worded for a number of runs: "were not logged to MLflow".
     """
     sys.stderr.write(f"{sentence}\n")
     _warnings.append({"sentence": sentence, "of_runs": of_runs})
 
 
 def warned() -> list[dict[str, str]]:
-    """What this process has warned of since the last call: `sentence` and `of_runs`."""
+    """The warnings of this process since the last call: `sentence` and `of_runs`."""
     said = list(_warnings)
     _warnings.clear()
     return said
@@ -187,7 +187,7 @@ def warned() -> list[dict[str, str]]:
 
 @contextmanager
 def muted_stderr() -> Iterator[None]:
-    """Drop what is written to the process' stderr, by C libraries too; Python's exceptions pass."""
+    """Drop what this process and its C libraries write to stderr. Python's exceptions pass."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as null:

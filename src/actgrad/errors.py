@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and what such a sentence may suggest."""
+"""UserError, the one kind of error that the user can fix, and suggestions for its sentence."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ class UserError(Exception):
     """Bad input: one sentence that says what is wrong, what is allowed and what to do.
 
     Attributes:
-        code: names the kind of fault. It stays when the sentence is worded anew; docs/errors.md lists all codes.
+        code: kind of error. It stays when the sentence is reworded; docs/errors.md lists all codes.
     """
 
     def __init__(self, code: str, message: str):
@@ -22,12 +22,12 @@ class UserError(Exception):
 
     @property
     def line(self) -> str:
-        """What is printed of it: error[CODE]: sentence"""
+        """The line that is printed: error[CODE]: sentence"""
         return f"error[{self.code}]: {self}"
 
 
 PRINTED = re.compile(r"^error\[[a-z-]+\]: ")
-"""What the printed line of an error begins with."""
+"""Beginning of the line that is printed for an error."""
 
 
 REASONS = {
@@ -50,11 +50,11 @@ REASONS = {
     "too_short": "it must have at least {min_length} entries",
     "value_error": "{error}",
 }
-"""What a value must be, by the type of pydantic's error and the values in its context."""
+"""Type of a pydantic error -> what the value must be. The error's context fills the placeholders."""
 
 
 def must_be(error: Mapping[str, Any]) -> str:
-    """What a value must be, by one of the errors that pydantic lists of it; in pydantic's own words if REASONS has none."""
+    """What a value must be, from one of pydantic's errors; in pydantic's own words if REASONS has none."""
     context = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in error.get("ctx", {}).items()}
     if error["type"] in REASONS:
         return REASONS[error["type"]].format(**context).replace("1 entries", "1 entry")
@@ -62,10 +62,10 @@ def must_be(error: Mapping[str, Any]) -> str:
 
 
 def nearest(typed: str, known: Iterable[str], likeness: float = 0.7) -> str | None:
-    """The known name that is most like a typed one, in whatever case and with whatever separators; None if none is.
+    """The known name most similar to a typed one, ignoring case and separators; None if none is similar.
 
     Args:
-        likeness: from 0 to 1, how alike they must be at least.
+        likeness: smallest similarity that counts, from 0 to 1.
     """
     names = {_plain(name): name for name in known}
     found = difflib.get_close_matches(_plain(typed), names, n=1, cutoff=likeness)

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, identified by their checksum, and used by one process at a time."""
+"""Write files whole or not at all, lock them against other processes, and compute checksums."""
 
 import ctypes
 import errno
@@ -20,16 +20,16 @@ PROJECT = Path(__file__).parents[2]
 """The root of the repository."""
 
 UNFINISHED = ".part"
-"""What the names of unfinished files and folders end in; git and DVC ignore those that a killed process leaves behind."""
+"""Suffix of unfinished files and folders. git and DVC ignore those that a killed process leaves behind."""
 
 DAMAGED = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise of an .npz that is not whole, or was never one."""
+"""Exceptions that numpy and zipfile raise for a damaged .npz file, or for a file that is no .npz."""
 PATIENCE = 3.0
-"""Seconds of waiting for another process that are not worth a word."""
+"""Seconds to wait silently for another process."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, and the folders that it lies in, in one step, so that an interrupted write leaves the old file or none."""
+    """Write a file in one step, so that an interruption leaves the old file or none. Missing folders are made."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     with writing(path):
         try:
@@ -42,7 +42,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An OSError that is raised meanwhile carries this path: one for want of room names no file of its own."""
+    """Set the path of an OSError that is raised inside, because the error for a full disk names no file."""
     try:
         yield
     except OSError as error:
@@ -84,11 +84,11 @@ RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Let two folders exchange their places, in one step where the system can (Linux); Python has no function for it."""
+    """Swap two folders, in one step where the system can (Linux). Python has no function for it."""
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if exchange is not None and exchange(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) == 0:
         return
-    if exchange is not None and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # those: a file system that cannot exchange
+    if exchange is not None and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # these two: the file system cannot exchange
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
     kept = new.with_name("old")
     try:

@@ -1,4 +1,4 @@
-"""What git knows of this project: the commit, what differs from it, and the source of an earlier one."""
+"""Ask git for the commit, for the differences from it, and for the source of an earlier commit."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ from pathlib import Path
 from actgrad.files import PROJECT
 
 DECIDING = ("src", "conf", "requirements.lock")
-"""What of the repository decides a result."""
+"""Parts of the repository that decide a result."""
 PLAIN = ("--patch", "--binary", "--full-index", "--relative", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
-"""Options that make a difference which `git apply` takes, whatever the user's own settings are."""
+"""Options for a diff that `git apply` accepts, whatever the user's git settings are."""
 
 
 def commit(project: Path = PROJECT) -> str | None:
@@ -23,10 +23,10 @@ def commit(project: Path = PROJECT) -> str | None:
 
 
 def difference(project: Path = PROJECT) -> bytes | None:
-    """What of DECIDING differs from the commit, new files included, as `git apply` takes it; empty if nothing, None outside a repository."""
+    """The differences between DECIDING and the commit, new files included, for `git apply`. Empty if there is none; None outside a repository."""
     present = [name for name in DECIDING if (project / name).exists()]
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}  # the user's own stays as it is
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}  # the user's own index stays as it is
         if _git(project, "read-tree", "HEAD", **index) is None or (present and _git(project, "add", "--all", "--", *present, **index) is None):
             return None
         return _git(project, "diff-index", "--cached", *PLAIN, "HEAD", "--", *DECIDING, **index)
@@ -40,7 +40,7 @@ def commit_of(path: Path, project: Path = PROJECT) -> str | None:
 
 
 def uncommitted(*paths: str, project: Path = PROJECT) -> list[str]:
-    """The files below these paths that differ from the commit, or that git does not have; files that git ignores are left out."""
+    """The files below these paths that differ from the commit or are not in git. Ignored files are left out."""
     printed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *paths) or b""
     return [line[3:] for line in printed.decode().splitlines()]
 

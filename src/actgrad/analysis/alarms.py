@@ -1,4 +1,4 @@
-"""What the published rules of diagnosis.rules are worth: how often each fires in runs that fail, and in runs that learn."""
+"""Count how often each published rule of diagnosis.rules fires in runs that fail, and in runs that learn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,17 +14,17 @@ from actgrad.monitor.names import NORMS
 from actgrad.results.run import RunResult
 
 EPOCHS = 3
-"""Rules are asked after so many epochs: an alarm that comes at the end tells nothing."""
+"""Rules are evaluated after this many epochs, because an alarm at the end of training is useless."""
 
 
 OUTCOMES = {"failed": False, "learned": True}
 
 
 def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a published rule, over all runs of all conditions: rule, source, threshold; failed and learned, the number of runs that did;
-    fired_failed and fired_learned, those of them in which it fires within EPOCHS epochs; and the shares of both with their exact intervals:
-    sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, as the claim about alarms has it.
-    A run that diverged has failed.
+    """One row per published rule, over all runs of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
+    fired_failed and fired_learned, the numbers of these in which the rule fires within EPOCHS epochs; both as shares with exact intervals:
+    sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, by the claim about alarms.
+    A diverged run counts as failed.
     """
     runs = [run for of_condition in conditions.values() for run in every_run(of_condition)]
     fired = [fired_in(run) for run in runs]
@@ -50,7 +50,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def fired_in(run: RunResult) -> set[int]:
-    """The places in RULES of the rules that fire within the first EPOCHS epochs of a run."""
+    """The indices in RULES of the rules that fire within the first EPOCHS epochs of a run."""
     steps_an_epoch = run.metrics["steps"] // max(1, run.metrics["epochs"]) or run.metrics["steps"]
     last = EPOCHS * steps_an_epoch
     asked = Measurements(_monitored(run, last), run.probes[run.probes["step"].to_numpy() <= last], pd.DataFrame(run.metrics["layers"]))
@@ -58,7 +58,7 @@ def fired_in(run: RunResult) -> set[int]:
 
 
 def _monitored(run: RunResult, last: int) -> pd.DataFrame:
-    """The steps of a run until one, with the columns of GradientMonitor.steps."""
+    """The steps of a run up to `last`, with the columns of GradientMonitor.steps."""
     within = run.steps["step"].to_numpy() <= last
     steps = run.steps[["step", "layer"]][within]
     grad, update, weight = (run.steps[name].to_numpy(float)[within] for name in NORMS)

@@ -1,4 +1,4 @@
-"""Computed sentences: what each activation did, and the answer to the question of each section of the page."""
+"""Computed sentences about each activation, and the answer to the question of each section of the page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from actgrad.analysis.words import fold, listed, ordinal, percent
 
 
 def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
-    """A sentence on each activation, in the order of the ranking of one condition."""
+    """Activation -> a sentence about it, in the order of one condition's ranking."""
     rows = ranked.to_dict("records")
     best = rows[0]["activation"]
     return {row["activation"]: "; ".join(_portrait(evidence, row, best, len(rows))) + "." for row in rows}
@@ -51,9 +51,9 @@ def _differs(evidence: Evidence, first: str, second: str) -> bool:
 
 
 def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Section -> its answer in one sentence, of one condition; `findings` are those of the whole study.
+    """Section -> its answer in one sentence, for one condition. `findings` are those of the whole study.
 
-    A section whose question these runs cannot answer is left out.
+    Sections that these runs cannot answer are left out.
     """
     found = {
         "results": _results(ranked),
@@ -69,7 +69,7 @@ def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping
 
 
 def of_study(evidence: Evidence) -> dict[str, str]:
-    """The answers that rest on several conditions, or on none."""
+    """Section -> its answer, for sections that do not depend on one condition."""
     found = {"depth": _depth(evidence), "slopes": _slopes(evidence), "learning_rates": _learning_rates(evidence)}
     found |= {"alarms": _alarms(evidence), "linearity": _linearity(evidence), "times": _times(evidence)}
     return {name: sentence for name, sentence in found.items() if sentence}

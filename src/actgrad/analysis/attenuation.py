@@ -8,7 +8,7 @@ from actgrad.results.run import RunResult
 
 
 def of_run(run: RunResult, epoch: int = 0) -> float:
-    """The attenuation of a run from the last to the first activated layer; in epoch 0, before any update. NaN with fewer than two."""
+    """The attenuation of a run from the last to the first activated layer; epoch 0 is before any update. NaN with fewer than two such layers."""
     return float(by_epoch(run)[epoch])
 
 
@@ -27,5 +27,5 @@ def at_layer(run: RunResult, layer: str) -> pd.Series:
 
 
 def column(run: RunResult) -> str:
-    """The column of the probe that has the gradient with which a run trains: with batch normalisation, that of the batch's own statistics."""
+    """The probe's column with the gradient of training. With batch normalisation, this is the one with batch statistics."""
     return "preact_grad_rms_batch" if "preact_grad_rms_batch" in run.probe else "preact_grad_rms"

@@ -1,6 +1,6 @@
-"""The tables behind the interactive figures: every condition, every seed, and the mean over seeds as a seed of its own (MEAN).
+"""The tables behind the interactive figures: every condition, every seed, and the mean over seeds as an extra seed (MEAN).
 
-Each is made for all conditions at once, because a table for each run would take most of the time of a report. Pure.
+Each table is made for all conditions at once, because one table per run would take most of a report's time. Pure functions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,17 @@ from actgrad.results.run import RunResult
 from actgrad.training.names import TRAIN_ACCURACY, VAL_ACCURACY
 
 MEAN = "mean"
-"""In the column `seed`: a mean over seeds."""
+"""Value of the column `seed` for a mean over seeds."""
 POINTS = 24
 """Maximum number of points per line over optimizer steps."""
 SIGNAL, WEIGHTS, UPDATES = "dL/dz", "weight gradient", "update by weight"
-"""What is shown of each layer: the gradient with respect to pre-activations, the norm of that of its weights, and the update-to-weight ratio."""
+"""Measures of a layer: gradient with respect to pre-activations, norm of the weight gradient, and update-to-weight ratio."""
 START, END = "before training", "after training"
 RUN = ["condition", "activation", "seed"]
 
 
 def seeds(conditions: Mapping[str, Runs], ranking: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: RUN, key, outcome, accuracy (test, last epoch), val_best, best_epoch, attenuation before any update, threshold (below which a
+    """One row per run: RUN, key, outcome, accuracy (test, last epoch), val_best, best_epoch, attenuation before any update, threshold (below it, a
     run has failed), and rank, mean, low and high of its activation."""
     rows = [
         {
@@ -45,7 +45,7 @@ def seeds(conditions: Mapping[str, Runs], ranking: pd.DataFrame) -> pd.DataFrame
 
 
 def curves(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a run, split (train, validation) and epoch: RUN, split, epoch, accuracy; means over runs that learned, with low and high."""
+    """One row per run, split (training, validation) and epoch: RUN, split, epoch, accuracy; also means over runs that learned, with low and high."""
     parts = []
     for run in _all(conditions):
         for split, metric in (("training", TRAIN_ACCURACY), ("validation", VAL_ACCURACY)):
@@ -58,9 +58,9 @@ def curves(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def signals(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """What is shown of each layer: RUN, measure (SIGNAL, WEIGHTS, UPDATES), layer, place (1: nearest to the input) of `places`, step, value, `when`.
+    """Measures of each layer: RUN, measure (SIGNAL, WEIGHTS, UPDATES), layer, place (1: nearest to the input) of `places`, step, value, `when`.
 
-    `when` is START and END for the first and the last measurement of a run, else empty. UPDATES are those of the last epoch. Means over seeds are
+    `when` is START for the first and END for the last measurement of a run, else empty. UPDATES are of the last epoch. Means over seeds are
     geometric; a value of 0 has no row.
     """
     table = pd.concat([_probed(conditions), _weights(conditions)], ignore_index=True)
@@ -73,7 +73,7 @@ def signals(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def _probed(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """dL/dz at every measurement of the probe; of two at one step, the first."""
+    """dL/dz at every measurement of the probe. If a step has two, the first counts."""
     parts = []
     for run in _all(conditions):
         layers, steps, values = (run.probes[name].to_numpy() for name in ("layer", "step", attenuation.column(run)))
@@ -92,10 +92,10 @@ def _probed(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """The norm of the gradient of each layer's weights: geometric means over at most POINTS stretches of steps, and the first and the last step; and
-    the update-to-weight ratio in the last epoch.
+    """Norm of each layer's weight gradient (geometric means over at most POINTS ranges of steps, and the first and last step), and the
+    update-to-weight ratio in the last epoch.
 
-    Layers that not all networks of a condition have, such as PReLU's slopes, are left out.
+    Layers that some networks of a condition lack, such as PReLU's slopes, are left out.
     """
     parts = []
     for runs in conditions.values():
@@ -119,7 +119,7 @@ def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Many small tables, whose columns are lists or single values, as one; ten times as fast as pandas.concat."""
+    """Join many small tables, whose columns are lists or single values. This is ten times as fast as pandas.concat."""
     sizes = [len(part["layer"]) for part in parts]
     columns: dict[str, np.ndarray] = {}
     for name in parts[0] if parts else ():
@@ -129,15 +129,15 @@ def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _finite_mean(logs: np.ndarray) -> np.ndarray:
-    """Means over rows of what is finite; -inf where nothing is."""
+    """Means over rows of the finite values; -inf if there is none."""
     finite = np.isfinite(logs)
     sums, counts = np.where(finite, logs, 0).sum(axis=0), finite.sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
 
 
 def units(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a run, epoch and layer with an activation: RUN, layer, place, places, epoch, dead and saturated, as shares; layer `all`, place 0: of
-    all layers together."""
+    """One row per run, epoch and layer with an activation: RUN, layer, place, places, epoch, dead and saturated (shares). The layer `all`, place 0,
+    stands for all layers together."""
     parts = []
     for run in _all(conditions):
         probe = run.probe[run.probe["layer"].isin(run.activated)]

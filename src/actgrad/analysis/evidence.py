@@ -1,4 +1,4 @@
-"""All that a report is made from."""
+"""All data that a report is made from."""
 
 import functools
 import json
@@ -22,14 +22,14 @@ TIMES = Path("benchmarks", "activation_time.json")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What claims are judged on, and figures drawn from.
+    """The data for judging claims and drawing figures.
 
     Attributes:
         dataset: its name.
         conditions: the runs of each condition, in the order of params.yaml. The first one is the headline: the report is about its runs, and
-            compares those of the others with them.
-        trials: the search for learning rates, as learning_rates.read gives it.
-        times: what benchmarks/activation_time.py measured on this dataset.
+            compares the other conditions with them.
+        trials: the search for learning rates, as learning_rates.read returns it.
+        times: results of benchmarks/activation_time.py on this dataset.
     """
 
     dataset: str
@@ -53,22 +53,22 @@ class Evidence:
         return {name: runs for name, runs in self.conditions.items() if name != self.headline}
 
     def under(self, condition: str) -> "Evidence":
-        """The runs of one condition alone, to judge claims under it."""
+        """Evidence with only one condition, to judge claims under it."""
         return Evidence(self.dataset, {condition: self.conditions[condition]})
 
     @functools.cached_property
     def pairs_under(self) -> pd.DataFrame:
-        """The paired comparisons of test accuracy under each condition, as tables.pairs gives them."""
+        """The paired comparisons of test accuracy under each condition, as tables.pairs returns them."""
         return tables.pairs(self.conditions)
 
     @functools.cached_property
     def alarms(self) -> pd.DataFrame:
-        """What published rules are worth, as alarms.alarms gives it."""
+        """How well published rules predict failure, as alarms.alarms returns it."""
         return alarms(self.conditions)
 
     @functools.cached_property
     def depth(self) -> pd.DataFrame | None:
-        """Networks of several depths, as tables.by_depth gives them."""
+        """Networks of several depths, as tables.by_depth returns them."""
         return tables.by_depth(self.conditions)
 
     @property
@@ -78,7 +78,7 @@ class Evidence:
 
     @classmethod
     def read(cls, dataset: str, study: Study) -> "Evidence":
-        """What params.yaml lists of a dataset, from runs/ and benchmarks/.
+        """Read all that params.yaml lists for a dataset from runs/ and benchmarks/.
 
         Raises:
             UserError: if a run is missing, or runs cannot be compared.
@@ -103,7 +103,7 @@ def _times(dataset: str) -> Mapping[str, Any] | None:
 
 
 def _table(path: Path, activations: Sequence[str]) -> pd.DataFrame | None:
-    """The rows of a file that are about these activations, in their order; None where there are none."""
+    """The rows of a file about these activations, in their order; None if there are none."""
     rows = pd.read_csv(path) if path.is_file() else pd.DataFrame({"activation": []})
     rows = rows[rows["activation"].isin(activations)]
     if rows.empty:

@@ -1,4 +1,4 @@
-"""What a search for learning rates found, and the rates that it chooses."""
+"""Results of a search for learning rates, and the rates that it chooses."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from actgrad.results.paths import trials_path
 from actgrad.training.names import VAL_ACCURACY, VAL_LOSS
 
 TUNED = "standardized_tuned"
-"""The condition that takes the rates that were found."""
+"""The condition that uses the rates found."""
 
 COLUMNS = ("activation", "learning_rate", "seed", "epochs", "status", "val_accuracy", "val_loss", "dead_share")
 
 
 def read(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row a trial: COLUMNS; accuracy and loss after its last epoch, empty if it diverged, and the share of units that were dead at its last
-    measurement.
+    """One row per trial: COLUMNS. Accuracy and loss are after its last epoch, empty if it diverged. dead_share is the share of dead units at its
+    last measurement.
 
     Args:
         folders: the run folders of the trials.
@@ -53,7 +53,7 @@ def merged(before: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def replaced(before: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """A sentence for each activation whose new trials are of another number or length than the earlier ones, which they replace."""
+    """A sentence for each activation whose new trials differ in number or length from the earlier ones that they replace."""
     old, new = (_counted(rows) for rows in (before, table))
     return [f"{name}: {new[name]} replace {old[name]}" for name in new if name in old and new[name] != old[name]]
 
@@ -65,12 +65,12 @@ def _counted(table: pd.DataFrame) -> dict[Any, str]:
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate of each activation with the highest validation accuracy, mean over seeds; of equal ones the smallest.
+    """The learning rate of each activation with the highest validation accuracy, mean over seeds. If several are equal, the smallest.
 
-    A rate with a trial that diverged is not chosen.
+    A rate with a diverged trial is not chosen.
 
     Returns:
-        One row an activation: activation, learning_rate, epochs, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried.
+        One row per activation: activation, learning_rate, epochs, val_accuracy, and `at_edge`: whether no smaller or no larger rate was tried.
 
     Raises:
         UserError: if every learning rate of an activation has a trial that diverged.
@@ -92,8 +92,8 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rates_text(dataset: str, table: pd.DataFrame, before: Mapping[str, float]) -> str:
-    """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation; those of activations without a trial stay as
-    they were before."""
+    """The text of conf/rates/<dataset>.yaml: the best learning rate of each activation. Activations without a trial keep their
+    earlier rates."""
     chosen = best(table)
     rates = {**before, **dict(zip(chosen["activation"], chosen["learning_rate"], strict=True))}
     return (

@@ -1,7 +1,7 @@
-"""Which activation did how well under a condition: the one rule by which the page, the README and sentences count failed runs.
+"""Rank the activations under a condition. The page, the README and all sentences count failed runs by this rule.
 
-A failed run has no part in a mean accuracy; it is counted beside it. Activations with failed runs come after those without. In the paired test,
-every run that finished counts, so that to fail is to be below.
+Failed runs are left out of mean accuracies and counted separately. Activations with failed runs come after those without. The paired test uses
+every run that finished, so a failed run counts with its low accuracy.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ COLUMNS = (
 
 
 def ranking(evidence: Evidence) -> pd.DataFrame:
-    """One row a condition and activation, the best first (see `order`).
+    """One row per condition and activation, the best first (see `order`).
 
     Returns:
-        COLUMNS: seeds, as words; learned, failed and diverged, numbers of runs; mean, low and high of the test accuracy after the last epoch over
-        runs that learned; difference from the first of the condition, its corrected p and whether it is significant (none for the first itself);
-        attenuation before any update, mean decades; units of all layers with an activation, and those dead at the end, means over runs.
+        COLUMNS: seeds, as text; learned, failed and diverged, numbers of runs; mean, low and high of the test accuracy after the last epoch over
+        runs that learned; difference from the condition's best, its corrected p and whether it is significant (none for the best itself);
+        attenuation before any update, mean decades; units in all layers with an activation, and dead units at the end, means over runs.
     """
     rows = [row for condition, runs in evidence.conditions.items() for row in _of_condition(condition, runs, evidence.pairs_under)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -64,7 +64,7 @@ def _row(runs: Any) -> dict[str, Any]:
 
 
 def order(row: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    """The key by which activations are sorted: those without failed runs first, then by mean accuracy; those without a mean last."""
+    """Sort key of activations: those without failed runs first, then by mean accuracy; those without a mean last."""
     return row["mean"] is None, row["failed"] + row["diverged"] > 0, -(row["mean"] or 0.0)
 
 

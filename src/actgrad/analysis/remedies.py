@@ -1,4 +1,4 @@
-"""What the usual remedies bring: the test accuracy under a condition that applies one, less that under the condition that differs in it alone."""
+"""Gain of the usual remedies: test accuracy under the condition with a remedy, minus the condition that differs only in lacking it."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,16 @@ REMEDIES = {
     RESIDUAL: ("deep_16_residual", "deep_16"),
     SEARCHED: ("standardized_tuned", "standardized"),
 }
-"""Remedy -> the condition with it, and that without."""
+"""Remedy -> the condition with it, and the condition without it."""
 COLUMNS = ("remedy", "condition", "against", "activations", "seeds", "points", "low", "high", "runs", "failed_with", "failed_without")
 
 
 def remedies(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a remedy that these conditions can judge: COLUMNS.
+    """One row per remedy that these conditions can judge: COLUMNS.
 
-    `points` is the difference in percentage points of test accuracy after the last epoch: mean over `activations`, which are those that learn in
-    every common seed under both conditions, then over seeds, with the interval of that mean. `runs` are the common runs of all activations under
-    one condition, `failed_with` and `failed_without` how many of them failed or diverged.
+    `points` is the difference in percentage points of test accuracy after the last epoch, averaged over activations and then over seeds, with the
+    interval of that mean. `activations` is the number of activations that learn in every common seed under both conditions. `runs` is the number
+    of common runs under one condition, of which `failed_with` and `failed_without` failed or diverged.
     """
     rows = []
     for remedy, (condition, against) in REMEDIES.items():

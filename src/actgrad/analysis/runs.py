@@ -27,7 +27,7 @@ def configuration(run: RunResult) -> dict[str, Any]:
 
 @functools.cache
 def _parsed(config: str) -> dict[str, Any]:
-    return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the loader that is written in Python
+    return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the pure Python loader
 
 
 def probed(run: RunResult, epoch: int, layer: str, name: str) -> float:
@@ -41,7 +41,7 @@ def probed(run: RunResult, epoch: int, layer: str, name: str) -> float:
 
 def threshold(run: RunResult) -> float:
     """The test accuracy below which a run has failed: twice the share of the largest class in the test split, or halfway from that share
-    to 1 where that is less."""
+    to 1 if that is less."""
     return _threshold(run.metrics["largest_class"])
 
 
@@ -50,12 +50,12 @@ def _threshold(share: float) -> float:
 
 
 def outcome(run: RunResult) -> str:
-    """DIVERGED, FAILED or LEARNED. A diverged run has failed too, but is counted apart."""
+    """DIVERGED, FAILED or LEARNED. A diverged run has failed too, but is counted separately."""
     return outcome_of(run.metrics)
 
 
 def outcome_of(metrics: Mapping[str, Any]) -> str:
-    """The outcome of a run, by its metrics.json."""
+    """The outcome of a run from its metrics.json."""
     if metrics["status"] == "diverged":
         return DIVERGED
     accuracy = metrics["last"].get(TEST_ACCURACY)
@@ -63,12 +63,12 @@ def outcome_of(metrics: Mapping[str, Any]) -> str:
 
 
 def learned(runs: Sequence[RunResult]) -> list[RunResult]:
-    """The runs that a mean accuracy is taken over: those that neither failed nor diverged. Failed runs are counted beside it."""
+    """The runs for a mean accuracy: those that neither failed nor diverged. Failed runs are counted separately."""
     return [run for run in runs if outcome(run) == LEARNED]
 
 
 def test_accuracy(run: RunResult) -> float | None:
-    """After the last epoch; None for a run that diverged."""
+    """Test accuracy after the last epoch; None for a diverged run."""
     return run.metrics["last"].get(TEST_ACCURACY)
 
 
@@ -76,7 +76,7 @@ def test_accuracy(run: RunResult) -> float | None:
 
 
 def belong_together(conditions: Mapping[str, Runs]) -> None:
-    """Raise UserError unless all runs were trained on the same data by the same core, and those of a condition with the same recipe and model.
+    """Raise UserError unless all runs have the same data and core, and all runs of a condition the same recipe and model.
 
     Learning rates may differ between activations: the condition `standardized_tuned` has one for each.
     """
@@ -95,8 +95,8 @@ def belong_together(conditions: Mapping[str, Runs]) -> None:
 
 
 def differences(runs: Runs, others: Runs) -> dict[str, str]:
-    """The settings in which the runs of another condition (`others`) differ from `runs`: dotted key -> value, in words; those of the activation too
-    where both have it.
+    """The settings in which the runs of another condition (`others`) differ from `runs`: dotted key -> value, in words. Settings of an
+    activation are compared if both conditions have it.
 
     A number that differs between activations is given as a range.
     """

@@ -1,4 +1,4 @@
-"""The tables of a report: one function a table, each the data of a figure or of the page. Pure."""
+"""The tables of a report: one function per table, each with the data of a figure or of the page. Pure functions."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ MEASURES = {
 }
 
 DEPTH = "model.config.depth"
-"""The setting in which networks of several depths differ."""
+"""The setting for the depth of a network."""
 UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 
 
@@ -33,10 +33,10 @@ UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 
 
 def summary(runs: Runs) -> pd.DataFrame:
-    """One row an activation: seeds, the number of runs that diverged and that failed, then mean and sample standard deviation over seeds of each of
-    MEASURES and of the gradient norm of the first and the last layer of the network at the first and the last step.
+    """One row per activation: seeds, numbers of diverged and of failed runs, then mean and sample standard deviation over seeds: of each of
+    MEASURES, and of the gradient norm at the first and last layer in the first and last step.
 
-    MEASURES are those of the runs that learned, norms those of all runs. A single seed has no deviation.
+    MEASURES are over runs that learned, norms over all runs. A single seed has no deviation.
     """
     return pd.DataFrame([{"activation": name, **_row(of_activation)} for name, of_activation in runs.items()])
 
@@ -68,13 +68,13 @@ def _values(run: RunResult) -> dict[str, float | None]:
 
 
 def seeds(runs: Runs) -> pd.DataFrame:
-    """One row a run: activation, seed and MEASURES; one that diverged early lacks some."""
+    """One row per run: activation, seed and MEASURES. A run that diverged early lacks some."""
     rows = [{"activation": name, "seed": run.seed, **_measures(run)} for name, of_activation in runs.items() for run in of_activation]
     return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
 def learning_curves(runs: Runs) -> pd.DataFrame:
-    """One row an activation, split (train, val) and epoch: mean, low and high accuracy over the runs that learned; NaN where none did."""
+    """One row per activation, split (train, val) and epoch: mean, low and high accuracy over the runs that learned; NaN if none did."""
     rows = []
     for name, of_activation in runs.items():
         for split, metric in (("train", TRAIN_ACCURACY), ("val", VAL_ACCURACY)):
@@ -87,7 +87,7 @@ def learning_curves(runs: Runs) -> pd.DataFrame:
 
 
 def article_curve(runs: Runs, article: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """The article's log of its ReLU network beside that of `runs`: one row a split and epoch: article, mean, low, high."""
+    """The accuracies of the article's ReLU network and of `runs`. One row per split and epoch: article, mean, low, high."""
     ours = learning_curves({"relu": runs["relu"]}).drop(columns="activation")
     logged = [{"split": split, "epoch": epoch, "article": value} for split, values in article.items() for epoch, value in enumerate(values, 1)]
     return pd.DataFrame(logged).merge(ours, how="left", on=["split", "epoch"])
@@ -113,8 +113,8 @@ def _by_seed(runs: Sequence[RunResult]) -> dict[int, float | None]:
 
 
 def gradient_norms(runs: Runs) -> pd.DataFrame:
-    """One row an activation, layer and stretch of steps: activation, layer, place (1 is nearest to the input), step (the middle of the stretch),
-    and grad_norm, the geometric mean over the stretch and over seeds. A norm of 0 has no place in it."""
+    """One row per activation, layer and range of steps: activation, layer, place (1 is nearest to the input), step (the middle of the range),
+    and grad_norm, the geometric mean over the range and over seeds. Norms of 0 are left out."""
     rows = []
     for name, of_activation in runs.items():
         layers = of_activation[0].layers
@@ -124,7 +124,7 @@ def gradient_norms(runs: Runs) -> pd.DataFrame:
 
 
 def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
-    """Gradient norms as geometric means over at most POINTS stretches of steps."""
+    """Gradient norms as geometric means over at most POINTS ranges of steps."""
     if gradients.empty:
         return gradients
     stretch = (gradients["step"] - 1) // int(np.ceil(gradients["step"].max() / POINTS))
@@ -134,17 +134,17 @@ def thinned(gradients: pd.DataFrame) -> pd.DataFrame:
 
 
 def geometric_means(table: pd.DataFrame, by: Any, columns: Sequence[Hashable]) -> pd.DataFrame:
-    """The geometric mean of each group's values that are above 0; NaN where none is. The mean of logarithms is a hundredth of the time of a function
-    that is called for each group."""
+    """The geometric mean of each group's positive values; NaN if there is none. Averaging logarithms takes a hundredth of the time of calling a
+    function for each group."""
     values = table[list(columns)].astype(float)
     keys = [table[name] for name in by] if isinstance(by, list) else by
     return values.where(values > 0).apply(np.log).groupby(keys, sort=False).mean().apply(np.exp)
 
 
 def preact_grads(runs: Runs) -> pd.DataFrame:
-    """One row an activation, epoch and layer: preact_grad_rms (geometric mean of the seeds in which it is above 0; with batch normalisation, that
-    of the batch's own statistics), and `attenuation`: decades, mean over seeds. That is of the whole network, so the same for each of its layers;
-    it is NaN where that of a seed is."""
+    """One row per activation, epoch and layer: preact_grad_rms (geometric mean over the seeds in which it is positive; with batch normalisation,
+    the one with batch statistics), and `attenuation` in decades, mean over seeds. The attenuation is of the whole network, so it is the same for
+    all layers. It is NaN if a seed's is NaN."""
     rows = []
     for name, of_activation in runs.items():
         probes = pd.concat([run.probe.assign(preact_grad_rms=run.probe[attenuation.column(run)]) for run in of_activation])
@@ -155,14 +155,14 @@ def preact_grads(runs: Runs) -> pd.DataFrame:
 
 
 def attenuations(runs: Runs) -> pd.DataFrame:
-    """One row a run: activation, seed, and its attenuation before any update, in decades."""
+    """One row per run: activation, seed, and its attenuation before any update, in decades."""
     return pd.DataFrame([{"activation": name, "seed": run.seed, "attenuation": attenuation.of_run(run)} for name in runs for run in runs[name]])
 
 
 def share_of_next(runs: Runs) -> pd.DataFrame:
-    """One row an activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms as a share of
-    the next layer's; `predicted`, that share from the layer's derivatives and what lies between the two (Glorot and Bengio 2010, equation 6; see
-    ActivationProbe); and `derivatives_alone`, the derivatives' part of it (sqrt(slope_ms))."""
+    """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms divided by
+    the next layer's; `predicted`, the same predicted from derivatives and weights (Glorot and Bengio 2010, equation 6; see ActivationProbe);
+    and `derivatives_alone`, the derivatives' factor in it (sqrt(slope_ms))."""
     rows = []
     for name, of_activation in runs.items():
         starts = [run.probe[run.probe["epoch"] == 0] for run in of_activation]
@@ -177,8 +177,8 @@ def share_of_next(runs: Runs) -> pd.DataFrame:
 
 
 def by_depth(conditions: Mapping[str, Runs]) -> pd.DataFrame | None:
-    """Networks that differ in their depth alone, before any update: one row an activation, depth and seed, with the attenuation from the last to
-    the first activated layer, whether a gradient `arrives` at the first, and the key of the run. None with fewer than two depths.
+    """Networks that differ only in depth, before any update. One row per activation, depth and seed: attenuation from the last to the first
+    activated layer, whether a gradient `arrives` at the first, and the key of the run. None with fewer than two depths.
     """
     alike: dict[str, list[tuple[int, Runs]]] = {}
     for of_condition in conditions.values():
@@ -205,11 +205,11 @@ def by_depth(conditions: Mapping[str, Runs]) -> pd.DataFrame | None:
 
 
 def depth(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and depth: mean, low and high (over seeds) of the attenuation, `lost` (in how many seeds no gradient arrives at the
-    first layer), and the activation's depth_rates.
+    """One row per activation and depth: mean, low and high of the attenuation over seeds, `lost` (number of seeds in which no gradient arrives at
+    the first layer), and the activation's depth_rates.
 
     Args:
-        measured: what `by_depth` gives.
+        measured: the table of `by_depth`.
     """
     table = measured
     groups = table.groupby(["activation", "depth"], sort=False)
@@ -220,9 +220,9 @@ def depth(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation: `rate`, the decades of attenuation that one more layer adds (least squares line through the depths of a seed, mean
-    over seeds), with low and high of its interval. Depths at which no gradient arrives at the first layer are left out, and so is an activation
-    of which fewer than two depths are left."""
+    """One row per activation: `rate`, the decades of attenuation that one more layer adds (slope of a least squares line through each seed's
+    depths, mean over seeds), with low and high of its interval. Depths at which no gradient arrives at the first layer are left out, and so
+    are activations with fewer than two remaining depths."""
     rows = []
     for name, of_activation in measured[measured["arrives"] & np.isfinite(measured["attenuation"])].groupby("activation", sort=False):
         slopes = [_slope(one["depth"], one["attenuation"]) for _, one in of_activation.groupby("seed") if len(one) > 1]
@@ -234,7 +234,7 @@ def depth_rates(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _slope(x: pd.Series, y: pd.Series) -> float:
-    """Of the least squares line; written out, because LAPACK's last digits are not the same in every run."""
+    """Slope of the least squares line. Computed here, because LAPACK's last digits differ from run to run."""
     x, y = x - x.mean(), y - y.mean()
     return float((x * y).sum() / (x * x).sum())
 
@@ -243,8 +243,8 @@ def _slope(x: pd.Series, y: pd.Series) -> float:
 
 
 def unit_states(runs: Runs) -> pd.DataFrame:
-    """One row an activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (units), saturated (share). NaN where that of a
-    seed is."""
+    """One row per activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (numbers of units), saturated (share). NaN if a
+    seed's value is NaN."""
     rows = []
     for name, of_activation in runs.items():
         probes = pd.concat([run.probe for run in of_activation])
@@ -255,8 +255,8 @@ def unit_states(runs: Runs) -> pd.DataFrame:
 
 
 def unit_totals(states: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation, from the rows of `unit_states`: units, those dead before any update, newly dead, revived and dead at the end, and the
-    largest share of saturated activations that a layer has before any update and at the end. NaN where a layer's is."""
+    """One row per activation, from the table of `unit_states`: numbers of units, of units dead before any update, and of newly dead, revived and
+    dead units at the end; largest share of saturated activations in a layer, before any update and at the end. NaN if a layer's value is NaN."""
     rows = []
     for name, of_layer in states.groupby("activation", sort=False):
         start, end = (of_layer[of_layer["epoch"] == epoch] for epoch in (0, of_layer["epoch"].max()))
@@ -271,14 +271,14 @@ def unit_totals(states: pd.DataFrame) -> pd.DataFrame:
 
 
 def activation_functions(runs: Runs) -> pd.DataFrame:
-    """One row an activation and z: value and derivative."""
+    """One row per activation and z: value and derivative."""
     return pd.concat([of_activation[0].activation.assign(activation=name) for name, of_activation in runs.items()])[
         ["activation", "z", "value", "derivative"]
     ]
 
 
 def linearity(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a condition and activation: the largest folding_error and superposition_error over its seeds; a run that diverged has none."""
+    """One row per condition and activation: the largest folding_error and superposition_error over its seeds. Diverged runs have none."""
     rows = []
     for condition, runs in conditions.items():
         for name, of_activation in runs.items():
@@ -290,7 +290,7 @@ def linearity(conditions: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def times(measured: Mapping[str, Any], runs: Runs) -> pd.DataFrame:
-    """One row an activation: milliseconds of its layers and of a whole step, and both as multiples of ReLU's with their intervals."""
+    """One row per activation: milliseconds of its layers and of a whole step, and both as multiples of ReLU's with their intervals."""
     rows = []
     for name, row in measured["activations"].items():
         if name not in runs:
@@ -304,7 +304,7 @@ def times(measured: Mapping[str, Any], runs: Runs) -> pd.DataFrame:
 
 
 def conditions(every: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row a condition and activation: seeds, and the mean test accuracy after the last epoch with its interval, over the runs that learned."""
+    """One row per condition and activation: seeds, and the mean test accuracy after the last epoch with its interval, over the runs that learned."""
     rows = []
     for condition, runs in every.items():
         for name, of_activation in runs.items():
@@ -315,18 +315,18 @@ def conditions(every: Mapping[str, Runs]) -> pd.DataFrame:
                     {"condition": condition, "activation": name, "seeds": len(values), "mean": found.value, "low": found.low, "high": found.high}
                 )
     table = pd.DataFrame(rows, columns=["condition", "activation", "seeds", "mean", "low", "high"])
-    return table.astype(dict.fromkeys(("mean", "low", "high"), float))  # a single seed has no interval, but None
+    return table.astype(dict.fromkeys(("mean", "low", "high"), float))  # None for a single seed
 
 
 def learning_rates(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row an activation and learning rate: mean, low and high validation accuracy over seeds; a trial that diverged counts as 0."""
+    """One row per activation and learning rate: mean, low and high validation accuracy over seeds. A diverged trial counts as 0."""
     counted = trials.assign(val_accuracy=trials["val_accuracy"].mask(trials["status"] == "diverged", 0.0))
     groups = counted.groupby(["activation", "learning_rate"], sort=False)["val_accuracy"]
     return pd.DataFrame({"mean": groups.mean(skipna=False), "low": groups.min(skipna=False), "high": groups.max(skipna=False)}).reset_index()
 
 
 def worse_when_tuned(runs: Runs, tuned: Runs) -> list[str]:
-    """Activations whose `tuned` runs reach less test accuracy than `runs`, over the seeds that both have."""
+    """Activations whose `tuned` runs have a lower mean test accuracy than `runs`, over common seeds."""
     worse = []
     for name in (name for name in runs if name in tuned):
         ours, theirs = _by_seed(runs[name]), _by_seed(tuned[name])

@@ -1,4 +1,4 @@
-"""How far the updates of the last epoch move the weights: the norm of an update by the norm of the weights before it."""
+"""Update ratio in the last epoch: norm of an update divided by the norm of the weights before it."""
 
 import pandas as pd
 
@@ -7,14 +7,14 @@ from actgrad.results.run import RunResult
 
 
 def of_network(run: RunResult) -> float:
-    """Of all weights together: median over the steps of the last finished epoch."""
+    """Update ratio of all weights together, median over the steps of the last finished epoch."""
     last = _last_epoch(run)
     norms = (last[["update_norm", "weight_norm"]].astype(float) ** 2).groupby(last["step"]).sum() ** 0.5
     return float((norms["update_norm"] / norms["weight_norm"]).median())
 
 
 def of_layers(run: RunResult) -> pd.Series:
-    """Of each layer with trained weights: median over the same steps, in the order of the network."""
+    """Update ratio of each layer with trained weights, median over the same steps, in the order of the network."""
     last = _last_epoch(run)
     ratios = last["update_norm"].astype(float) / last["weight_norm"].astype(float)
     return ratios.groupby(last["layer"].to_numpy()).median().reindex(run.layers)
@@ -25,7 +25,7 @@ def _last_epoch(run: RunResult) -> pd.DataFrame:
 
 
 def update_ratios(runs: Runs) -> pd.DataFrame:
-    """One row a run and layer: activation, seed, layer, place (1 is nearest to the input), ratio."""
+    """One row per run and layer: activation, seed, layer, place (1 is nearest to the input), ratio."""
     rows = [
         {"activation": name, "seed": run.seed, "layer": layer, "place": place, "ratio": ratio}
         for name, of_activation in runs.items()

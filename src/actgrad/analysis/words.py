@@ -1,4 +1,4 @@
-"""Numbers and counts as the page, the README and the claims say them."""
+"""Words for numbers and counts on the page, in the README and in claims."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ CONFIRMED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "confirmed", "refuted", "inconc
 
 
 def fold(decades: float) -> str:
-    """A ratio, given by its decimal logarithm, to two digits: 3,100-fold; below one as it is: 0.3-fold."""
+    """A ratio with two digits, from its decimal logarithm: 3,100-fold, or 0.3-fold."""
     if pd.isna(decades):
         return "not measured"
     if not -4 <= decades < 9:
@@ -20,13 +20,13 @@ def fold(decades: float) -> str:
 
 
 def network(model: Mapping[str, Any]) -> str:
-    """What a network is called, by the values of its conf/model; one of the user's own by the path of its builder."""
+    """Name of a network from the values of its conf/model; for a user's own network, the path of its builder."""
     known = {"actgrad.networks.lenet5.build": "LeNet-5", "actgrad.networks.mlp.build": "Multilayer perceptron"}
     return known.get(model["build"], model["build"])
 
 
 def run_count(row: Mapping[Any, Any]) -> str:
-    """Of a row of tables.summary: how many runs an activation has, and how many of them failed or diverged."""
+    """Number of an activation's runs, and of failed and diverged ones, from a row of tables.summary."""
     lost = [f"{row[name]} {name}" for name in ("failed", "diverged") if row[name]]
     number = str(len(row["seeds"].split()))
     return f"{number}: {', '.join(lost)}" if lost else number

@@ -1,4 +1,4 @@
-"""Compose the configuration of runs with Hydra, and say in one sentence what it refuses."""
+"""Compose the configuration of runs with Hydra, and turn Hydra's errors into one sentence."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ def launcher_choice() -> str:
     """The launcher that conf/, with the user's own conf/local, chooses: `basic` unless told otherwise.
 
     Raises:
-        UserError: if a file of them cannot be used.
+        UserError: if one of these files cannot be used.
     """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -58,12 +58,12 @@ def launcher_choice() -> str:
 
 
 def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
-    """Raise UserError if a file of conf/ names itself otherwise than its file.
+    """Raise UserError if a file of conf/ holds another name than its file name.
 
     Args:
         config: of a run.
-        choices: group -> file that it was composed of.
-        overrides: that it was composed with. A name may be given there.
+        choices: group -> file that the configuration was composed from.
+        overrides: the overrides of that composition. They may set a name.
     """
     given = {one.lstrip("+").partition("=")[0] for one in overrides}
     for group in PLACE_OF_NAME:
@@ -83,7 +83,7 @@ def refusal(error: Exception) -> UserError:
             search = f"search them: python src/tune.py data={choice}, or take standardized_tuned out"
             return UserError("no-learning-rate", f"no learning rates have been searched for {choice}; {search}")
         return UserError("unknown-name", unknown(group, choice, error.options) + (NEW_MODEL if group == "model" else ""))
-    override = re.match(r"In '([^']+)': Could not override ", str(error))  # what is to be overridden is looked for under the file's group
+    override = re.match(r"In '([^']+)': Could not override ", str(error))  # Hydra looked for the key under the file's group
     if override and not _begins_rightly(override[1]):
         return UserError("no-first-line", without_first_line(override[1]))
     cause = error.__cause__
@@ -96,7 +96,7 @@ def refusal(error: Exception) -> UserError:
 
 
 def _begins_rightly(file: str) -> bool:
-    """Whether a file of conf/ begins with FIRST_LINE, as Hydra reads it, or is none of those that must."""
+    """Whether a file of conf/ begins with FIRST_LINE, as Hydra reads it, or need not begin with it."""
     path = CONF / f"{file}.yaml"
     if file.partition("/")[0] not in ("local", "data", "condition") or not path.is_file():
         return True
@@ -104,7 +104,7 @@ def _begins_rightly(file: str) -> bool:
 
 
 def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:
-    """`; did you mean KEY=VALUE?` for the key that is most like a typed one, which may lack what stands before the last dot."""
+    """`; did you mean KEY=VALUE?` for the key most similar to a typed one. The typed key may lack the part before the last dot."""
     whole: Any = OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)
     known = list(_dotted(whole))
     last = {key.rpartition(".")[2]: key for key in known}

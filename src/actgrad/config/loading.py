@@ -19,7 +19,7 @@ PARAMS = Path("params.yaml")
 
 
 FIRST_LINE = "# @package _global_"
-"""What a file of conf/local, conf/data or conf/condition begins with. Hydra reads it there alone, and else puts the file's values under its group."""
+"""First line of each file in conf/local, conf/data and conf/condition. Without it there, Hydra puts the file's values under the file's group."""
 
 
 def run_config(composed: DictConfig) -> Config:
@@ -31,7 +31,7 @@ def run_config(composed: DictConfig) -> Config:
         raise UserError("wrong-configuration", f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
     groups = [values.get(group) for group in ("recipe", "activation", "data")]
     if not all(isinstance(group, dict) for group in groups):
-        return parse(Config, values)  # which says what is wrong with them
+        return parse(Config, values)  # raises, and says what is wrong with them
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
     if isinstance(rates, dict):
         if activation not in rates:
@@ -60,11 +60,11 @@ def without_first_line(file: str) -> str:
 
 
 PLACE_OF_NAME = {"data": "data.name", "activation": "name", "condition": "condition.name"}
-"""Group of conf/ whose files say their own name -> the key that says it."""
+"""Group of conf/ -> key under which each of its files holds its own name."""
 
 
 def require_name_of_file(group: str, file: str, name: str) -> None:
-    """Raise UserError if a file of conf/ names itself otherwise than its file: its results would be kept under the other name."""
+    """Raise UserError if a file of conf/ holds another name than its file name, because its results would be kept under that name."""
     if name != file:
         raise UserError("misnamed-file", f"conf/{group}/{file}.yaml has {PLACE_OF_NAME[group]}={name}; give it the name of its file, {file}")
 
@@ -115,8 +115,7 @@ class Listed:
 def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     """The runs of a dataset under each of its conditions.
 
-    A condition that lists activations has those of them that params.yaml lists too; else it has all, but for those that are for other
-    conditions alone.
+    An activation of params.yaml is trained under a condition unless the activation or the condition has a list that lacks the other.
 
     Raises:
         UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition.

@@ -1,4 +1,4 @@
-"""What is typed after train.py, so that Hydra takes it as it is meant, or a sentence."""
+"""Prepare the arguments of train.py for Hydra, and refuse those that Hydra would misunderstand."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -17,19 +17,19 @@ OPTIONAL_GROUPS = ("local", "rates")
 
 
 UNNAMED = ("activation", "activation.name", "data", "data.archive", "local", "run", "run_dir")
-"""What the name of a run by hand leaves out: it is said elsewhere, or decides no result."""
+"""Keys that are left out of the name of a run by hand: they are shown elsewhere, or decide no result."""
 
 EXCLUSIVE_FLAGS = ("run", "multirun", "cfg", "info", "shell_completion")
-"""Flags of Hydra's that exclude each other."""
+"""Hydra's flags that exclude each other."""
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments of train.py for Hydra: flags first, and KEY={…} for what replaces a dictionary, where Hydra would merge the two.
+    """The arguments of train.py for Hydra, flags first. KEY={…} replaces a dictionary, where Hydra alone would merge the two.
 
     Raises:
-        UserError: for what Hydra would take in another sense than it is meant, or not at all.
+        UserError: for arguments that Hydra would misunderstand or refuse.
     """
-    parser: Any = get_args_parser()  # Hydra's own, which would end the process
+    parser: Any = get_args_parser()  # Hydra's own, whose error() would end the process
     parser.error = _refuse
     flags = [one for one in arguments if one != "--"]
     given = parser.parse_intermixed_args(flags)
@@ -130,7 +130,7 @@ def _check_values(override: Override, multirun: bool) -> None:
 
 
 def _check_together(overrides: dict[str, Override]) -> None:
-    """Raise UserError for several runs that would share a folder, or are not those that their conditions list."""
+    """Raise UserError for several runs that would share a folder, or that differ from the runs which their conditions list."""
     sweeps = [one for one in overrides.values() if one.is_sweep_override()]
     run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
     if sweeps and run_dir and "${" not in str(run_dir.input_line):
@@ -161,7 +161,7 @@ def _replacing(override: Override) -> Iterator[str]:
 
 
 def _values(override: Override) -> list[Any]:
-    """The values of an override, of which a sweep has several; none of those that are told by a pattern or a range."""
+    """The values of an override: several for a list of choices, none for a pattern or a range."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
         return [Override._convert_value(one) for one in value.list]

@@ -19,7 +19,7 @@ PATTERNS = {
     LAYER: "it must be the name of a layer, such as ReLU or my_pkg.acts.Snake",
     BUILDER: "it must be the dotted path of a function, such as my_pkg.nets.build",
 }
-"""What a text must be, by the pattern that it does not match."""
+"""Pattern -> error text, which says what a value must be if it does not match."""
 
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[int, Field(ge=1)]
@@ -72,7 +72,7 @@ class Activation(Strict):
     """A Keras layer, by its name in keras.layers or by a dotted path, and its arguments.
 
     Attributes:
-        conditions: under which a study trains it; None for all that list it, and all that list no activation.
+        conditions: under which a study trains it. None: all that list it, and all that list no activation.
     """
 
     name: Name
@@ -118,8 +118,8 @@ class Tracking(Strict):
 
     Attributes:
         experiment: the MLflow experiment of a run by hand.
-        study: that of the runs of the study; empty if they share one.
-        name: of an MLflow run; empty for the one that follows from what was overridden, or from the key of a run of the study.
+        study: the MLflow experiment of the study's runs; empty if they use `experiment` too.
+        name: the name of the MLflow run. Empty: made from the overrides, or from the key of a run of the study.
     """
 
     enabled: bool
@@ -129,12 +129,12 @@ class Tracking(Strict):
     name: str = ""
 
     def of_study(self) -> "Tracking":
-        """The same, for a run of the study."""
+        """These settings for a run of the study."""
         return self.model_copy(update={"experiment": self.study or self.experiment, "name": ""})
 
 
 class Condition(Strict):
-    """What a set of runs has in common beside the dataset. It may list fewer activations or other seeds than params.yaml."""
+    """What a set of runs has in common, apart from the dataset. It may list fewer activations or other seeds than params.yaml."""
 
     name: Name
     activations: Names | None = None
@@ -142,7 +142,7 @@ class Condition(Strict):
 
 
 class Config(Strict):
-    """One run, whole.
+    """The whole configuration of one run.
 
     Attributes:
         run: the key of a run of the study, whose values come from its composed file; None for a run by hand.
@@ -164,7 +164,7 @@ class Config(Strict):
         return f"{self.data.name}/{self.activation.name}/{self.condition.name}-{self.seed}"
 
     def named(self, name: str) -> "Config":
-        """The same, with this name in MLflow unless it has one."""
+        """This configuration with a name for MLflow, unless it has one."""
         return self.model_copy(update={"tracking": self.tracking.model_copy(update={"name": self.tracking.name or name})})
 
     def deciding(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Config(Strict):
 
 
 class Fewer(Strict):
-    """The conditions and seeds that a dataset has, of those of a study; None for all."""
+    """The study's conditions and seeds that are used for one dataset; None: all."""
 
     conditions: Names | None = None
     seeds: Seeds | None = None
@@ -185,7 +185,7 @@ class Study(Strict):
     """params.yaml: which runs exist.
 
     Attributes:
-        only: dataset -> what it has of these conditions and seeds.
+        only: dataset -> the conditions and seeds that it is limited to.
     """
 
     datasets: Names
@@ -211,7 +211,7 @@ def parse(schema: type[S], values: Any, where: str = "") -> S:
 
 
 def _known(schema: Any, place: Sequence[str | int]) -> list[str]:
-    """The keys that there are at a place of a schema."""
+    """The keys at a place of a schema."""
     for part in place:
         schema = schema.model_fields[part].annotation if part in getattr(schema, "model_fields", {}) else get_args(schema)[-1]
     return list(schema.model_fields)
@@ -233,7 +233,7 @@ def _refusal(schema: type[Strict], error: Any, where: str) -> UserError:
 
 
 def _remedy(error: Any, given: Any) -> str:
-    """How a value is to be written, where its type tells; empty elsewhere."""
+    """How to write a value, if its type tells; else empty."""
     if error["type"] == "literal_error":
         return did_you_mean(str(given), re.findall("'([^']+)'", error["ctx"]["expected"]))
     if error["type"] == "string_type" and isinstance(given, bool):

@@ -23,14 +23,14 @@ from actgrad.files import DAMAGED
 
 GIB = 2**30
 MAX_BYTES, MAX_FILE_BYTES, MAX_FILES = 4 * GIB, GIB // 4, 2_000_000
-"""Limits of what an archive may unpack to. Images are held in memory, and a small archive can claim to hold terabytes."""
+"""Limits of an unpacked archive. Images are held in memory, and a small archive can claim to hold terabytes."""
 ZIP_ENTRY = b"PK\x01\x02"
-"""What an entry in the directory of a zip begins with."""
+"""First bytes of each entry in the directory of a zip."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder inside a source; `read` returns the content of a file, while the source is being listed."""
+    """A file or folder inside a source. `read` returns a file's content, but only while the source is being listed."""
 
     path: PurePosixPath
     is_folder: bool
@@ -50,7 +50,7 @@ def entries(source: Path) -> Iterator[Entry]:
     if source.is_dir():
         yield from _folder_entries(source)
         return
-    with source.open("rb") as file:  # an archive that cannot be opened raises here, and is not called damaged
+    with source.open("rb") as file:  # raises here if the archive cannot be opened; it is not damaged then
         magic = file.read(2)
     with _whole(source):
         yield from (_zip_entries if magic == b"PK" else _tar_entries)(source)
@@ -101,7 +101,7 @@ def shown(path: PurePosixPath | str) -> str:
 
 
 def _folder_entries(source: Path) -> Iterator[Entry]:
-    """Walk a folder. Each folder knows those above it, so that a link back to one of them ends in a sentence."""
+    """Walk a folder. Each folder knows the folders above it, so that a link back to one of them is refused."""
     count = 0
     waiting: list[tuple[PurePosixPath, tuple[tuple[int, int], ...]]] = [(PurePosixPath(), (_identity(source.stat()),))]
     while waiting:
@@ -138,7 +138,7 @@ def _folder_entries(source: Path) -> Iterator[Entry]:
 
 
 def _followed(source: Path, path: PurePosixPath, item: os.DirEntry) -> tuple[int, tuple[int, int]]:
-    """The mode and identity of a file or folder, or of what it is a link to."""
+    """The mode and identity of a file or folder. Links are followed."""
     try:
         info = item.stat()
     except OSError:
@@ -170,7 +170,7 @@ def open_zip(source: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _count_zip_entries(source: Path) -> int:
-    """Count the entries of a zip, or a few too many. ZipFile would read all of them into memory before it could be asked."""
+    """Count the entries of a zip, perhaps a few too many. ZipFile would first read all of them into memory."""
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return sum(1 for _ in re.finditer(re.escape(ZIP_ENTRY), content))
 
@@ -189,7 +189,7 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
 
 
 def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Read an entry, and no more bytes than it claims. Only deflate can be stopped there, so other compressions are refused."""
+    """Read an entry, but no more bytes than it claims to have. Only deflate can be stopped there, so other compressions are refused."""
     check_limits(source, file_bytes=entry.file_size)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UserError(
@@ -206,7 +206,7 @@ def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> by
 def _tar_entries(source: Path) -> Iterator[Entry]:
     with _uncompressed(source) as stream, tarfile.open(fileobj=cast(IO[bytes], _LimitedStream(source, stream)), mode="r:") as archive:
         for count, member in enumerate(archive, start=1):
-            archive.members.clear()  # type: ignore[attr-defined]  # typeshed forgets the list, in which tarfile would keep every member
+            archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks this list, where tarfile would keep every member
             path = _path_inside(source, member.name)
             check_limits(source, total_bytes=member.offset_data + member.size, files=count)
             if not (member.isfile() or member.isdir()):
@@ -214,7 +214,7 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
             yield Entry(path, member.isdir(), partial(_untar, source, archive, member))
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise EOFError  # a tar ends in blocks of zeros; tarfile does not notice one that was cut between two members
+            raise EOFError  # a tar ends in zeros; tarfile does not notice a cut between two members
 
 
 def _untar(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -226,7 +226,7 @@ def _untar(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> b
 
 
 def _uncompressed(source: Path) -> IO[bytes]:
-    """Open a file that may be compressed, told by its first bytes."""
+    """Open a file. Its first bytes tell how it is compressed, if at all."""
     with source.open("rb") as file:
         magic = file.read(3)
     openers: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
@@ -234,7 +234,7 @@ def _uncompressed(source: Path) -> IO[bytes]:
 
 
 class _LimitedStream:
-    """The stream of a tar, which refuses to read more at once than a file may hold: a member's header can claim any size."""
+    """The stream of a tar that refuses to read more at once than a file may hold, because a member's header can claim any size."""
 
     def __init__(self, source: Path, stream: IO[bytes]):
         self._source, self._stream, self.seek, self.tell = source, stream, stream.seek, stream.tell

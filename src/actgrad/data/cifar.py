@@ -21,8 +21,8 @@ class Version:
     Attributes:
         title: its name, for sentences.
         batches: split -> the files that hold its records.
-        class_names: the file with one name a line.
-        label_bytes: how many bytes of labels a record begins with; the last of them is the label.
+        class_names: the file with one name per line.
+        label_bytes: number of label bytes at the start of a record; the last one is the label.
     """
 
     title: str
@@ -39,7 +39,7 @@ def read_cifar10_binary(_: Data, source: Path) -> Dataset:
     """Read records of one label byte and 3,072 pixel bytes: the red, green and blue planes of 32x32, row by row.
 
     Raises:
-        UserError: if a file is missing, is cut, is there twice, or is none of this version.
+        UserError: if a file is missing, cut, there twice, or not part of this version.
     """
     return _read(CIFAR10, source)
 

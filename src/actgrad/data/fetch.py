@@ -74,14 +74,14 @@ def check_keys(data: Data) -> None:
 
 
 def unverified_source(data: Data) -> Path | None:
-    """The archive or folder that data.archive names, if it is there and no checksum of the configuration covers it."""
+    """The archive or folder of data.archive, if it exists and the configuration has no checksum of it."""
     if data.archive is None or data.files or not (path := Path(data.archive).expanduser()).exists():
         return None
     return path if data.sha256 is None or path.is_dir() else None
 
 
 def checksum(source: Path) -> str:
-    """The sha256 of a file; of a folder, that of the paths and contents of its files, less those that are hidden or a system's."""
+    """The sha256 of a file; for a folder, of the paths and contents of its files, without hidden and system files."""
     if not source.is_dir():
         return sha256(source)
     whole = hashlib.sha256()
@@ -96,14 +96,14 @@ def files_sha256(data: Data) -> str | None:
 
 
 def _cached(data: Data) -> Path:
-    """Where the cache keeps this source, whether or not it is there: a file, or a folder for data.files."""
+    """Path of this source in the cache, even if it is not there yet: a file, or a folder for data.files."""
     import pooch
 
     return pooch.os_cache("actgrad") / f"{data.name}-{str(data.sha256 or files_sha256(data))[:16]}"
 
 
 def _known(data: Data, cached: Path) -> dict[Path, str]:
-    """Each file of a source in the cache, unpacked, and its sha256."""
+    """Cached file of the source -> sha256 of its unpacked content."""
     return {cached / _unpacked_name(name): known for name, known in data.files.items()} if data.files else {cached: str(data.sha256)}
 
 
@@ -199,7 +199,7 @@ def _get(url: str, target: str, pool: object) -> None:
 
 
 def _get_and_unpack(url: str, target: str, pool: object) -> None:
-    """Download one of data.files, whose checksum is that of the unpacked file: packing it again changes the bytes, and not what is in it."""
+    """Download one of data.files and unpack it. The checksum is of the unpacked file, because the bytes of a gzip file differ by packer."""
     _get(url, target, pool)
     content = Path(target).read_bytes()
     if is_gzipped(content):

@@ -22,14 +22,14 @@ BYTES = 8
 AXES = {"images": 3, "labels": 1}
 
 Part = tuple[str, str]
-"""A split and what the file holds of it: images or labels."""
+"""A split, and whether the file holds its images or labels."""
 
 
 def read_idx(_: Data, source: Path) -> Dataset:
-    """Read the four files of IDX in a folder or archive. Pixels are as they are stored: those of EMNIST have rows and columns exchanged.
+    """Read the four files of IDX in a folder or archive. Pixels stay as stored, so EMNIST's images are transposed.
 
     Raises:
-        UserError: if a file is missing, damaged, of another dataset than the others, or none of IDX, or if the labels have gaps.
+        UserError: if a file is missing, damaged, not IDX or from another dataset than the others, or if the labels have gaps.
     """
     listing = listed(source)
     places = _parts(listing)
@@ -47,7 +47,7 @@ def read_idx(_: Data, source: Path) -> Dataset:
 
 
 def _parts(listing: Listing) -> dict[PurePosixPath, Part]:
-    """What each file of IDX holds; a gzipped file and the same unpacked beside it hold the same."""
+    """What each IDX file holds. A gzipped file and its unpacked copy may lie beside each other."""
     named = {path: found for path in listing.files if (found := NAME.fullmatch(path.name))}
     for path in listing.without_documents(named):
         listing.refuse("unexpected-part", path, f"is no file of IDX; remove it; {EXPECTED}")

@@ -10,7 +10,7 @@ HIDDEN, SYSTEM, DOCUMENTS, PACKED_COPIES, COLUMNS, RECORDS = (
     "columns",
     "records of this project",
 )
-"""The names of the rules, as users see them in counts."""
+"""The names of the rules, as the summary of a dataset shows them."""
 
 # fmt: off
 SYSTEM_NAMES = frozenset([

@@ -43,10 +43,10 @@ def read_image_folder(data: Data, source: Path) -> Dataset:
 
 
 def layout(listing: Listing) -> Layout:
-    """Find the split and the class of each image, by its path alone.
+    """Find the split and the class of each image from its path.
 
     Raises:
-        UserError: if a file is at no image's place and no rule ignores it; if a split, or the dataset, is there twice; if a class has no image.
+        UserError: if a file is not where an image belongs and no rule ignores it, if a split or dataset is there twice, or if a class has no image.
     """
     if not listing.files:
         raise UserError("no-data", f"{listing.source} holds no file that can be used; {EXPECTED}")
@@ -103,7 +103,7 @@ def _allowed() -> str:
 
 
 def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
-    """Refuse a split or class that has a folder and no image: it would vanish."""
+    """Refuse a split or class whose folder has no image, because it would silently vanish."""
     used = {parent for path in places for parent in path.parents}
     of_classes = {path.parents[1] for path in places}
     of_splits = {folder.parent for folder in of_classes} if has_splits else set()
@@ -113,7 +113,7 @@ def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
 
 
 def _class(path: PurePosixPath) -> str:
-    """The class of an image, in the one of Unicode's spellings that is the same on every system."""
+    """The class of an image, in Unicode's form NFC, which is the same on every system."""
     return unicodedata.normalize("NFC", path.parts[-2])
 
 
@@ -131,7 +131,7 @@ def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str,
 
 
 def check_alike(source: Path, names: Iterable[str]) -> None:
-    """Raise UserError if two names differ in their case or in spaces alone."""
+    """Raise UserError if two names differ only in case or spaces."""
     seen: dict[str, str] = {}
     for name in sorted(names):
         other = seen.setdefault(" ".join(name.casefold().split()), name)

@@ -24,7 +24,7 @@ LARGEST_BEFORE_RESIZING = 8192
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's other formats are left out, because some of them start programs: Ghostscript draws EPS."""
 BITS_PER_SAMPLE = 258
-"""The TIFF tag that says how many bits each channel has."""
+"""The TIFF tag with the number of bits per channel."""
 
 Images = Mapping[str, Sequence[tuple[str, np.ndarray]]]
 """split -> (name for sentences, pixels) of each image."""
@@ -45,7 +45,7 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
         UserError: if an image cannot be read or used, or if all of them take more memory than allowed.
     """
     found, total = [], 0
-    with warnings.catch_warnings(action="ignore"):  # of damaged metadata, which decide no pixel
+    with warnings.catch_warnings(action="ignore"):  # about damaged metadata, which does not affect pixels
         for name, content in files:
             image = _decode(source, name, content, size)
             total += image.size
@@ -60,7 +60,7 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
 
 
 def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
-    """Stack the images of each split: uint8 (n, height, width, channels), of 3 channels if any image has them, else of 1.
+    """Stack the images of each split: uint8 (n, height, width, channels), with 3 channels if any image has 3, else with 1.
 
     Raises:
         UserError: if two images differ in size; it names the first that differs.
@@ -84,7 +84,7 @@ def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
 
 
 def resized(dataset: Dataset, size: int) -> Dataset:
-    """The dataset with all images resized; those that have the size already, or channels that are not 1 or 3, stay as they are."""
+    """The dataset with all images resized. Images that already have the size, or not 1 or 3 channels, stay as they are."""
     from PIL import Image
 
     def one(image: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def resized(dataset: Dataset, size: int) -> Dataset:
 
 
 def _resize(image: "Image.Image", size: int) -> "Image.Image":
-    """Resize to size x size, bilinear. Where it makes an image smaller, Pillow averages over all pixels that a new one covers."""
+    """Resize to size x size, bilinear. When shrinking, Pillow averages over all pixels that a new pixel covers."""
     from PIL import Image
 
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
@@ -115,7 +115,7 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
             _check_usable(source, name, file, size)
             file.load()
             image: Image.Image = file
-            with contextlib.suppress(Exception):  # a damaged EXIF block says nothing of the orientation
+            with contextlib.suppress(Exception):  # a damaged EXIF block has no usable orientation
                 image = ImageOps.exif_transpose(image)
             grey = image.mode in ("1", "L", "LA")
             if image.has_transparency_data:
@@ -139,19 +139,19 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
 
 
 def _check_usable(source: Path, name: str, image: "ImageFile.ImageFile", size: int | None) -> None:
-    """Raise UserError if an image is too large, has more than 8 bits a channel, or is one of several in its file."""
+    """Raise UserError if an image is too large, has more than 8 bits per channel, or is one of several in its file."""
     largest = LARGEST_BEFORE_RESIZING if size else LARGEST_SIDE
     if max(image.size) > largest:
         what = f"{source}: {shown(name)} is {shape_text(image.size[::-1])}; the largest that can be used is {shape_text((largest, largest))}"
         raise UserError("too-large", f"{what}, resize it{'' if size else ' or set data.image_size'}")
     if _is_deep(image):
         raise UserError("unusable-image", f"{source}: {shown(name)} has more than 8 bits a channel; convert it to 8 bits")
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's MPO is a JPEG with a preview behind it
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's MPO is a JPEG followed by a preview
         raise UserError("unusable-image", f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
 
 
 def _is_deep(image: "ImageFile.ImageFile") -> bool:
-    """Whether a file has more than 8 bits a channel. Pillow reads such colour images as 8 bits without a word, so the file's own header counts."""
+    """Whether a file has more than 8 bits per channel. The header decides, because Pillow silently reads such colour images as 8 bits."""
     if image.mode.startswith(("I", "F")):
         return True
     if image.format == "TIFF":
@@ -160,6 +160,6 @@ def _is_deep(image: "ImageFile.ImageFile") -> bool:
     decoding = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in image.tile]
     if image.format == "PNG":
         return any(";16" in str(value) for values in decoding for value in values)
-    if image.format == "PPM":  # its decoder is told the value of white
+    if image.format == "PPM":  # its decoder takes the value of white
         return any(isinstance(value, int) and value > 255 for values in decoding for value in values)
     return False

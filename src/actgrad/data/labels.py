@@ -1,4 +1,4 @@
-"""Labels of sources that have no names of classes."""
+"""Labels of sources without class names."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -10,14 +10,14 @@ from actgrad.errors import UserError
 
 
 def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """Number classes from 0. Labels that begin at 1, as those of EMNIST's letters do, are moved down by 1.
+    """Number classes from 0. Labels that begin at 1, as in EMNIST's letters, are reduced by 1.
 
     Args:
         source: for sentences.
         labels: split -> whole numbers (n,).
 
     Returns:
-        The labels of each split; the name of each class, which is its number in the source; and a remark if labels were moved.
+        The labels of each split; the name of each class, which is its number in the source; and a remark if labels were changed.
 
     Raises:
         UserError: if the labels begin elsewhere, or have a gap.
@@ -31,7 +31,7 @@ def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str,
 
 
 def spread(found: list[int]) -> str:
-    """Say from where to where labels run, and which they lack."""
+    """Words for the range of labels, and the first one that is missing."""
     gap = next((label for label, following in pairwise(found) if following != label + 1), None)
     lacking = f", and none is {gap + 1}" if gap is not None else ""
     return f"labels run from {found[0]} to {found[-1]} with {len(found)} different ones{lacking}"

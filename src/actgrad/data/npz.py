@@ -14,16 +14,16 @@ from actgrad.errors import UserError
 from actgrad.files import DAMAGED
 
 MADE_FROM = "made_from"
-"""The array in which a file of data/ says how it was made."""
+"""The array in a file of data/ that says how the file was made."""
 ARRAYS = [f"{kind}_{split}" for split in SPLITS for kind in "xy"] + ["class_names"]
-"""The names of the arrays that a dataset of the user's own may have."""
+"""The names of the arrays that a user's dataset may have."""
 
 
 def read_arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file.
 
     Raises:
-        UserError: if the file is damaged, too large, holds pickled objects or holds an array twice. It ends in `remedy`.
+        UserError: if the file is damaged, too large, holds pickled objects or holds an array twice. The error ends with `remedy`.
     """
     try:
         with open_zip(source) as archive:  # only the limits and names are checked
@@ -37,15 +37,15 @@ def read_arrays(source: Path, remedy: str) -> dict[str, np.ndarray]:
 
 
 def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
-    """Make a dataset of the arrays of an .npz file.
+    """Make a dataset from the arrays of an .npz file.
 
     Args:
         source: the file, for error messages.
-        arrays: x_train (n, height, width) or (n, height, width, channels), and y_train (n,) or (n, 1); optional: the same of test and val, and
-            class_names (classes,). `made_from` is ignored; no other is allowed.
+        arrays: x_train (n, height, width) or (n, height, width, channels), and y_train (n,) or (n, 1); optional: the same for test and val, and
+            class_names (classes,). `made_from` is ignored; no other array is allowed.
 
     Raises:
-        UserError: if an array is missing or not known, or if its shape, type or values do not fit.
+        UserError: if an array is missing or unknown, or if its shape, type or values do not fit.
     """
     for name in arrays:
         if name not in ARRAYS and name != MADE_FROM:

@@ -1,4 +1,4 @@
-"""Read Parquet files of images, as hubs of datasets publish them: a row is an image, its file's bytes in one column, its label in another."""
+"""Read Parquet files of images, as dataset hubs publish them. Each row has the bytes of an image file in one column, and its label in another."""
 
 import json
 import re
@@ -30,7 +30,7 @@ MAGIC = b"PAR1"
 """The first bytes of a Parquet file."""
 ROWS_AT_ONCE = 64
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
-"""Which column has the labels, where several could: the first of these that is there."""
+"""The first of these columns that exists holds the labels, if several columns could."""
 OWN_NAMES = {**{name: name for name in SPLITS}, "validation": "val"}
 """Names of splits in the names of Parquet files."""
 WORD, SHARD = re.compile(r"[^\W\d_]+"), re.compile(r"(\d+)-of-(\d+)", re.ASCII)
@@ -39,7 +39,7 @@ EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parque
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of Parquet files: which hold images and labels, the names of the classes (empty if there are none), and which are not used."""
+    """The columns of Parquet files: of images, of labels, and unused ones. `class_names` is empty if the file has none."""
 
     image: str
     label: str
@@ -48,11 +48,11 @@ class Columns:
 
 
 def read_parquet(data: Data, source: Path) -> Dataset:
-    """Read one Parquet file, which is the train split, or a folder or archive of them. Files that name no split are the train split.
+    """Read one Parquet file as the train split, or a folder or archive of them. If no file names a split, all are the train split.
 
     Raises:
-        UserError: if a file is damaged, above the limits or of no split, if a shard is missing, if its columns cannot be told, or if a row has no
-            image or no label.
+        UserError: if a file is damaged, above the limits or belongs to no split, if a shard is missing, if the columns are unclear, or if a row has
+            no image or no label.
     """
     single = _is_parquet(source)
     listing = Listing(source, [PurePosixPath(source.name)], set(), Counter()) if single else listed(source)
@@ -93,7 +93,7 @@ def _is_parquet(source: Path) -> bool:
 
 
 def _splits(listing: Listing) -> dict[PurePosixPath, str]:
-    """The split of each Parquet file, by its own name or that of its folder."""
+    """The split of each Parquet file, from its own name or its folder's name."""
     files = [path for path in listing.files if path.suffix.casefold() == ".parquet" or listing.source.name == str(path)]
     for path in listing.without_documents(files):
         listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
@@ -111,7 +111,7 @@ def _splits(listing: Listing) -> dict[PurePosixPath, str]:
 
 
 def _split(listing: Listing, path: PurePosixPath) -> str | None:
-    """The split that a file, or else its folder, names; None if neither does."""
+    """The split in a file's name, or else in its folder's name; None if neither names one."""
     word = WORD.match(path.stem)
     for name in (word[0] if word else "", path.parent.name):
         if name in OWN_NAMES:
@@ -150,7 +150,7 @@ def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> N
 
 
 def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[Columns]) -> Iterator[tuple[bytes | None, Any]]:
-    """The image and the label of each row, either None where the row has none. Puts the columns of the file into `columns`."""
+    """The image and the label of each row; None for what the row lacks. Appends the columns of the file to `columns`."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -176,7 +176,7 @@ def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[C
 
 
 def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Columns:
-    """Tell the column of images, which holds the bytes of files, from that of labels, which holds numbers or names."""
+    """Find the column of images, which holds the bytes of files, and the column of labels, which holds numbers or names."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
     images = [name for name in names if _holds_files(schema.field(name).type)]
     labels = [name for name in names if _holds_labels(schema.field(name).type)]
@@ -222,7 +222,7 @@ def _class_names(listing: Listing, path: PurePosixPath, schema: "pa.Schema", lab
 
 
 def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """The number of each label, the names of the classes, and remarks. Classes that are strings are numbered in their order."""
+    """The number of each label, the names of the classes, and remarks. Classes that are strings are numbered in alphabetical order."""
     every = [label for part in labels.values() for label in part]
     if isinstance(every[0], str):
         spelt = {label: unicodedata.normalize("NFC", label) for label in set(every)}

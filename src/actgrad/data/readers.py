@@ -1,4 +1,4 @@
-"""Read a source in each format that data.format can name. A new format is a function here and its line in READERS."""
+"""Read a source in any format of data.format. To add a format, write a function here and add it to READERS."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ def read(data: Data, source: Path | None) -> Dataset:
 
     Raises:
         UserError: if the source is damaged, does not have the format data.format, or has an entry that is neither used nor ignored by a rule.
-        OSError: if it cannot be opened.
+        OSError: if the source cannot be opened.
     """
     dataset = READERS[data.format](data, source)
     return dataset if data.image_size is None else resized(dataset, data.image_size)
@@ -38,10 +38,10 @@ def read_digits(*_: object) -> Dataset:
 
 
 def read_npz(_: Data, source: Path) -> Dataset:
-    """Read an .npz file of the user's own. `npz.to_dataset` lists the arrays that it may hold.
+    """Read a user's .npz file. `npz.to_dataset` lists the arrays that it may hold.
 
     Raises:
-        UserError: if the file is damaged, holds pickled objects, lacks an array, or has one that is not known.
+        UserError: if the file is damaged, holds pickled objects, lacks an array, or has an unknown one.
     """
     arrays = npz.read_arrays(source, "get it again, or write it with numpy.savez, without objects")
     dataset = npz.to_dataset(source, arrays)

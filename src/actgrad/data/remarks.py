@@ -1,4 +1,4 @@
-"""Find duplicate images, by a checksum of their pixels, and blank ones."""
+"""Find duplicate images, by a checksum of their pixels, and blank images."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from actgrad.data.dataset import SPLITS, Dataset
 from actgrad.errors import UserError
 
 REFUSED_SHARE = 0.5
-"""A split is refused if this share of its images, or more, is in another split too: its accuracy would rather say what was memorised.
+"""A split is refused if at least this share of its images is in another split too: its accuracy would mostly measure memorisation.
 Published datasets have less than 1 % of such images."""
 DARK = 32
-"""Images whose largest pixel is below this were probably scaled to another range than 0 to 255."""
+"""Images whose largest pixel is below this were probably scaled to a range other than 0 to 255."""
 
 
 def remarks(name: str, dataset: Dataset) -> list[str]:
-    """Say how many images are there twice: within a split, in two splits, and in two classes; and how many are of one colour or nearly black.
+    """Count images that occur twice (within a split, in two splits, in two classes), and images of one colour. Note a nearly black train split.
 
     Raises:
         UserError: if half of the images of a split, or more, are in another split too.

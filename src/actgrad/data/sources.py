@@ -1,4 +1,4 @@
-"""List what a source holds: every file is for the reader, or is ignored by a named rule, or is refused by its name."""
+"""List what a source holds. Each file is used by the reader, ignored by a named rule, or refused with its name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ class Listing:
     ignored: Counter[str]
 
     def without_documents(self, used: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-        """The files that are not among `used`. Documents among them are counted as ignored, and left out."""
+        """The files that are not in `used`, without documents, which are counted as ignored."""
         taken = set(used)
         others = [path for path in self.files if path not in taken]
         self.ignored[DOCUMENTS] += sum(map(is_document, others))

@@ -1,4 +1,4 @@
-"""The names of splits, and what other names of them mean."""
+"""The names of splits, and other words for them."""
 
 import re
 
@@ -24,7 +24,7 @@ def split_called(name: str) -> str | None:
 
 
 def renaming(name: str) -> str | None:
-    """What to do about a name that means a split and is not its name; None if it means none, or is its name."""
+    """Advice to rename something that means a split but is called otherwise; None if it means no split, or has the right name."""
     split = split_called(name)
     return f"rename {name} to {split}" if split and split != name else None
 

@@ -17,7 +17,7 @@ SMALLEST_SIDE = 4
 def split(data: Data, dataset: Dataset) -> Dataset:
     """Take data.test_size images and then data.val_size images from the train split, stratified by class.
 
-    data.split_seed decides which. A size of 0 leaves the split as the source has it.
+    data.split_seed decides which images. A size of 0 leaves the split as the source has it.
 
     Raises:
         UserError: if the source has such a split already, or if the train split is too small.
@@ -35,7 +35,7 @@ def split(data: Data, dataset: Dataset) -> Dataset:
 
 
 def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the images that stay in the train split, and of the `size` that leave it, both ascending."""
+    """Indices of the images that stay in the train split, and of the `size` images that leave it, both ascending."""
     from sklearn.model_selection import train_test_split
 
     classes, counts = np.unique(labels, return_counts=True)
@@ -54,7 +54,7 @@ def _stratified(data: Data, labels: np.ndarray, name: str, size: int) -> tuple[n
 
 
 def _from_each_class(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Indices of `size` images: of each class its share, but at least one image, and not all."""
+    """Indices of `size` images: each class gives its share, at least one image and not all."""
     classes, counts = np.unique(labels, return_counts=True)
     share = size * counts / len(labels)
     take = np.clip(np.floor(share).astype(int), 1, counts - 1)
@@ -104,7 +104,7 @@ def _check_classes(name: str, dataset: Dataset) -> None:
 
 
 def _check_names(name: str, class_names: Iterable[str]) -> None:
-    """Raise UserError for a name of a class that a reader would not see, or would take for another."""
+    """Raise UserError for a class name that a reader cannot see, or cannot tell from another."""
     seen: set[str] = set()
     for class_name in class_names:
         if not class_name or class_name != class_name.strip() or not class_name.isprintable():

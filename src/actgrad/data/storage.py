@@ -21,7 +21,7 @@ from actgrad.files import sha256, write_bytes
 __all__ = ["SPLITS", "Dataset", "load", "path", "prepare"]
 
 SOURCE = " source.sha256="
-"""What stands before the checksum of a source in made_from."""
+"""Text before the checksum of a source in made_from."""
 
 
 def path(name: str) -> Path:
@@ -32,8 +32,8 @@ def path(name: str) -> Path:
 def prepare(data: Data, target: Path) -> Dataset:
     """Fetch, read, split and check a dataset, write it to `target`, and return it.
 
-    The file's bytes depend on the configuration and the source alone. It holds x_<split>, uint8 (n, height, width, channels),
-    y_<split>, int64 (n,), class_names and made_from: the values that decided the others.
+    The file's bytes depend only on the configuration and the source. It holds x_<split>, uint8 (n, height, width, channels),
+    y_<split>, int64 (n,), class_names, and made_from: the values that decided the other arrays.
 
     Raises:
         UserError: if the source cannot be fetched, fails its checksum, or does not hold what the configuration says.
@@ -56,8 +56,8 @@ def load(data: Data, compared: str | None = None) -> Dataset:
     """Load the dataset that `prepare` wrote to `path(data.name)`.
 
     Args:
-        compared: sha256 of the file that has been compared with its source. A file that has it is not compared again: of a folder, every
-            file would be read.
+        compared: sha256 of a file that has already been compared with its source. That file is not compared again, because for a folder
+            every file would be read.
 
     Raises:
         UserError: if the file is missing or damaged, or was made with other values than `data` has, or from another source than data.archive.
@@ -85,7 +85,7 @@ def load(data: Data, compared: str | None = None) -> Dataset:
 
 
 def _made_from(data: Data, source_sha256: str | None) -> str:
-    """The values that decide what is in a dataset's file; a source that no configured checksum covers counts by its own."""
+    """The values that decide a dataset file's content. They include the source's sha256 if the configuration has none."""
     always = {key: getattr(data, key) for key in ("format", "sha256", "val_size", "test_size", "split_seed")}
     if_set = {key: value for key, value in (("image_size", data.image_size), ("files", files_sha256(data))) if value is not None}
     text = " ".join(f"data.{key}={value}" for key, value in (always | if_set).items())

@@ -1,4 +1,4 @@
-"""Say what is in a dataset that was made."""
+"""Describe a dataset that was made."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from actgrad.data.archives import shown
 from actgrad.data.dataset import Dataset, shape_text
 
 WIDTH = 120
-"""Maximum length of a line of the table of classes."""
+"""Maximum line length in the table of classes."""
 
 
 def summary(dataset: Dataset) -> Iterator[str]:
@@ -30,7 +30,7 @@ def summary(dataset: Dataset) -> Iterator[str]:
 
 
 def _classes(dataset: Dataset, splits: list[str]) -> Iterator[str]:
-    """A table with as many columns as fit: the name of a class and its images in each split."""
+    """A table with as many columns as fit. Each entry is a class and its number of images in each split."""
     counts = np.stack([np.bincount(dataset.labels[split], minlength=len(dataset.class_names)) for split in splits], axis=1)
     names = [shown(name) for name in dataset.class_names]
     cells = [f"{name}: {' / '.join(map(str, row))}" for name, row in zip(names, counts.tolist(), strict=True)]

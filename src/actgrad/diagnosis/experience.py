@@ -1,4 +1,4 @@
-"""What the project's own runs showed of published rules and of the usual remedies, by its committed reports."""
+"""Results of this project's own runs about published rules and usual remedies, from the committed reports."""
 
 import functools
 import json
@@ -15,12 +15,12 @@ FILE = "experience.json"
 
 @functools.cache
 def experience() -> dict[str, list[dict[str, Any]]]:
-    """`alarms`: one row a rule and dataset; `remedies`: one row a remedy and dataset."""
+    """`alarms`: one row per rule and dataset; `remedies`: one row per remedy and dataset."""
     return json.loads(resources.files(__package__).joinpath(FILE).read_text())
 
 
 def seen(rule: str, source: str, threshold: str) -> str:
-    """In how many runs a rule fired within the first three epochs; empty where it was not counted."""
+    """Words for the number of runs in which a rule fired in the first three epochs; empty if it was not counted."""
     rows = [row for row in experience()["alarms"] if (row["rule"], row["source"], row["threshold"]) == (rule, source, threshold)]
     if not rows:
         return ""
@@ -29,7 +29,7 @@ def seen(rule: str, source: str, threshold: str) -> str:
 
 
 def gained(remedies: Sequence[str]) -> str:
-    """Points of test accuracy that remedies brought, with 95 % intervals, and what became of failed runs; empty where none was tried."""
+    """Words for the test accuracy that remedies gained, with 95 % intervals, and for failed runs; empty if none was tried."""
     return "; ".join(_brought(row) for row in experience()["remedies"] if row["remedy"] in remedies)
 
 

@@ -12,7 +12,7 @@ import vl_convert
 from actgrad.diagnosis.signal import initial_loss, sentence
 
 POINTS = 400
-"""Steps that are drawn, at most."""
+"""Maximum number of steps in a chart."""
 ON_LOG_SCALE = "A red triangle is 0; what is not a finite number is left out."
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #d5d5d5; --soft: #5d5d5d }
@@ -35,7 +35,7 @@ draw();
 
 
 def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findings: pd.DataFrame) -> str:
-    """A self-contained page; the tables are those of GradientMonitor."""
+    """A self-contained HTML page, made from the tables of GradientMonitor."""
     order = layers["layer"].tolist()
     charts: dict[str, alt.Chart | alt.VConcatChart] = {}
     answer = "No step was recorded."
@@ -70,7 +70,7 @@ def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findin
         if name in charts
     )
     specs = {name: json.loads(chart.to_json()) for name, chart in charts.items()}
-    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that snippet has a default
+    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default of snippet
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Gradients</title>'
         f"<style>{STYLE}</style></head><body><h1>What training does to each layer</h1>"
@@ -137,14 +137,14 @@ def _when(step: int) -> str:
 
 
 def _on_log_scale(data: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows with a value above 0, and those with 0, which a logarithmic axis does not have: at its lower end."""
+    """The rows with a value above 0, and the rows with 0, moved to the axis's lower end because a logarithmic axis has no 0."""
     above, zeros = data[data[column] > 0], data[data[column] == 0]
     lowest = above[column].min() / 10 if len(above) else 1.0
     return above, zeros.assign(**{column: lowest})
 
 
 def _log_axis(data: pd.DataFrame, column: str, title: str) -> alt.Y:
-    """A logarithmic axis with a line at each power of ten, or at the usual places where the data do not span one."""
+    """A logarithmic axis with a line at each power of ten, or at Vega's usual places if the data do not span one."""
     low, high = np.log10(data[column].min()) if len(data) else 0.0, np.log10(data[column].max()) if len(data) else 0.0
     powers = [float(f"1e{power}") for power in range(math.floor(low), math.ceil(high) + 1)]
     axis = alt.Axis(format=".0e", values=powers[:: max(1, len(powers) // 10)]) if high - low > 1 else alt.Axis(format="~g")

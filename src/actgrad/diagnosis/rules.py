@@ -1,11 +1,11 @@
-"""What published rules say of a training: findings, each with its number, threshold, source and what one usually tries.
+"""Apply published rules to a training. Each finding has a value, a threshold, a source and the usual remedy.
 
-The rules are those of their sources, with their thresholds; they contradict each other. What is looked at differs from some sources:
+Rules and thresholds are those of the sources, which contradict each other. Some quantities differ from the sources:
 
-- the mean absolute value of a gradient: `grad_rms`, which is at least as large;
-- the gradient of a ReLU's output, in AUTOTRAINER's share of zeros: the derivative of the ReLU;
-- the gradients and outputs of a training batch: those of the probe, where it is about units;
-- the step of one layer's weight: all trained weights of a layer together.
+- `grad_rms` replaces the mean absolute value of a gradient; it is at least as large;
+- the derivative of a ReLU replaces the gradient of its output, in AUTOTRAINER's share of zeros;
+- for units, the gradients and outputs of the probe replace those of a training batch;
+- all trained weights of a layer together replace a single weight, in update ratios.
 """
 
 import functools
@@ -38,7 +38,7 @@ TRIED = {
     SPREAD: (HE, SCALED, BATCH_NORM),
     START: (),
 }
-"""What is usually tried -> those remedies of it that the project's own runs have tried."""
+"""Usual remedy -> the parts of it that this project's own runs have tried."""
 
 Found = Iterator[tuple[str, int, float]]
 """(layer, step, value) wherever a rule fires."""
@@ -46,7 +46,7 @@ Found = Iterator[tuple[str, int, float]]
 
 @dataclass(frozen=True)
 class Measurements:
-    """What the rules look at: see GradientMonitor.steps and .probes; `first` and `last` are the outer ones of the layers with weights."""
+    """The tables that rules look at: GradientMonitor.steps, .probes and .layers. The first and last rows of `layers` are the outer layers."""
 
     steps: pd.DataFrame
     probes: pd.DataFrame
@@ -64,7 +64,7 @@ class Measurements:
 
     @functools.cached_property
     def ends(self) -> tuple[pd.Series, pd.Series]:
-        """By step: the gradient norm of the first layer with weights by that of the last, and that of the first itself."""
+        """By step: ratio of the first to the last layer's gradient norm, and the first layer's norm (layers with weights)."""
         names, norms = self.steps["layer"].to_numpy(), self.steps["grad_norm"].to_numpy(float)
         steps = self.steps["step"].to_numpy()
         first, last = (pd.Series(norms[names == layer], steps[names == layer]) for layer in self.layers["layer"].iloc[[0, -1]])
@@ -73,7 +73,7 @@ class Measurements:
 
     @functools.cached_property
     def checked(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Of each layer: six or more steps at even distances, and the gradient norms there."""
+        """For each layer: its name, six or more evenly spaced steps, and the gradient norms there."""
         names, norms, steps = (self.steps[column].to_numpy() for column in ("layer", "grad_norm", "step"))
         found = []
         for layer in dict.fromkeys(names):
@@ -89,10 +89,10 @@ class Rule:
 
     Attributes:
         name: what it finds.
-        source: who says so.
+        source: who published it.
         threshold: in words.
-        remedy: what one usually tries.
-        find: where it fires.
+        remedy: the usual remedy.
+        find: yields where it fires.
     """
 
     name: str
@@ -109,7 +109,7 @@ def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Seri
     fired = fires(table[column]).fillna(False).to_numpy(bool)
     if among is not None:
         fired = fired & among
-    if fired.any():  # as it hardly ever does
+    if fired.any():  # rarely the case
         at = table.loc[fired, ["layer", "step", column]]
         yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
 
@@ -123,12 +123,12 @@ def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) ->
 
 
 def _not_finite(m: Measurements) -> Found:
-    """Gradients of updates that were made: an optimizer with a scaled loss leaves out those that are not finite."""
+    """Fires only for updates that were made, because an optimizer with a scaled loss skips updates that are not finite."""
     return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), (m.steps["update_norm"] != 0).to_numpy())
 
 
 def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
-    """Where `fires(norm / norm before)` holds five times in a row, at six or more steps at even distances."""
+    """Where `fires(norm / previous norm)` holds five times in a row, at six or more evenly spaced steps."""
 
     def find(m: Measurements) -> Found:
         for layer, steps, norms in m.checked:
@@ -142,7 +142,7 @@ def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurem
 
 
 def _first_by_last(fires: Callable[[pd.Series, pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
-    """Where `fires(ratio, first)` holds: the gradient norm of the first layer with weights by that of the last, and of the first itself."""
+    """Where `fires(ratio, first)` holds, with the two series of `Measurements.ends`."""
 
     def find(m: Measurements) -> Found:
         if len(m.layers) < 2:
@@ -217,7 +217,7 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
 
     Returns:
         rule, source, layer; step: where it fired first; value: what was measured there; threshold; times: steps or measurements at
-        which it fired; remedy; seen and gained: what this project's own runs showed of the rule and of its remedies.
+        which it fired; remedy; seen and gained: results of this project's own runs about the rule and its remedies.
     """
     rows = []
     for rule in RULES:

@@ -1,4 +1,4 @@
-"""What is left of a gradient on its way back through a model, as a number and as a sentence."""
+"""How much a gradient shrinks on its way back through a model, as a number and as a sentence."""
 
 import math
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 SMALLEST = float(np.finfo(np.float32).tiny)
 """The smallest normal float32. A gradient of 0 counts as this large, so that its logarithm is a number."""
 VANISHES = 3.0
-"""Decades from which on the sentence says that the gradient vanishes."""
+"""Decades from which the sentence says that the gradient vanishes."""
 
 
 def attenuation(first: ArrayLike, last: ArrayLike) -> np.ndarray | float:
@@ -37,7 +37,7 @@ def hidden(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Does the gradient vanish, where, and by what: of one measurement of the probe."""
+    """Sentence about one measurement of the probe: does the gradient vanish, where, and why?"""
     sites = hidden(table)
     if len(sites) < 2:
         return (
@@ -70,7 +70,7 @@ def _from_last_to_first(sites: pd.DataFrame) -> str:
         return f"The gradient grows on its way back: at {first} it is {_times(10**-decades)} times as large as at {last}."
     if decades < 1:
         return f"The gradient does not vanish: at {first} it is {10**-decades:.2g} times what it is at {last}."
-    # what is lost between two sites and nowhere made good, so that a site on a side branch, where the gradient is small, does not count
+    # loss between two sites that no other site makes up for, so that a small gradient on a side branch does not count
     drops = np.asarray(attenuation(np.fmax.accumulate(signal[:-1]), np.fmin.accumulate(signal[:0:-1])[::-1]))
     place = int(np.argmax(drops))
     worst = int(np.flatnonzero(signal[: place + 1] >= signal[: place + 1].max() / 10)[-1])
@@ -81,7 +81,7 @@ def _from_last_to_first(sites: pd.DataFrame) -> str:
 
 
 def initial_loss(table: pd.DataFrame) -> str:
-    """The loss of one measurement of the probe, beside that of chance where the model is a classifier."""
+    """Sentence about the loss in one measurement of the probe, and the loss of guessing if the model is a classifier."""
     loss, chance = (float(table[name].iloc[0]) for name in ("loss", "loss_at_chance"))
     if math.isnan(chance):
         return f"The loss is {loss:.3g}."

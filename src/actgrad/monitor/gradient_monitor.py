@@ -1,4 +1,4 @@
-"""A Keras callback that records what every training step does to every layer."""
+"""A Keras callback that records norms of each layer at every training step."""
 
 import itertools
 import json
@@ -24,28 +24,27 @@ from actgrad.monitor.recording import At, Recording
 from actgrad.monitor.steps import Rows
 
 CAPACITY = 256
-"""Updates that are kept on the device before they are read."""
+"""Number of updates that are kept on the device before they are read."""
 
 
 class GradientMonitor(keras.callbacks.Callback):
-    """Records the gradient, the update and the weights of each layer at every step of `model.fit`, without changing a bit of it.
+    """Records the gradient, the update and the weights of each layer at every step of `model.fit`, without changing the training.
 
-    Pass it as a callback. It can be used for several calls of `fit` of one model, also on a compiled and fitted one.
-    After each epoch, it adds `grad_norm/<layer>` (mean over the steps of the epoch), `update_ratio/<layer>` (likewise, of
-    update norm by weight norm) and, with a probe, `dead/<layer>` to the logs, so that callbacks behind it in the list record
-    them, as do History and the like.
+    Pass it as a callback. It can be used for several calls of `fit` of one model, also if it is already compiled and fitted.
+    After each epoch, it adds to the logs `grad_norm/<layer>` and `update_ratio/<layer>` (update norm / weight norm), both means over
+    the epoch's steps, and with a probe `dead/<layer>`. Callbacks after it in the list, History and similar tools record these.
 
     Args:
-        probe: (x, y) or (x, y, sample_weight): a batch on which forward and backward signal are measured before training, at
+        probe: (x, y) or (x, y, sample_weight): a batch on which the forward and backward signal is measured before training, at
             steps 1, 2, 4, …, 128 and after each epoch. About 500 examples are enough.
         census: x of the whole training split, on which dead units are counted once more at the end.
-        at: `gradient`, what back-propagation gave, of the mini-batch and without the scale of a scaled loss; or `update`, what
-            the optimizer's rule is given, after accumulation and clipping.
+        at: `gradient` measures the mini-batch gradient of back-propagation, without loss scaling. `update` measures the gradient
+            that the optimizer's rule uses, after accumulation and clipping.
 
     Attributes:
-        steps: one row a step and layer.
-        probes: one row a measurement of the probe and layer.
-        layers: one row a layer with trained weights, in the order in which the network computes.
+        steps: one row per step and layer.
+        probes: one row per measurement of the probe and layer.
+        layers: one row per layer with trained weights, in the order of computation.
         census: layer, units, dead: dead units on the whole training split after the last `fit`; None without `census`.
     """
 
@@ -78,9 +77,9 @@ class GradientMonitor(keras.callbacks.Callback):
 
     @property
     def steps(self) -> pd.DataFrame:
-        """step (from 1), layer, grad_norm, update_norm, weight_norm: L2 norms over the trained weights of a layer; the last
-        before the update. And per element: grad_rms; and update_ratio, update_norm by weight_norm, missing where the optimizer only
-        accumulates or leaves out an update whose scaled gradient is not finite.
+        """step (from 1), layer; grad_norm, update_norm, weight_norm: L2 norms over the layer's trained weights, weight_norm before the
+        update; grad_rms: gradient norm per element; update_ratio: update_norm / weight_norm. The ratio is missing if the optimizer
+        only accumulates, or skips an update whose scaled gradient is not finite.
         """
         self._read()
         counts = [0, *itertools.accumulate(map(len, self._rows))]
@@ -89,13 +88,13 @@ class GradientMonitor(keras.callbacks.Callback):
 
     @property
     def probes(self) -> pd.DataFrame:
-        """step, layer, and what `ActivationProbe` measures; step 0 is before any update."""
+        """step, layer, and the columns of `ActivationProbe`; step 0 is before any update."""
         return pd.concat(self._probes, ignore_index=True) if self._probes else pd.DataFrame({"step": [], "layer": []})
 
     @property
     def layers(self) -> pd.DataFrame:
-        """layer, kind (its class), parameters (trained weights), in the order in which the network computes; also of layers that were
-        trained before they were frozen.
+        """layer, kind (its class), parameters (trained weights), in the order of computation. Layers that were
+        frozen after some training are included.
         """
         known = {one.name: one for rows in self._rows for one in rows.layers}
         return table_of(self._order.sort(list(known.values())))
@@ -104,15 +103,15 @@ class GradientMonitor(keras.callbacks.Callback):
     def attenuation(self) -> pd.Series:
         """For each step at which the probe was measured: decades by which `preact_grad_rms` shrinks from the last to the first site."""
         return pd.Series(
-            {int(step): of_measurement(of_step) for step, of_step in self.probes.groupby("step")},  # type: ignore[arg-type]  # to the stub, any key
+            {int(step): of_measurement(of_step) for step, of_step in self.probes.groupby("step")},  # type: ignore[arg-type]  # stub: any key
             name="attenuation",
             dtype=float,
         )
 
     @property
     def units(self) -> pd.DataFrame:
-        """Each unit that was dead at some measurement, or in the census: layer, unit; died, revived: the step at which it was first seen
-        dead, and then alive again; dead: at the last measurement; dead_in_census: on the whole training split, missing without one.
+        """One row per unit that was dead at some measurement or in the census: layer, unit; died: step when it was first seen dead;
+        revived: step when it was then seen alive again; dead: at the last measurement; dead_in_census: missing without a census.
         """
         history = self._probe.dead_units if self._probe is not None else []
         census = self._probe.dead_in_census if self._probe is not None else {}
@@ -132,8 +131,8 @@ class GradientMonitor(keras.callbacks.Callback):
         return pd.DataFrame(rows, columns=["layer", "unit", "died", "revived", "dead", "dead_in_census"]).astype(types)
 
     def diagnose(self, path: str | Path | None = None) -> pd.DataFrame:
-        """What published rules say of the training; see diagnosis.rules. With a path, it is also written there as JSON,
-        where a value that is not finite is null.
+        """Findings of published rules; see diagnosis.rules. With a path, they are also written there as JSON, where a
+        value that is not finite is null.
         """
         findings = diagnose(Measurements(self.steps, self.probes, self.layers))
         if path is not None:
@@ -143,11 +142,11 @@ class GradientMonitor(keras.callbacks.Callback):
         return findings
 
     def report(self, path: str | Path) -> Path:
-        """Write one self-contained page: signals layer by layer, norms and ratios over the steps, units, findings.
+        """Write one self-contained HTML page: signal layer by layer, norms and ratios over the steps, dead units, findings.
 
         Raises:
             ValueError: if nothing was measured.
-            ImportError: if Altair or vl-convert-python, which draw it, are not installed.
+            ImportError: if Altair or vl-convert-python, which draw the charts, are not installed.
         """
         if not any(map(len, self._rows)) and not self._probes:
             raise ValueError("nothing was measured, so there is nothing to report; give the monitor to model.fit(…, callbacks=[monitor]) first")
@@ -168,7 +167,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._start(model, model.optimizer)
             if fit is not None:
                 self._end_with(fit)
-            model.make_train_function(force=True)  # one that was traced before would go on without recording
+            model.make_train_function(force=True)  # an earlier trace would not record
         except BaseException:
             self.stop()
             raise
@@ -187,7 +186,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._read()
         updates = sum(map(len, self._of_epoch))
         if 0 < self._epoch_steps - updates < (getattr(self._measured, "steps_per_execution", 1) or 1):
-            self._step -= self._epoch_steps - updates  # Keras counts the last execution of an epoch as a whole one
+            self._step -= self._epoch_steps - updates  # Keras counts an epoch's last execution as complete
             self._epoch_steps = updates
         if updates != self._epoch_steps and self._records() and not self._said_updates:
             self._said_updates = True
@@ -203,14 +202,14 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._census_data is not None:
             self.census = self._probe.census(self._census_data)
 
-    # --- a loop of one's own
+    # --- custom training loops
 
     @contextmanager
     def watching(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator["GradientMonitor"]:
-        """Record a training loop that does not call `fit`. The loop calls `step_done()` after each step, and may call `measure()`.
+        """Record a custom training loop. The loop must call `step_done()` after each step, and may call `measure()`.
 
-        Enter it before a step is traced or compiled. On TensorFlow and PyTorch the loop applies gradients by `optimizer.apply`, on
-        JAX by `optimizer.stateless_apply`.
+        Enter this context before a step is traced or compiled. On TensorFlow and PyTorch the loop must apply gradients with
+        `optimizer.apply`, on JAX with `optimizer.stateless_apply`.
         """
         self._refuse_if_it_records()
         try:
@@ -220,7 +219,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self.stop()
 
     def step_done(self) -> None:
-        """Say that a step of a loop of one's own has ended."""
+        """Call this after each step of a custom loop."""
         self._steps_done(1)
 
     def measure(self) -> None:
@@ -239,7 +238,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._measured, self._now = model, None
         self._make_probe(model)
         if model.built:
-            weighted_layers(model)  # which refuses what cannot be recorded
+            weighted_layers(model)  # raises for what cannot be recorded
         several = _several_devices(model)
         if several:
             say(f"the model is trained {several}, whose steps cannot be recorded; only the probe is measured")
@@ -254,7 +253,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._end_of_order = None if self._order else self._order.watch(model)
 
     def _make_probe(self, model: keras.Model) -> None:
-        """The probe, made anew where the model has been compiled anew, perhaps with another loss."""
+        """Make the probe. It is made again if the model was compiled again, perhaps with another loss."""
         compiled_as = getattr(model, "_compile_loss", None)
         if self._probe_data is None or (self._probe is not None and compiled_as is self._compiled_as):
             return
@@ -266,8 +265,8 @@ class GradientMonitor(keras.callbacks.Callback):
         self._probe, self._compiled_as = probe, compiled_as
 
     def _end_with(self, fit: keras.callbacks.CallbackList) -> None:
-        """Have recording end with this fit, also where an exception ends it: when its list of callbacks is gone, and at the latest when
-        the model is trained again.
+        """Stop recording when this fit ends, even by an exception: as soon as its list of callbacks is deleted, or at the latest when the
+        model is trained again.
         """
 
         def make_train_function(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -309,7 +308,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._since_read = 0
 
     def _layers_now(self) -> Rows:
-        """Where the rows of the fit that runs go: those of the last one, if it trained the same weights."""
+        """The Rows of the running fit; those of the previous fit, if it trained the same weights."""
         if self._now is None:
             layers, may_skip = weighted_layers(self._measured), self._recording.may_skip
             if not self._rows or not self._rows[-1].are_of(layers, may_skip):
@@ -321,7 +320,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._layers_now()
         if keras.backend.backend() == "jax" and hasattr(self._measured, "jax_state_sync"):
             self._measured.jax_state_sync()
-        if self._probes and self._probes[-1]["step"].iloc[0] == self._step:  # measured again: the last one counts
+        if self._probes and self._probes[-1]["step"].iloc[0] == self._step:  # measured again: the new result counts
             self._probes.pop()
             self._probe.dead_units.pop()
         table = self._probe.measure()
@@ -329,23 +328,23 @@ class GradientMonitor(keras.callbacks.Callback):
         self._probes.append(table)
 
     def stop(self) -> None:
-        """End recording, as the end of `fit` and `watching` do; what was recorded stays."""
+        """Stop recording, as the end of `fit` or `watching` does. Recorded data stays."""
         self._read()
         self._unhook()
 
     def _unhook(self) -> None:
-        """Leave model and optimizer as they were."""
+        """Restore model and optimizer."""
         self._end_order()
         while self._undo:
             self._undo.pop()()
         if self._records():
             self._recording.stop()
             if hasattr(self._measured, "train_function"):
-                self._measured.train_function = None  # it has the recording in it
+                self._measured.train_function = None  # it contains the recording
         self._fit = None
 
     def _summary(self) -> dict[str, float]:
-        """What is added to the logs of an epoch."""
+        """Values that are added to the logs of an epoch."""
         values = self._layers_now().means(np.concatenate(self._of_epoch)) if self._of_epoch else {}
         if self._probes:
             last = self._probes[-1].dropna(subset="dead")
@@ -357,7 +356,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
 
 def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
-    """The list of callbacks by which a monitor is called."""
+    """The list of callbacks that calls this monitor."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         found = frame.f_locals.get("self")
@@ -368,7 +367,7 @@ def _fit_of(monitor: GradientMonitor) -> keras.callbacks.CallbackList | None:
 
 
 def _is_running(fit: keras.callbacks.CallbackList | None) -> bool:
-    """Whether the call that made this list of callbacks, which `fit` does, has not ended, in whatever thread."""
+    """Whether the call of `fit` that made this list of callbacks is still running, in any thread."""
     for innermost in sys._current_frames().values():
         frame: FrameType | None = innermost
         while frame is not None and fit is not None:
@@ -379,13 +378,13 @@ def _is_running(fit: keras.callbacks.CallbackList | None) -> bool:
 
 
 def _without_layers(original: Callable[..., Any], epoch: int, logs: dict | None = None) -> None:
-    """Keep what `on_epoch_end` adds to the logs out of Keras' progress bar, which would print it all in one line."""
+    """Hide the values that `on_epoch_end` adds from Keras' progress bar, which would print them all in one line."""
     added = ("grad_norm/", "update_ratio/", "dead/")
     original(epoch, {name: value for name, value in (logs or {}).items() if not name.startswith(added)})
 
 
 def _several_devices(model: keras.Model) -> str | None:
-    """By what several devices train the model at once; None for one."""
+    """How several devices train the model together; None for one device."""
     replicas = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
     if replicas > 1:
         return f"by tf.distribute on {replicas} replicas"

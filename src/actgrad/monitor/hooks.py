@@ -1,4 +1,4 @@
-"""Calls that are put around a function of one instance or module, and what is said to the user."""
+"""Wrap functions of one instance or module, and warn the user."""
 
 import functools
 import re
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def around(owner: Any, name: str, wrapper: Callable[..., Any]) -> Callable[[], None]:
-    """Have `wrapper(original, *args, **kwargs)` called instead of `owner.name(*args, **kwargs)`; returns what undoes it.
+    """Call `wrapper(original, *args, **kwargs)` instead of `owner.name(*args, **kwargs)`. Returns a function that undoes this.
 
-    It is set past Keras' tracking, on this owner alone. Several wrappers may be put around one function, and undone in any order; the
+    It bypasses Keras' tracking and affects only this owner. A function may have several wrappers, which can be undone in any order. The
     last one is called first.
     """
     attributes = vars(owner)
     wrappers = getattr(attributes.get(name), "wrappers", None)
     if wrappers is None:
         wrappers = _install(owner, name)
-    entry = [wrapper]  # found again by its identity
+    entry = [wrapper]  # a list, so that it is found by identity
     wrappers.append(entry)
 
     def undo() -> None:
@@ -30,7 +30,7 @@ def around(owner: Any, name: str, wrapper: Callable[..., Any]) -> Callable[[], N
 
 def _install(owner: Any, name: str) -> list[list[Callable[..., Any]]]:
     attributes, original = vars(owner), getattr(owner, name)
-    before = attributes.get(name, attributes)  # itself where there is none
+    before = attributes.get(name, attributes)  # `attributes` stands for none
     wrappers: list[list[Callable[..., Any]]] = []
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -46,22 +46,22 @@ def _install(owner: Any, name: str) -> list[list[Callable[..., Any]]]:
             attributes[name] = before
 
     vars(called).update(wrappers=wrappers, restore=restore)
-    functools.update_wrapper(called, original, updated=())  # a layer in this place has attributes of its own
+    functools.update_wrapper(called, original, updated=())  # the original may be a layer, with its own attributes
     attributes[name] = called
     return wrappers
 
 
 def say(text: str) -> None:
-    """Tell the user one sentence, as a warning."""
+    """Warn the user with one sentence."""
     warnings.warn(f"actgrad: {text}", stacklevel=3)
 
 
 LONG = 200
-"""A line of an error that has more characters is cut after its first sentence."""
+"""An error line with more characters is cut after its first sentence."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that says something; its first sentence if it is long. Keras puts lines before it that say where."""
+    """The first useful line of an error; only its first sentence if it is long. Keras puts lines about the place before it."""
     text = error.args[0] if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str) else str(error)
     lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in text.rpartition("Error encountered:")[2].splitlines()]
     said = next((line for line in lines if line and "Exception encountered when calling" not in line), type(error).__name__)

@@ -1,4 +1,4 @@
-"""A look at a model before any training: does the gradient vanish, where, and by what."""
+"""Check a model before any training: does the gradient vanish, where, and why?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ class Inspection:
     """What `inspect` found.
 
     Attributes:
-        table: a row a site, in the order of the forward pass; see ActivationProbe.
-        layers: a row a layer with trained weights: layer, kind, parameters.
+        table: one row per site, in the order of the forward pass; see ActivationProbe.
+        layers: one row per layer with trained weights: layer, kind, parameters.
         attenuation: decades by which `preact_grad_rms` shrinks from the last to the first activated layer; negative where it grows.
-        sentence: the answer.
+        sentence: the answer in words.
     """
 
     table: pd.DataFrame
@@ -37,8 +37,8 @@ def inspect(model: keras.Model, x: Any, y: Any, loss: Any = None) -> Inspection:
     """Measure a model on a batch, without training and without changing it.
 
     Args:
-        model: compiled, or with a loss given here; built, or able to be built from x.
-        x, y: some hundred examples, as `fit` takes them.
+        model: compiled, unless a loss is given here; built, or buildable from x.
+        x, y: a few hundred examples, as `fit` takes them.
         loss: for a model that is not compiled, for example `sparse_categorical_crossentropy`; with several outputs, one for each.
 
     Raises:

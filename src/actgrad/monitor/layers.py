@@ -1,4 +1,4 @@
-"""The layers of a model that have weights to train."""
+"""The layers of a model that have trainable weights."""
 
 import math
 from collections import Counter
@@ -12,17 +12,17 @@ import pandas as pd
 from actgrad.monitor.hooks import around
 
 Within = tuple[keras.Layer, ...]
-"""The layers that a layer lies in, the outermost first, without the model."""
+"""The layers that contain a layer, outermost first, without the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedLayer:
-    """A layer that has trainable weights of its own, not of a layer inside it.
+    """A layer that has trainable weights itself, not only in a layer inside it.
 
     Attributes:
-        name: unique in its model: the layer's own name, or the path of names that leads to it where another layer has the same one.
+        name: unique in its model: the layer's name, or its path of names if another layer has the same name.
         layer: the layer.
-        within: the layers that it lies in.
+        within: the layers that contain it.
         variables: its weights that are trained.
     """
 
@@ -38,7 +38,7 @@ class WeightedLayer:
 
 
 def weighted_layers(model: keras.Model) -> list[WeightedLayer]:
-    """The layers of a built model, also those inside other layers, that have trained weights; a shared layer or weight once.
+    """The layers of a built model that have trained weights, nested ones too. A shared layer or weight is listed once.
 
     Raises:
         ValueError: if no weight is trained, or if two of these layers cannot be told apart by name and path.
@@ -46,14 +46,14 @@ def weighted_layers(model: keras.Model) -> list[WeightedLayer]:
     if not model.trainable_variables:
         raise ValueError("the model has no trainable weight, so no gradient reaches any; set layer.trainable = True where you want to train")
     left = {id(variable): variable for variable in model.trainable_variables}
-    placed = [(layer, within) for layer, within in all_layers(model) if layer._trainable_variables]  # frozen ones too, so that names stay
+    placed = [(layer, within) for layer, within in all_layers(model) if layer._trainable_variables]  # frozen ones too, so that names do not change
     found = []
-    for name, (layer, within) in reversed([*zip(names_of(placed), placed, strict=True)]):  # the innermost layer that has a weight owns it
+    for name, (layer, within) in reversed([*zip(names_of(placed), placed, strict=True)]):  # a weight belongs to the innermost layer that has it
         own = tuple(left.pop(id(variable)) for variable in layer._trainable_variables if id(variable) in left)
         if own:
             found.append(WeightedLayer(name, layer, within, own))
     found.reverse()
-    if left:  # of something that Keras does not know as a layer
+    if left:  # weights of something that Keras does not see as a layer
         found.append(WeightedLayer(model.name, model, (), tuple(left.values())))
     return found
 
@@ -65,7 +65,7 @@ def table_of(layers: Sequence[WeightedLayer]) -> pd.DataFrame:
 
 
 def all_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, Within]]:
-    """The model and every layer inside it with what it lies in, an outer layer before those inside it, each once."""
+    """The model and every layer inside it, each once, with the layers that contain it. Outer layers come first."""
     seen: set[int] = set()
 
     def inside(layer: keras.Layer, within: Within) -> Iterator[tuple[keras.Layer, Within]]:
@@ -79,7 +79,7 @@ def all_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, Within]]:
 
 
 def names_of(placed: Sequence[tuple[keras.Layer, Within]]) -> list[str]:
-    """A name for each layer: its own, or its path where another of these has the same name.
+    """A name for each layer: its own, or its path if another of these layers has the same name.
 
     Raises:
         ValueError: if two have the same path.
@@ -99,7 +99,7 @@ class CallOrder:
         self._places: dict[int, int] = {}
 
     def watch(self, model: keras.Model) -> Callable[[], None]:
-        """Note the layers that are called from now on; returns what ends this."""
+        """Note the order of layers that are called from now on. Returns a function that ends this."""
         undo = [around(layer, "call", self._noting(layer)) for layer, _ in all_layers(model) if layer is not model]
 
         def end() -> None:
@@ -112,7 +112,7 @@ class CallOrder:
         return bool(self._places)
 
     def sort(self, layers: Sequence[WeightedLayer]) -> list[WeightedLayer]:
-        """In the order of calls. A layer that was made too late to be seen stands where what it lies in does, or at the end."""
+        """Layers in the order of calls. A layer that was made later takes the place of the layer that contains it, or comes last."""
 
         def place(one: WeightedLayer) -> float:
             return next((self._places[id(layer)] for layer in (one.layer, *reversed(one.within)) if id(layer) in self._places), math.inf)

@@ -1,4 +1,4 @@
-"""The probe: what the forward and the backward signal of a fixed batch do at each activation function."""
+"""The probe measures the forward and backward signal of a fixed batch at each activation function."""
 
 import math
 import random
@@ -20,50 +20,50 @@ from actgrad.monitor.units import FOR_RULES
 DORMANT = (0.0, 0.025, 0.1)
 """tau of Sokar et al. (2023), section 3.1."""
 PROBED_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""After these steps of a training the probe is measured too, because most of what happens to units happens early."""
+"""The probe is also measured after these steps, because units change most in early training."""
 BATCH = 512
-"""Examples at once in the census."""
+"""Batch size of the census."""
 GAIN_EXAMPLES = 64
-"""Examples of the probe on which gains are estimated; each has random signs of its own."""
+"""Number of probe examples for estimating gains; each example has its own random signs."""
 HALF_SCALE = 2.0**24
-"""By what the loss of a float16 model is multiplied, as float16 has no number below 6e-8; less where the gradient would be too large for it."""
+"""Loss scale of a float16 model, because float16 has no number below 6e-8. It is lowered if a gradient would overflow."""
 State = list[tuple[keras.Variable, Any]]
-"""Variables, and what they hold."""
+"""Variables and their values."""
 SCALARS = ("preact_mean", "preact_std", "act_mean", "act_std", "slope_ms", "saturated", "active", *FOR_RULES)
 
 
 class ActivationProbe:
     """Measures a model on one fixed batch, without changing it.
 
-    Per site, which is a layer that applies an activation function, in the order of the forward pass:
+    Per site (a layer that applies an activation function), in the order of the forward pass:
 
     - `preact_mean`, `preact_std`, `act_mean`, `act_std`: mean and standard deviation of pre-activations z and of phi(z).
-    - `preact_grad_rms`: root mean square over units and examples of dL/dz, L the loss of a single example. Batch normalisation uses
-      its moving statistics, as in evaluation. `preact_grad_rms_batch`: the same with the statistics of the batch, as in training,
-      where each example has a part in the loss of every other; only where the model has such layers.
+    - `preact_grad_rms`: root mean square of dL/dz over units and examples, L the loss of a single example. Batch normalisation uses
+      its moving statistics, as in evaluation. `preact_grad_rms_batch`: the same with batch statistics, as in training, where
+      each example affects the loss of the others; only for models with batch normalisation.
     - `slope_ms`: mean of phi'(z)^2.
-    - `predicted`: the ratio of preact_grad_rms here to that at the next site, were the gradient independent of what it passes (Glorot and
-      Bengio 2010, equation 6): random signs are sent back from the output through weights, pooling, normalisation and all paths, and each
-      phi'(z) is replaced by sqrt(slope_ms) with a random sign, on GAIN_EXAMPLES examples. `gain`: the same without the slope, from
-      the next site's z to this phi(z): predicted^2 = slope_ms * gain. For the last site, the output's z is the next.
-    - `units`, `dead`: units (channels) whose derivative is 0 for every example and position. `newly_dead` of them were not dead at
-      the first measurement, and `revived` were dead then and are not now. `revived_since_last` were dead at the measurement before
-      and are not now.
-    - `active`: share of examples for which a unit has a derivative other than 0 at some position, mean over the units.
-    - `saturated`: share of z where the derivative is below SATURATION of the largest that the function has.
-    - the shares of FOR_RULES, which published rules look at.
-    - `loss`: of the batch, as evaluation has it, without what regularises; `loss_at_chance`: that of a guess which takes all
-      classes for equally likely, ln(classes) for a plain cross-entropy; missing where there are no classes.
-    - `dormant_<tau>`: share of units whose mean |phi(z)|, by that of all units of the layer, is at most tau.
+    - `predicted`: the ratio of preact_grad_rms here to its value at the next site, if the gradient were independent of weights and
+      activations (Glorot and Bengio 2010, equation 6). Random signs are sent back from the output through weights, pooling, normalisation
+      and all paths; each phi'(z) is replaced by sqrt(slope_ms) with a random sign; GAIN_EXAMPLES examples are used. `gain`: the same
+      without the slope: predicted^2 = slope_ms * gain. The next site of the last one is the output.
+    - `units`, `dead`: number of units (channels), and of dead units, whose derivative is 0 for every example and position. `newly_dead`:
+      dead now but not at the first measurement. `revived`: dead at the first measurement but not now. `revived_since_last`: dead at
+      the previous measurement but not now.
+    - `active`: share of examples for which a unit has a nonzero derivative at some position, mean over the units.
+    - `saturated`: share of z where the derivative is below SATURATION times the function's largest derivative.
+    - the shares of FOR_RULES, which published rules use.
+    - `loss`: of the batch, as in evaluation, without regularisation. `loss_at_chance`: the loss if all classes are guessed
+      equally likely, ln(classes) for a plain cross-entropy; missing without classes.
+    - `dormant_<tau>`: share of units whose mean |phi(z)|, divided by the mean of the layer, is at most tau.
 
-    A unit of several pieces (maxout) counts once: what it is given by its pieces is added up.
+    A unit of several pieces (maxout) counts once; the values of its pieces are summed.
 
     Args:
         model: compiled with a loss, or with one given here.
         x, y, sample_weight: the batch, as `fit` takes it.
-        loss: instead of that which the model is compiled with; for a model with several outputs, one for each.
-        known: layers of the model that are activation functions, whatever they compute. The others are found: those that act on each unit
-            by itself and are not affine.
+        loss: replaces the loss of the compiled model; for a model with several outputs, one for each.
+        known: layers that count as activation functions, whatever they compute. Other activation functions are found: they act
+            on each unit separately and are not affine.
 
     Raises:
         ValueError: if the model has no loss, or the batch does not fit it.
@@ -81,7 +81,7 @@ class ActivationProbe:
         if not self._examples:
             raise ValueError("the probe has no example; give some hundred")
         self._judge = model
-        """Whose loss it is."""
+        """The model whose loss is used."""
         if loss is not None:
             self._judge = keras.Model()
             self._judge.compile(loss=loss)
@@ -99,16 +99,16 @@ class ActivationProbe:
         if self.found.hidden_from_view:
             say(self.found.hidden_from_view)
         self._half = any(layer.compute_dtype == "float16" for layer in layers)
-        # a state of one row an example does not fit fewer
+        # a state with one row per example needs all examples
         self._gain_examples = self._examples if any(getattr(layer, "stateful", False) for layer in layers) else min(self._examples, GAIN_EXAMPLES)
         self._compute: dict[str, Any] = {}
         self.dead_units: list[dict[str, np.ndarray]] = []
-        """For each measurement: site -> which of its units are dead."""
+        """For each measurement: site -> mask of its dead units."""
         self.dead_in_census: dict[str, np.ndarray] = {}
-        """The same of the last census."""
+        """The same for the last census."""
 
     def _refuse_labels(self) -> None:
-        """Raise ValueError for labels that no backend computes with, or that one computes with silently."""
+        """Raise ValueError for labels that no backend can use, or that some backend would silently accept."""
         labels = [one for one in keras.tree.flatten(self._y) if one is not None]
         if any(keras.backend.standardize_dtype(one.dtype) == "string" for one in labels):
             raise ValueError("the labels of the probe are text; give the numbers that model.fit is given")
@@ -134,7 +134,7 @@ class ActivationProbe:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes, where the loss is the cross-entropy of one output over classes."""
+        """Number of classes, if the loss is the cross-entropy of one output over classes; else None."""
         shape = getattr(self._model, "output_shape", None)
         if len(self._losses) != 1 or not isinstance(shape, tuple) or not shape or not isinstance(shape[-1], int):
             return None
@@ -146,7 +146,7 @@ class ActivationProbe:
         return loss if isinstance(loss, str) else str(getattr(loss, "name", getattr(loss, "__name__", "")))
 
     def measure(self) -> pd.DataFrame:
-        """One row a site, in the order of the forward pass. The columns of units are missing for the output of the model."""
+        """One row per site, in the order of the forward pass. The columns about units are missing for the output of the model."""
         (loss, at_chance), measured = self._run("evaluation", self._signal)
         by_batch = [None] * len(measured)
         if self.found.has_normalization:
@@ -162,7 +162,7 @@ class ActivationProbe:
                 dead = dead_now[site.name] = np.asarray(values["dead"])
                 at_first, at_last = first.get(site.name, dead), last.get(site.name, dead)
                 score = np.asarray(values["magnitude"], np.float64)
-                with np.errstate(invalid="ignore"):  # infinite by infinite
+                with np.errstate(invalid="ignore"):  # infinity / infinity
                     score = score if score.mean() == 0 else score / score.mean()
                 row |= {"units": len(dead), "dead": int(dead.sum())}
                 row |= {"newly_dead": int((dead & ~at_first).sum()), "revived": int((at_first & ~dead).sum())}
@@ -177,7 +177,7 @@ class ActivationProbe:
         return table.astype(dict.fromkeys(COUNTS, "Int64"))
 
     def census(self, x: Any) -> pd.DataFrame:
-        """layer, units, dead: units that are dead for every example of x, for example of the whole training split."""
+        """layer, units, dead. A unit is dead if it is so for every example of x, which is usually the whole training split."""
         parts = keras.tree.flatten(x)
         alive: dict[str, np.ndarray] = {}
         for start in range(0, len(parts[0]), BATCH):
@@ -202,9 +202,9 @@ class ActivationProbe:
             raise ValueError(f"the census does not fit the model: {first_line(error)}; give it the x of the whole training split") from error
 
     def _run(self, name: str, function: Callable[..., Any], *given: Any) -> Any:
-        """What `function(variables and what they hold now, scale, *given)` returns, as NumPy arrays; compiled once.
+        """The result of `function(variables with their values, scale, *given)` as NumPy arrays. The function is compiled once.
 
-        In float16 it is called again with a smaller scale of the loss while a gradient is too large.
+        In float16 it is repeated with a smaller loss scale until no gradient is too large.
         """
         variables = self._model.variables
         if name not in self._compute:
@@ -213,7 +213,7 @@ class ActivationProbe:
                 return function(list(zip(variables, values or [variable.value for variable in variables], strict=True)), *given)
 
             self._compute[name] = backend().compiled(compute)
-        # compiled code of JAX must be given what may change; the others read variables when they run
+        # JAX's compiled code needs changing values as arguments; other backends read variables when they run
         values = [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
         scale = HALF_SCALE if self._half else 1.0
         while True:
@@ -225,10 +225,10 @@ class ActivationProbe:
             scale /= 2**4
 
     def _signal(self, now: State, scale: Any, batch_statistics: bool = False) -> tuple[Any, list[dict[str, Any]]]:
-        """The loss, and what is measured of each site."""
+        """The loss, and the measurements of each site."""
 
         def run(inject: Inject) -> tuple[Any, list[Visit]]:
-            with keras.StatelessScope(state_mapping=now, collect_losses=True):  # so that whatever is assigned meanwhile is forgotten
+            with keras.StatelessScope(state_mapping=now, collect_losses=True):  # so that assignments are discarded
                 outputs, visits = self.found.forward(self._x, inject, batch_statistics=batch_statistics)
                 at_chance.append(self._loss_at_chance(outputs))
                 return scale * self._loss(outputs), visits
@@ -244,10 +244,10 @@ class ActivationProbe:
         return (loss / scale, keras.ops.stop_gradient(at_chance[-1])), measured
 
     def _loss(self, outputs: Any) -> Any:
-        """The loss, in float32. What regularises is taken from its value, not from its gradient."""
+        """The loss, in float32. Regularisation is subtracted from its value; its gradient is unchanged."""
         judge, ops = self._judge, keras.ops
         try:
-            of_batch = getattr(judge, "_compute_loss", judge.compute_loss)  # which hands on what an own compute_loss takes
+            of_batch = getattr(judge, "_compute_loss", judge.compute_loss)  # it passes only the arguments that a custom compute_loss takes
             loss = of_batch(x=self._x, y=self._y, y_pred=outputs, sample_weight=self._weight, training=False)
         except Exception as error:
             raise ValueError(
@@ -257,13 +257,13 @@ class ActivationProbe:
         return ops.cast(loss, "float32") - sum(ops.stop_gradient(ops.cast(one, "float32")) for one in added)
 
     def _loss_at_chance(self, outputs: Any) -> Any:
-        """The loss of a guess that takes all classes for equally likely, as probabilities or as logits; NaN if the model is no classifier."""
+        """The loss if all classes are guessed equally likely, as probabilities or as logits; NaN if the model is no classifier."""
         if self.classes is None:
             return keras.ops.convert_to_tensor(math.nan)
         return self._loss(keras.ops.full_like(outputs, 1 / self.classes))
 
     def _gains(self, slope_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each site `gain` and `predicted`; NaN for the output of the model, and where nothing comes back from the next site."""
+        """For each site `gain` and `predicted`; NaN for the output of the model, and if no signal comes back from the next site."""
         _, found = self._run("gains", self._random_signal, np.nan_to_num(np.sqrt(slope_ms)))
         gain, predicted = np.full((2, len(self.sites)), np.nan)
         hidden = [i for i, site in enumerate(self.sites) if site.hidden]
@@ -274,7 +274,7 @@ class ActivationProbe:
         return gain, predicted
 
     def _random_signal(self, now: State, scale: Any, slopes: Any) -> tuple[Any, list[dict[str, Any]]]:
-        """What random signs at the output become at each z, where each derivative is a slope with a random sign."""
+        """Send random signs from the output back to each z, with each derivative replaced by a slope with a random sign."""
         ops = keras.ops
 
         def random_slope(i: int, z: Any, a: Any) -> Any:
@@ -297,13 +297,13 @@ class ActivationProbe:
 
 
 def _signs(site: int, z: Any) -> Any:
-    """Random signs in the shape of a z; the same in every measurement, so that two differ by the model alone."""
+    """Random signs in the shape of a z. They are the same in every measurement, so that only the model makes a difference."""
     return 2.0 * keras.ops.cast(keras.random.randint(keras.ops.shape(z), 0, 2, seed=site), "float32") - 1.0
 
 
 @contextmanager
 def _random_streams_kept() -> Iterator[None]:
-    """Leave the generators of Python, NumPy and the backend as they are, whatever draws from them: a model that is called may."""
+    """Restore the random generators of Python, NumPy and the backend afterwards, because calling a model may draw from them."""
     kept = random.getstate(), np.random.get_state(), backend().random_state()  # noqa: NPY002
     try:
         yield
@@ -347,7 +347,7 @@ def _rms(gradient: Any, per_example: float, pieces: int) -> Any:
 
 
 def _per_example(losses: Sequence[Any], examples: int) -> float:
-    """By what the gradient of the model's loss is multiplied to be that of one example's.
+    """Factor from the gradient of the model's loss to the gradient of one example's loss.
 
     Raises:
         ValueError: if some of the losses are sums and others means.
@@ -364,11 +364,11 @@ def _batch(name: str, part: Any) -> Any:
     """A part of a batch as tensors.
 
     Raises:
-        ValueError: if it is not made of arrays with an axis of examples.
+        ValueError: if it does not consist of arrays with an axis of examples.
     """
     try:
         tensors = keras.tree.map_structure(_tensor, part)
-    except Exception:  # whatever a backend says of what it cannot convert
+    except Exception:  # each backend raises its own errors
         tensors = part
     for one in keras.tree.flatten(tensors):
         if one is not None and not (keras.ops.is_tensor(one) and len(one.shape)):

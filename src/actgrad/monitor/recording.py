@@ -1,4 +1,4 @@
-"""What each update does to each weight: norms of its gradient, of its change, and of itself."""
+"""Record for each update and weight: norms of the gradient, of the change, and of the weight."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,10 +15,10 @@ class Recording:
     """Records the updates of one optimizer from `start` to `stop`, without changing what it computes.
 
     Args:
-        optimizer: whose `apply` (on JAX `stateless_apply`) is called with the gradients of weights.
-        at: `gradient` is what back-propagation gave, without the scale of a scaled loss; `update` is what is handed to the rule of the
-            optimizer, after accumulation and clipping.
-        capacity: updates that are kept between two calls of `read`.
+        optimizer: its `apply` (on JAX `stateless_apply`) must be called with the gradients.
+        at: `gradient` records the gradient of back-propagation, without loss scaling; `update` records the gradient that the optimizer's
+            rule uses, after accumulation and clipping.
+        capacity: maximum number of updates between two calls of `read`.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, at: At, capacity: int):
@@ -31,7 +31,7 @@ class Recording:
 
     @property
     def may_skip(self) -> bool:
-        """Whether some calls change nothing: those that accumulate, and those whose scaled gradient is not finite."""
+        """Whether some calls may change nothing: they accumulate, or their scaled gradient is not finite."""
         return self._rule is not self._optimizer or bool(self._rule.gradient_accumulation_steps)
 
     @property
@@ -40,7 +40,7 @@ class Recording:
         return self._undo is not None
 
     def start(self) -> None:
-        if self._store is None and self._optimizer.built:  # a step that makes variables when it is traced is traced twice by TensorFlow
+        if self._store is None and self._optimizer.built:  # TensorFlow traces a step twice that makes variables in its trace
             self._keep_rows_of(self._optimizer._trainable_variables)
         self._undo = backend().hook(self._optimizer, self._record)
 
@@ -50,13 +50,13 @@ class Recording:
             self._undo = None
 
     def read(self) -> np.ndarray:
-        """Norms of gradient, update and weight since the last call: (updates, variables, 3), float64; NOT_GIVEN for a weight that
-        an update was not given.
+        """Norms of gradient, update and weight since the last call: (updates, variables, 3), float64; NOT_GIVEN for a weight
+        that an update did not include.
         """
         return np.zeros((0, 0, 3)) if self._store is None else self._store.read().astype(np.float64)
 
     def _record(self, grads: list[Any], variables: list[keras.Variable]) -> Callable[[], None]:
-        """Measure what there is before an update; returns what measures the rest after it."""
+        """Measure before an update. Returns a function that measures the rest after the update."""
         tools, ops = backend(), keras.ops
         if self._store is None:
             self._keep_rows_of(getattr(self._optimizer, "_trainable_variables", None) or variables)
@@ -80,7 +80,7 @@ class Recording:
         self._store = backend().Store(len(self.variables), self._capacity)
 
     def _seen(self, grads: Sequence[Any], variables: Sequence[keras.Variable]) -> list[Any]:
-        """The gradients that are measured."""
+        """The gradients to measure."""
         scale, rule = _loss_scale(self._optimizer), self._rule
         seen = [backend().dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         if scale is not None:
@@ -109,7 +109,7 @@ def _at_least_float32(value: Any) -> Any:
 
 
 def _loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
-    """By what the loss was multiplied; None where it was not."""
+    """The factor by which the loss was scaled; None if it was not."""
     if hasattr(optimizer, "inner_optimizer"):
         return optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
     return optimizer.loss_scale_factor

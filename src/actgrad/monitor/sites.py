@@ -1,4 +1,4 @@
-"""Where a model applies an activation function: found by calling it once, and visited again whenever it is measured."""
+"""Find where a model applies activation functions, by calling it once. Each measurement visits these places again."""
 
 import functools
 import inspect
@@ -19,7 +19,7 @@ ACTIVATION_LAYERS = tuple(
     getattr(keras.layers, name) for name in ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax") if hasattr(keras.layers, name)
 )
 LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
-"""Layers that call those inside them once for each step of a sequence."""
+"""Layers that call their inner layers once for each step of a sequence."""
 FUNCTIONS = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "hardswish", "hard_silu", "mish", "softplus", "softsign"),
     *("sigmoid", "hard_sigmoid", "hardsigmoid", "log_sigmoid", "logsigmoid", "tanh", "hard_tanh", "hardtanh", "tanhshrink"),
@@ -27,7 +27,7 @@ FUNCTIONS = (
 """Names of activation functions in TensorFlow, JAX and PyTorch."""
 
 JOINING = ("softmax", "log_softmax", "sparsemax", "glu")
-"""Kinds that act on several units together."""
+"""Kinds of functions that act on several units together."""
 
 
 @dataclass
@@ -35,11 +35,11 @@ class Site:
     """One call of an activation function in the forward pass.
 
     Attributes:
-        name: of the layer that applies it; a layer that is called again has #2 and so on behind it.
-        kind: what the function is called, in lower case: relu, tanh, …
-        pieces: pre-activations that one unit takes: 1, but for maxout and its like.
+        name: of the layer that applies it. Later calls of the same layer get the suffix #2 and so on.
+        kind: name of the function in lower case: relu, tanh, …
+        pieces: number of pre-activations per unit: 1, more for maxout and similar functions.
         hidden: False for the output of the model.
-        channel: the axis of units, or channels, of phi(z).
+        channel: the axis of units (channels) in phi(z).
     """
 
     name: str
@@ -50,7 +50,7 @@ class Site:
 
 
 After = Callable[[int, Any, Any], Any]
-"""(number of a site, z, phi(z)) -> what is handed on."""
+"""(number of a site, z, phi(z)) -> the value for the next layer."""
 
 
 class Sites:
@@ -58,10 +58,10 @@ class Sites:
 
     Args:
         model: built.
-        known: layers that are activation functions, whatever they compute: `linear` is none that could be told by its values.
+        known: layers that count as activation functions, whatever they compute; `linear` cannot be recognised by its values.
 
     Raises:
-        ValueError: if two layers that apply one cannot be told apart by name and path.
+        ValueError: if two layers that apply an activation function have the same name and path.
     """
 
     def __init__(self, model: keras.Model, known: Sequence[keras.Layer] = ()):
@@ -89,11 +89,11 @@ class Sites:
         return bool(self._normalizations)
 
     def find(self, x: Any, examples: int) -> None:
-        """Find the sites, by calling the model once as when it is compiled.
+        """Find the sites, by tracing one call of the model.
 
         Args:
             x: input of the model.
-            examples: how many it has.
+            examples: number of examples in x.
         """
         outputs, visits, functions = self._discover(x)
         flat = keras.tree.flatten(outputs)
@@ -119,16 +119,16 @@ class Sites:
     def forward(
         self, x: Any, inject: Inject = lambda _, z: z, after: After = lambda _i, _z, a: a, batch_statistics: bool = False
     ) -> tuple[Any, list[Visit]]:
-        """Call the model as in evaluation, and note each site. The caller opens a StatelessScope, in which nothing changes.
+        """Call the model as in evaluation, and note each site. The caller must open a StatelessScope, so that the model does not change.
 
         Args:
             x: its input.
-            inject: is given the number and z of each site before the function is applied, and returns what it is applied to.
-            after: is given number, z and result, and returns what is handed on.
+            inject: takes the number and z of a site, and returns the z that the function is applied to.
+            after: takes number, z and phi(z), and returns the value for the next layer.
             batch_statistics: batch normalisation uses the mean and variance of this batch, as in training.
 
         Returns:
-            What the model returns, and a visit for each of `sites`.
+            The outputs of the model, and a visit for each of `sites`.
         """
         number = {visit: place for place, visit in enumerate(self._kept)}
         visits: list[Visit] = []
@@ -157,7 +157,7 @@ class Sites:
             return keras.tree.pack_sequence_as(outputs, flat), found
 
     def _discover(self, x: Any) -> tuple[Any, list[Visit], list[tuple[str, int | None]]]:
-        """What the model returns; all calls of an owner; and the functions that were called, each with the innermost of these calls."""
+        """The model's outputs; all calls of owners; and each called function with the innermost owner's call around it."""
         visits: list[Visit] = []
         running: list[int] = []
         functions: list[tuple[str, int | None]] = []
@@ -196,7 +196,7 @@ class Sites:
         return outputs[0], visits, functions
 
     def _applies_one(self, layer: keras.Layer) -> str | None:
-        """By which attribute a layer applies an activation function to its argument: `activation`, `call`, or none."""
+        """The attribute with which a layer applies an activation function: `activation` or `call`; None if it applies none."""
         return _applies_one(layer) or ("call" if id(layer) in self._known else None)
 
     def _quietly(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +216,7 @@ class Sites:
             kind, layer, name = _kind(applying), applying if isinstance(applying, keras.Layer) else None, self._names[id(owner)]
 
             def applied(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-                if backend().place() != here:  # a loop or a rematerialised part, out of which no value can be handed
+                if backend().place() != here:  # no value can leave a loop or a rematerialised part
                     self._elsewhere.add(name)
                     return self._quietly(original, *args, **kwargs)
                 if not args:
@@ -235,7 +235,7 @@ class Sites:
             yield
 
     def _normalizing_by_batch(self, x: Any) -> list[keras.Layer]:
-        """The batch normalisations that use the statistics of the batch in training: not those that are told to call otherwise."""
+        """The batch normalisations that use batch statistics in training. Frozen ones, or ones called with training=False, do not."""
         found: list[keras.Layer] = []
 
         def noting(layer: keras.Layer) -> Callable[..., Any]:
@@ -274,7 +274,7 @@ class Sites:
         if unseen:
             called = ", ".join(sorted(name if place is None else f"{name} in {place}" for name, place in unseen))
             parts.append(f"functions that no layer of their own applies ({called}) are not measured; use keras.layers.Activation to see them")
-        # a layer of its own is often a part of attention, which is no activation
+        # a separate softmax layer is often part of attention, not an activation
         fused = [visit for i, visit in enumerate(visits) if visit.owner is not visit.layer and i not in self._kept]
         joining = sorted({visit.name for visit in fused if visit.kind in JOINING})
         if joining:
@@ -299,12 +299,12 @@ def _applies_one(layer: keras.Layer) -> str | None:
 
 
 def _activation(layer: keras.Layer) -> Any:
-    """The attribute `activation` of a layer, where it is its own; PyTorch keeps one that is a layer apart."""
+    """The instance attribute `activation` of a layer. If it is a layer, PyTorch keeps it in `_modules`."""
     return vars(layer).get("activation", vars(layer).get("_modules", {}).get("activation"))
 
 
 def _kind(applying: Callable[..., Any]) -> str:
-    """What an activation function or layer is called."""
+    """Name of an activation function or layer, in lower case."""
     if getattr(applying, "negative_slope", 0):
         return "leakyrelu"
     if isinstance(applying, keras.Layer) and callable(inner := _activation(applying)):
@@ -313,21 +313,21 @@ def _kind(applying: Callable[..., Any]) -> str:
 
 
 def _channel(visit: Visit) -> int:
-    """The axis of units: that of the layer's own layout, or for a layer without one, of images in Keras' layout."""
+    """The axis of units, from the layer's data_format, or for images without one, from Keras' setting."""
     rank = len(visit.a.shape)
     layout = getattr(visit.owner, "data_format", keras.config.image_data_format() if rank > 3 and visit.owner is visit.layer else None)
     return 1 if layout == "channels_first" and rank > 2 else rank - 1
 
 
 def _is_pointwise(visit: Visit, examples: int) -> bool:
-    """Whether a function acts on each unit of each example by itself and is not affine, tried on two examples of the shape of z."""
+    """Whether a function acts on each unit of each example separately and is not affine. It is tested on two examples in the shape of z."""
     z = visit.z
     if (
         not hasattr(z, "shape")
         or not hasattr(visit.a, "shape")
         or len(z.shape) < 2
-        or (z.shape[0] or 0) % examples  # a table that is no batch
-        or any(keras.ops.is_tensor(one) for one in keras.tree.flatten(visit.function.args[1:]))  # it cannot be tried on other values
+        or (z.shape[0] or 0) % examples  # not a batch
+        or any(keras.ops.is_tensor(one) for one in keras.tree.flatten(visit.function.args[1:]))  # cannot be tested on other values
         or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(z.dtype))
     ):
         return False
@@ -346,9 +346,9 @@ def _is_pointwise(visit: Visit, examples: int) -> bool:
         moved = wide.copy()
         moved[(*somewhere, slice(pieces))] += 1
         first, second, origin = phi(wide), phi(moved), phi(0 * wide)
-        second[(*somewhere, 0)] = first[(*somewhere, 0)]  # the one unit that may have changed
+        second[(*somewhere, 0)] = first[(*somewhere, 0)]  # the only unit that may have changed
         affine = np.allclose(first + phi(-wide), 2 * origin, atol=1e-5) and np.allclose(phi(2 * wide) + origin, 2 * first, atol=1e-5)
-    except Exception:  # whatever a layer of the user's own does with other values
+    except Exception:  # a user's layer may raise anything
         return False
     return bool(np.array_equal(first, second)) and not affine
 

@@ -18,9 +18,9 @@ class Rows:
     """Successive updates in which the same weights were trained.
 
     Attributes:
-        layers: those that were trained.
+        layers: the trained layers.
         may_skip: whether some updates change nothing, see Recording.
-        blocks: norms (updates, layers, 3), in the order of NORMS; NOT_GIVEN for a layer of which an update was given no weight.
+        blocks: norms (updates, layers, 3), in the order of NORMS; NOT_GIVEN if an update included no weight of the layer.
     """
 
     layers: list[WeightedLayer]
@@ -28,12 +28,12 @@ class Rows:
     blocks: list[np.ndarray] = field(default_factory=list)
 
     def are_of(self, layers: Sequence[WeightedLayer], may_skip: bool) -> bool:
-        """Whether further updates of these layers belong here."""
+        """Whether updates of these layers can be added here."""
         weights = [[*map(id, one.variables)] for one in layers]
         return self.may_skip == may_skip and weights == [[*map(id, one.variables)] for one in self.layers]
 
     def add(self, norms: np.ndarray, variables: Sequence[keras.Variable]) -> np.ndarray:
-        """Add updates: norms (updates, variables, 3), NOT_GIVEN for a weight that an update was not given. Returns the new block."""
+        """Add updates: norms (updates, variables, 3), NOT_GIVEN for a weight that an update did not include. Returns the new block."""
         place = {id(variable): i for i, variable in enumerate(variables)}
         columns = [[place[id(variable)] for variable in one.variables if id(variable) in place] for one in self.layers]
         self.blocks.append(np.stack([_together(norms[:, of_layer]) for of_layer in columns], axis=1))
@@ -49,7 +49,7 @@ class Rows:
         return values | {f"update_ratio/{one.name}": _mean(ratio[~skipped & given[:, i], i]) for i, one in enumerate(self.layers)}
 
     def table(self, first: int, order: CallOrder) -> pd.DataFrame:
-        """step, from `first` on, layer, NORMS, grad_rms, update_ratio; a row for each layer that an update was given weights of."""
+        """step (from `first`), layer, NORMS, grad_rms, update_ratio; one row per update and layer whose weights it included."""
         layers = order.sort(self.layers)
         norms = np.concatenate([np.zeros((0, len(layers), len(NORMS))), *self.blocks])[:, [self.layers.index(one) for one in layers]]
         table = pd.DataFrame(norms.reshape(-1, len(NORMS)), columns=list(NORMS))
@@ -64,9 +64,9 @@ class Rows:
 
 
 def _together(parts: np.ndarray) -> np.ndarray:
-    """Norms of a layer, (updates, 3), of those of its weights, (updates, variables, 3); NOT_GIVEN where an update was given none of them.
+    """Norms of a layer (updates, 3) from those of its weights (updates, variables, 3); NOT_GIVEN if an update included none of them.
 
-    In float64, where no square of a float32 is lost.
+    Computed in float64, which can hold the square of any float32.
     """
     given = _given(parts)
     norms = np.sqrt(np.where(given[..., None], np.square(parts), 0).sum(axis=1))
@@ -83,7 +83,7 @@ def _skipped(norms: np.ndarray, may_skip: bool) -> np.ndarray:
 
 
 def _update_ratio(norms: np.ndarray, may_skip: bool) -> np.ndarray:
-    """(updates, layers); NaN for updates that are skipped."""
+    """update_norm / weight_norm (updates, layers); NaN for skipped updates."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = norms[..., 1] / norms[..., 2]
     return np.where(_skipped(norms, may_skip)[:, None], np.nan, ratio)

@@ -1,4 +1,4 @@
-"""What the forward pass says of the units of a site."""
+"""Measurements of a site's units in the forward pass."""
 
 import math
 from typing import Any
@@ -11,9 +11,9 @@ from actgrad.monitor.names import SATURATION
 from actgrad.monitor.sites import Site
 
 GRID = np.linspace(-10, 10, 401, dtype=np.float32)
-"""Where the largest derivative of an activation function is looked for."""
+"""The points at which the largest derivative of an activation function is searched."""
 GRID_ELEMENTS = 2**20
-"""Elements of it at once; a function with weights for each position is asked at each."""
+"""Maximum number of elements per evaluation. A function with weights per position is evaluated at every position."""
 FOR_RULES = (
     "flat",
     "not_positive",
@@ -25,13 +25,13 @@ FOR_RULES = (
     "act_over_0.97",
     "rho_over_0.85",
 )
-"""Shares that published rules look at: of z with derivative 0; of phi(z) at most 0; of units with a derivative for less than 1 % of their
-z; of units whose |phi(z)| is below 1e-5 in 95 % of cases; of z and phi(z) beyond a number; and of units whose rho is beyond a number:
-the mean of |phi(z)| where the range of phi is brought to [-1, 1] (Rakitianskaia and Engelbrecht 2015), which sigmoid and tanh have."""
+"""Shares that published rules use. flat: z with derivative 0. not_positive: phi(z) <= 0. rarely_active: units whose derivative is nonzero for
+less than 1 % of their z. silent: units with |phi(z)| < 1e-5 in at least 95 % of cases. preact_*, act_*: z or phi(z) beyond a number. rho_*: units
+whose rho, the mean |phi(z)| with the range of sigmoid or tanh scaled to [-1, 1], is beyond a number (Rakitianskaia and Engelbrecht 2015)."""
 
 
 def measured(site: Site, visit: Visit) -> dict[str, Any]:
-    """What the forward pass says of a site: scalars, and for each unit whether it is dead and its mean |phi(z)|."""
+    """Measurements of a site: scalars, and for each unit whether it is dead and its mean |phi(z)|."""
     ops = keras.ops
     z = ops.cast(ops.stop_gradient(visit.z), "float32")
     a = ops.cast(ops.stop_gradient(visit.a), "float32")
@@ -63,12 +63,12 @@ def measured(site: Site, visit: Visit) -> dict[str, Any]:
 
 
 def slopes(visit: Visit, pieces: int) -> tuple[Any, Any]:
-    """phi'(z) of each z, and |phi'(z)| of each unit, which is as steep as its steepest piece; in float32, because bfloat16 rounds small
-    derivatives to 0.
+    """phi'(z) of each z, and |phi'(z)| of each unit (of its steepest piece). Both are float32, because bfloat16 rounds small derivatives
+    to 0.
     """
     ops = keras.ops
     z = ops.cast(ops.stop_gradient(visit.z), "float32")
-    slope = ops.where(ops.isnan(z), float("nan"), backend().derivative(visit.function, z))  # no number is not dead
+    slope = ops.where(ops.isnan(z), float("nan"), backend().derivative(visit.function, z))  # NaN does not count as dead
     steep = ops.abs(slope)
     if pieces > 1:
         steep = ops.max(ops.reshape(steep, (*steep.shape[:-1], steep.shape[-1] // pieces, pieces)), axis=-1)
@@ -76,7 +76,7 @@ def slopes(visit: Visit, pieces: int) -> tuple[Any, Any]:
 
 
 def dead(site: Site, steep: Any) -> Any:
-    """Which units have the derivative 0 for every example and position."""
+    """Mask of the units whose derivative is 0 for every example and position."""
     return keras.ops.max(steep, axis=_but_channels(site, steep)) == 0
 
 
@@ -85,7 +85,7 @@ def _but_channels(site: Site, values: Any) -> list[int]:
 
 
 def _steepest(site: Site, visit: Visit) -> Any:
-    """The largest derivative of a function on GRID, the other pieces of a unit at 0."""
+    """The largest |derivative| of a function on GRID, with the other pieces of a unit at 0."""
     weights, shape = visit.layer.weights if visit.layer is not None else [], visit.z.shape
     one_for_all = all(math.prod(weight.shape[:-1]) == 1 for weight in weights)
     positions = [1] * (len(shape) - 2) if one_for_all else list(shape[1:-1])

@@ -1,4 +1,4 @@
-"""The activation under test: its layers, built from their configuration, and its curve."""
+"""Build layers of the activation under test from its configuration, and compute its curve."""
 
 import inspect
 from typing import TYPE_CHECKING
@@ -19,11 +19,11 @@ CURVE = np.linspace(-6, 6, 241, dtype=np.float32)
 
 
 class ActivationFactory:
-    """Makes the layers of the activation under test. Builders of networks are given one.
+    """Makes layers of the activation under test. Each network builder gets one as an argument.
 
     Attributes:
-        pieces: number of pre-activations that a unit takes: 1, but for maxout and its like.
-        made: the layers that were made.
+        pieces: number of pre-activations per unit: 1, more for maxout and similar functions.
+        made: the layers made so far.
     """
 
     def __init__(self, activation: "Activation"):
@@ -32,10 +32,10 @@ class ActivationFactory:
         self.made: list[keras.Layer] = []
 
     def __call__(self, name: str | None = None) -> keras.Layer:
-        """A new layer that applies the activation; it may have weights, so that each place in a network needs one of its own.
+        """A new layer that applies the activation. It may have weights, so each place in a network needs its own layer.
 
         Raises:
-            TypeError: if it is given what a layer is applied to.
+            TypeError: if it is called on a tensor, as a layer would be.
         """
         if name is not None and not isinstance(name, str):
             raise TypeError("activation is no layer but makes one: write activation()(x), or layers.Dense(64, activation=activation())")
@@ -45,19 +45,19 @@ class ActivationFactory:
     def width(self, units: int) -> int:
         """Number of pre-activations of a layer of about this many units: round(units / sqrt(pieces)) units of `pieces` each.
 
-        Between two such layers, inputs shrink and outputs grow by sqrt(pieces), which leaves the number of weights as it was but
-        for rounding and for the first and the last layer.
+        Between two such layers, inputs shrink and outputs grow by sqrt(pieces), so the number of weights stays the same, apart from
+        rounding and the first and last layer.
         """
         return max(1, round(units / self.pieces**0.5)) * self.pieces
 
 
 def pieces(layer: keras.Layer) -> int:
-    """Number of pre-activations that a unit of this activation layer takes."""
+    """Number of pre-activations per unit of this activation layer."""
     return getattr(layer, "pieces", 1)
 
 
 def build(activation: "Activation", name: str | None = None) -> keras.layers.Layer:
-    """The layer that a configuration names: in keras.layers, or by a dotted path, whose module is imported.
+    """The layer that a configuration names, from keras.layers or by a dotted path, whose module is imported.
 
     Raises:
         UserError: if there is no such layer, or it does not take these arguments.
@@ -76,7 +76,7 @@ def build(activation: "Activation", name: str | None = None) -> keras.layers.Lay
         )
     try:
         return layer_class(**activation.config, name=name)
-    except Exception as error:  # whatever a layer of the user's own does
+    except Exception as error:  # a user's layer may raise anything
         if "'name'" in str(error):
             raise UserError(
                 "wrong-arguments", f"{path} takes no name; give its __init__ a **kwargs that it hands to super().__init__(**kwargs)"
@@ -94,7 +94,7 @@ def curve(activation: "Activation") -> pd.DataFrame:
     A function of several pieces is shown along its first piece, the others at 0.
 
     Raises:
-        UserError: if the layer does not act on each unit by itself, as an activation function does.
+        UserError: if the layer does not act on each unit separately, as an activation function does.
     """
     layer = build(activation)
     width = pieces(layer)
@@ -104,7 +104,7 @@ def curve(activation: "Activation") -> pd.DataFrame:
         phi, again = layer(z), layer(z)
         if is_own(activation.layer):
             backend().traced(lambda: layer(keras.ops.convert_to_tensor(z), training=True))
-    except Exception as error:  # whatever a layer of the user's own does
+    except Exception as error:  # a user's layer may raise anything
         reason = first_line(getattr(error, "__cause__", None) or error)
         raise UserError(
             "own-code-failed", f"activation.layer={activation.layer} fails on pre-activations of shape {z.shape}: {reason}; mend it"

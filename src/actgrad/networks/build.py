@@ -1,4 +1,4 @@
-"""The network of a run, by the builder that its configuration names."""
+"""Build the network of a run with the builder that its configuration names."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from actgrad.config.schema import Config
 
 GIVEN = ("input_shape", "classes", "activation", "initializer")
-"""What every builder is given, before the values of model.config."""
+"""The first arguments of every builder, before the values of model.config."""
 EXAMPLES = 16
-"""Images on which a new network is tried."""
+"""Number of images on which a new network is tested."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def build(
     Args:
         config: of the run; its seed and recipe decide the initial weights.
         train_images: uint8 (n, height, width, channels); gives the input shape and, for standardized inputs, mean and standard deviation.
-        classes: that the network tells apart.
-        precision: other than that of the recipe.
-        builder: instead of the one that model.build leads to.
+        classes: number of classes.
+        precision: replaces the recipe's precision.
+        builder: replaces the builder that model.build names.
 
     Raises:
-        UserError: if the builder cannot be imported or refuses what it is given, or what it returns is no such network.
+        UserError: if the builder cannot be imported, refuses its arguments, or does not return such a network.
     """
     keras.config.set_dtype_policy(precision or config.recipe.precision)
     shape, path = train_images.shape[1:], config.model.build
@@ -79,7 +79,7 @@ def build(
     try:
         model = keras.Model(inputs, built(x), name="network")
         outputs = keras.ops.convert_to_numpy(model(train_images[:EXAMPLES].astype(np.float32)))
-    except Exception as error:  # whatever a network of the user's own does
+    except Exception as error:  # a user's network may raise anything
         raise UserError(
             "own-code-failed", f"the network of {_named(config)} fails on images of shape {shape}: {first_line(error)}; {_remedy(activation)}"
         ) from None
@@ -107,12 +107,12 @@ def _call(config: "Config", builder: Callable[..., Any], *given: Any) -> Any:
         raise UserError("wrong-value", "; ".join(wrong)) from None
     except UserError:
         raise
-    except Exception as error:  # whatever a builder of the user's own does
+    except Exception as error:  # a user's builder may raise anything
         raise UserError("own-code-failed", f"{_named(config)} fails: {first_line(error)}; mend it, or change a value of model.config") from None
 
 
 def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str, Any]) -> None:
-    """Raise UserError unless a builder takes GIVEN, and these values by name."""
+    """Raise UserError unless a builder takes the arguments GIVEN, and these values by name."""
     parameters = inspect.signature(builder).parameters.values()
     by_place = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < len(GIVEN) and not any(one.kind == one.VAR_POSITIONAL for one in parameters):
@@ -126,7 +126,7 @@ def _check_arguments(path: str, builder: Callable[..., Any], values: Mapping[str
 
 
 def _are_probabilities(outputs: np.ndarray) -> bool:
-    """Whether each row of outputs is a distribution over classes, as far as bfloat16 tells; else they are logits."""
+    """Whether each row of outputs is a distribution over classes, within bfloat16's precision; else they are logits."""
     return bool(((outputs >= 0) & (outputs <= 1)).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-2))
 
 
@@ -137,7 +137,7 @@ def _remedy(activation: ActivationFactory) -> str:
 
 
 def _named(config: "Config") -> str:
-    """What an error may come from: the builder, and the layer if it is the user's own."""
+    """The possible sources of an error: the builder, and the activation layer if it is the user's own."""
     builder, layer = f"model.build={config.model.build}", f"activation.layer={config.activation.layer}"
     return f"{builder} with {layer}" if is_own(config.activation.layer) else builder
 

@@ -1,4 +1,4 @@
-"""Initial weights: a pure function of seed, layer and shape, so that runs of one seed start alike."""
+"""Initial weights: a pure function of seed, layer and shape, so that runs of one seed start with equal weights."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,13 +1,13 @@
-"""Activation functions that Keras lacks, as Keras layers. Depends on Keras alone, so that a saved model can bring this file along."""
+"""Activation functions that Keras lacks, as Keras layers. Imports only Keras, so that this file can be saved along with a model."""
 
 import keras
 
 
 class ChannelPReLU(keras.layers.PReLU):
-    """PReLU with one learned slope a channel (He et al. 2015, section 2.1), wherever it stands.
+    """PReLU with one learned slope per channel (He et al. 2015, section 2.1), after any kind of layer.
 
-    Keras' own layer learns a slope for every position of an image unless it is told the axes to share, and those
-    differ between convolutional and dense layers.
+    Keras' own layer learns a slope for every position of an image unless it gets the axes to share, which differ
+    between convolutional and dense layers.
     """
 
     def __init__(self, initial_slope: float = 0.25, **kwargs):
@@ -25,7 +25,7 @@ class ChannelPReLU(keras.layers.PReLU):
 class Maxout(keras.layers.Layer):
     """The largest of `pieces` neighbouring channels (Goodfellow et al. 2013, section 2).
 
-    (…, units * pieces) becomes (…, units). The attribute `pieces` makes the network widen the layer before it.
+    (…, units * pieces) becomes (…, units). Because of the attribute `pieces`, networks widen the layer before it.
     """
 
     def __init__(self, pieces: int = 2, **kwargs):
@@ -46,8 +46,8 @@ class Maxout(keras.layers.Layer):
 
 
 class RReLU(keras.layers.Layer):
-    """Randomized leaky ReLU (Xu et al. 2015, section 2.4): z / a where z is negative. In training a is drawn for each element and step from
-    [lower, upper], in evaluation it is their mean.
+    """Randomized leaky ReLU (Xu et al. 2015, section 2.4): z / a for negative z. In training, a is drawn uniformly from [lower, upper] for each
+    element and step; in evaluation, it is their mean.
     """
 
     def __init__(self, lower: float = 3.0, upper: float = 8.0, seed: int | None = None, **kwargs):

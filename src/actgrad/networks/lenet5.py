@@ -25,8 +25,8 @@ def build(
     """The network, from scaled pixels to logits.
 
     Returns:
-        A functional model: (batch, *input_shape) -> (batch, classes). What the layer `<L>_activation` takes is the pre-activations z of
-        a layer L of conv1 … dense1: its output, or that after batch normalisation (Ioffe and Szegedy 2015, section 3.2).
+        A functional model: (batch, *input_shape) -> (batch, classes). The input of the layer `<L>_activation` is the
+        pre-activations z of L (conv1 … dense1), after batch normalisation if there is one (Ioffe and Szegedy 2015, section 3.2).
     """
     pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]
 
@@ -43,5 +43,5 @@ def build(
             x = pool(2, name=f"pool{number}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = activated(keras.layers.Dense, dense_units, "dense1", x)
-    # float32, because a softmax over bfloat16 logits loses what it is to tell apart
+    # float32, because a softmax over bfloat16 logits cannot tell close classes apart
     return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=initializer("output"), dtype="float32", name="output")(x))

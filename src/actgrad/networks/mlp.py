@@ -24,8 +24,8 @@ def build(
     """The network, from scaled pixels to logits.
 
     A block is a dense layer of `width` units, a normalisation if one is wanted, and the activation. With `residual`, each block but the
-    first adds its input to its output (He et al. 2016, section 3.1). A block has the same initial weights in every network that is deep
-    enough to have it.
+    first adds its input to its output (He et al. 2016, section 3.1). A block starts with the same weights in networks of any
+    depth.
 
     Returns:
         A functional model: (batch, *input_shape) -> (batch, classes), with the layers dense1 … dense<depth> and output.
@@ -40,5 +40,5 @@ def build(
             y = normalizations[normalization](name=f"{name}_normalization")(y)
         y = activation(f"{name}_activation")(y)
         x = keras.layers.Add(name=f"{name}_shortcut")([x, y]) if residual and number > 1 else y
-    # float32, because a softmax over bfloat16 logits loses what it is to tell apart
+    # float32, because a softmax over bfloat16 logits cannot tell close classes apart
     return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=initializer("output"), dtype="float32", name="output")(x))

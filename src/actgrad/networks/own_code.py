@@ -1,4 +1,4 @@
-"""Layers and networks of the user's own: how they are found, and how their errors are said."""
+"""Import layers and networks of the user, and turn their errors into one sentence."""
 
 import pydoc
 import traceback
@@ -17,10 +17,10 @@ def is_own(path: str) -> bool:
 
 
 def located(key: str, path: str) -> Any:
-    """What a dotted path leads to; None if there is nothing.
+    """The object at a dotted path; None if there is none.
 
     Args:
-        key: of the configuration, for the error message.
+        key: key of the configuration, for the error message.
 
     Raises:
         UserError: if its module cannot be imported.
@@ -35,13 +35,13 @@ def located(key: str, path: str) -> Any:
 
 @contextmanager
 def guarded(paths: Mapping[str, str]) -> Iterator[None]:
-    """Say an error in one sentence if it comes from the user's own code, or from what Keras and TensorFlow make of that code.
+    """Turn an error into one sentence if it comes from the user's code, or from Keras or TensorFlow running that code.
 
     Args:
         paths: key of the configuration -> dotted path.
 
     Raises:
-        UserError: instead of such an error, but for a file that cannot be used.
+        UserError: instead of such an error. Errors about a file are raised again as they are.
     """
     own = {key: path for key, path in paths.items() if is_own(path)}
     try:
@@ -57,7 +57,7 @@ def guarded(paths: Mapping[str, str]) -> Iterator[None]:
 
 
 def _origin(error: Exception, paths: Iterable[str]) -> tuple[str, str]:
-    """Where in the user's own code an error was raised, empty if it was not; and the top-level module in which it was."""
+    """The place in the user's code where an error was raised (else empty), and the top-level module that raised it."""
     modules, place, module = {path.partition(".")[0] for path in paths}, "", ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = frame.f_globals.get("__name__", "").partition(".")[0]

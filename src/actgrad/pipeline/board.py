@@ -43,7 +43,7 @@ class Board:
         return self._status.get(run.key, {}).get("reason", "it was not trained")
 
     def warnings(self) -> dict[str, list[str]]:
-        """What runs warned of, in words -> their keys."""
+        """Warning -> keys of the runs that gave it."""
         found: dict[str, list[str]] = {}
         for run in self._runs:
             for of_runs in dict.fromkeys(one["of_runs"] for one in self._status.get(run.key, {}).get("warnings", ())):
@@ -54,7 +54,7 @@ class Board:
         self._status |= {run.key: {"state": FAILED, "reason": reason} for run in runs}
 
     def requeue(self, run: ComposedRun) -> None:
-        """The process of a running run is gone: let it wait for another."""
+        """Queue a run again whose process has died."""
         status.path(self._folder, run.key).unlink(missing_ok=True)
         self._status.pop(run.key, None)
 

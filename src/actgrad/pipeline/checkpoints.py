@@ -1,4 +1,4 @@
-"""The state of an unfinished training, kept after each epoch, so that a killed run goes on from its last finished epoch."""
+"""Checkpoints: the state of a training after each epoch, so that a killed run continues from its last finished epoch."""
 
 import hashlib
 import io
@@ -16,9 +16,9 @@ from actgrad.results.locks import FOLDER, one_mlflow_run
 
 
 def path(run_dir: Path) -> Path:
-    """Where the checkpoint of the run that is written to run_dir is kept: outside it, because everything in it belongs to the result.
+    """Path of the checkpoint for the run in run_dir. It lies outside run_dir, which contains only results.
 
-    A project that has been moved finds those of its own folders.
+    If the project is moved, the checkpoints for folders inside it are still found.
     """
     place, root = run_dir.resolve(), Path.cwd()
     named = place.relative_to(root) if place.is_relative_to(root) else place
@@ -26,7 +26,7 @@ def path(run_dir: Path) -> Path:
 
 
 def lock_path(run_dir: Path) -> Path:
-    """The lock that the process holds which trains into run_dir."""
+    """The lock of the process that trains into run_dir."""
     return path(run_dir).with_suffix(".lock")
 
 
@@ -36,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         path: its file.
-        fingerprint: of the configuration, data and code that a state may be used with; see results.fingerprint.
+        fingerprint: of the configuration, data and code that the state belongs to; see results.fingerprint.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Checkpoint:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Let no other process train into the same folder, or log the same run, meanwhile: a killed `dvc repro` may have left one."""
+        """Keep other processes from training into the same folder or logging the same run. A killed `dvc repro` may have left one running."""
         with exclusive_lock(self.path.with_suffix(".lock"), "trains the same run"), one_mlflow_run(self.fingerprint):
             yield
 
@@ -53,7 +53,7 @@ class Checkpoint:
         return self.path.is_file() and str(self._read("fingerprint").get("fingerprint")) == self.fingerprint
 
     def load(self) -> dict[str, np.ndarray] | None:
-        """The state that `save` kept; None where there is none, or none to be used, which is said on stderr."""
+        """The state that `save` kept; None if there is none. If it cannot be used, it is None too, with a warning on stderr."""
         if not self.path.is_file():
             return None
         arrays = self._read()
@@ -77,7 +77,7 @@ class Checkpoint:
         warn(f"checkpoint: {self.path} is not used, {reason}; the run starts from its beginning", "had a checkpoint that could not be used")
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
-        """Keep a state instead of the one before, in one step. One that cannot be written costs no training, and is said on stderr."""
+        """Replace the kept state in one step. If it cannot be written, warn on stderr; the training continues."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {"fingerprint": np.array(self.fingerprint), **state}
         np.savez(buffer, **arrays)

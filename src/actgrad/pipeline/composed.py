@@ -1,4 +1,4 @@
-"""The composed configuration of all runs of one activation: a file that DVC and git see, and that training reads."""
+"""The composed configuration of all runs of one activation, in a file that DVC, git and training use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from actgrad.results import fingerprint, paths
 
 @dataclass(frozen=True)
 class ComposedRun:
-    """One run of a study: its name, and the values that decide its result, less the seed."""
+    """One run of a study: its names, and the values that decide its result. `values` has no seed."""
 
     dataset: str
     activation: str
@@ -30,7 +30,7 @@ class ComposedRun:
 
     @property
     def names(self) -> dict[str, Any]:
-        """What interpolations of conf/tracking refer to, such as ${data.name}."""
+        """Values for interpolations in conf/tracking, such as ${data.name}."""
         return {"data": {"name": self.dataset}, "activation": {"name": self.activation}, "condition": {"name": self.condition}, "seed": self.seed}
 
     @property
@@ -45,7 +45,7 @@ class ComposedRun:
         return fingerprint.fingerprint({"seed": self.seed, **self.values}, data_sha256, core_sha256, environment)
 
     def config(self, tracking: Tracking) -> Config:
-        """The whole configuration, with which the run is trained."""
+        """The whole configuration for training the run."""
         values = {"seed": self.seed, **self.values, "run": self.key, "run_dir": str(self.folder), "condition": {"name": self.condition}}
         values |= {"data": loading.data_config(self.dataset, []).model_dump(), "tracking": tracking.model_dump()}
         return parse(Config, values, f"{paths.composed_path(self.dataset, self.activation)}: ")
@@ -53,14 +53,14 @@ class ComposedRun:
 
 @dataclass(frozen=True)
 class Composed:
-    """All runs of an activation, and the sha256 of the core that is to train them."""
+    """All runs of an activation, and the sha256 of the core that they are composed for."""
 
     core_sha256: str
     runs: list[ComposedRun]
 
 
 def write(dataset: str, activation: str, study: Study) -> None:
-    """Compose the runs of an activation, and write them to their file; raises what `text` raises."""
+    """Compose the runs of an activation, and write them to their file. Raises the same errors as `text`."""
     write_bytes(paths.composed_path(dataset, activation), text(dataset, activation, study).encode())
 
 
@@ -82,7 +82,7 @@ def text(dataset: str, activation: str, study: Study) -> str:
 
 
 def check(study: Study) -> int:
-    """Compose a run of each dataset and condition; returns the number of runs of the study.
+    """Compose one run of each dataset and condition, and return the number of runs of the study.
 
     Raises:
         UserError: if a file of conf/ or params.yaml cannot be used.
@@ -103,7 +103,7 @@ def _config(dataset: str, activation: str, condition: str, seed: int) -> Config:
 
 
 def _head(dataset: str, activation: str) -> str:
-    """The first line of the file: whose runs it holds."""
+    """The first line of the file, which names its activation and dataset."""
     command = f"python src/study.py data={dataset} activation={activation} --compose"
     return f"# The runs of {activation} on {dataset}, and what decides their results: {command}\n"
 
@@ -112,7 +112,7 @@ def read(dataset: str, activation: str) -> Composed:
     """The runs of an activation, as `write` wrote them.
 
     Raises:
-        UserError: if the file is missing, damaged, or that of another activation or dataset.
+        UserError: if the file is missing, damaged, or belongs to another activation or dataset.
     """
     path = paths.composed_path(dataset, activation)
     again = f"write it with python src/study.py data={dataset} activation={activation} --compose"
@@ -168,6 +168,6 @@ def run(key: str) -> ComposedRun:
 
 
 def check_no_other_values(overrides: Sequence[str]) -> None:
-    """Raise UserError if a value is given on the command line beside run=KEY, which has all its values from its composed file."""
+    """Raise UserError if the command line sets other values with run=KEY, which takes all values from its composed file."""
     if others := [one for one in overrides if one.lstrip("+").partition("=")[0] != "run" and not one.startswith("tracking.")]:
         raise UserError("no-use", f"{others[0]} has no use beside run=KEY, whose values are those of its file in runs/; leave it out")

@@ -11,13 +11,13 @@ import yaml
 from actgrad.errors import UserError
 
 COMMAND = (sys.executable, "-m", "dvc")
-"""DVC of this very Python: the first line of a script in .venv/bin may name the folder in which the environment was made."""
+"""DVC of this Python. The script in .venv/bin may not work, because it names the folder where the environment was made."""
 LINES = 10
-"""Maximum number of lines of a failure that are shown."""
+"""Maximum number of lines shown from a failed command."""
 
 
 def dvc(*arguments: str) -> str:
-    """What a DVC command prints.
+    """Run a DVC command and return what it prints.
 
     Raises:
         UserError: with DVC's own reason, if it fails.
@@ -29,7 +29,7 @@ def dvc(*arguments: str) -> str:
 
 
 def locked_stages(root: Path = Path()) -> dict[str, Any]:
-    """The stages that dvc.lock lists, in a folder.
+    """The stages in the dvc.lock of a folder.
 
     Raises:
         UserError: if it is damaged.
@@ -48,13 +48,13 @@ def locked_stages(root: Path = Path()) -> dict[str, Any]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Environment variables for DVC, whose stages run `python`: this very Python."""
+    """Environment variables with which DVC's stages run this Python as `python`."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return os.environ | {"PATH": path} | more
 
 
 def _reason(lines: list[str]) -> str:
-    """What DVC said from its first error on, or the last lines if it called nothing an error; in one line."""
+    """DVC's output from its first error on, or its last lines if there is none, joined into one line."""
     said = [line.strip() for line in lines if line.strip()]
     first = next((i for i, line in enumerate(said) if line.lower().startswith("error")), -LINES)
     return " ".join(said[first:][:LINES]).removeprefix("error: ").removeprefix("ERROR: ")

@@ -1,4 +1,4 @@
-"""The surroundings of a process that decide bytes of a result."""
+"""The parts of a process's environment that can change the bytes of a result."""
 
 import functools
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 import archspec.cpu
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow")
-"""Those that compute a run, and those that write its files: pyarrow's version is in every parquet file."""
+"""Packages that compute a run or write its files. pyarrow's version is in every parquet file."""
 
 FLAGS = (
     *("KERAS_", "TF_", "XLA_", "NVIDIA_TF32", "CUDNN_", "CUBLAS_", "ONEDNN_", "DNNL_", "MKL_", "OPENBLAS_"),
     *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "GLIBC_TUNABLES"),
 )
-"""Beginnings of environment variables that may change what TensorFlow, Keras or NumPy compute. An unknown one counts."""
+"""Prefixes of environment variables that may change what TensorFlow, Keras or NumPy compute. Unknown variables count too."""
 TERRAFORM = (
     "TF_CLI_",
     "TF_DATA_DIR",
@@ -32,12 +32,12 @@ HARMLESS = (
     *("KERAS_BACKEND", "KERAS_HOME", "KERAS_MAX_", "TF_USE_LEGACY_KERAS", "TF_CPP_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     *TERRAFORM,
 )
-"""Of those, what changes no number: it is always Keras 3 on TensorFlow, training itself sets what keras.json holds and how many steps an
-epoch has, logs are logs, the recipe says how many threads TensorFlow has (joblib sets those of other libraries in its processes), and
+"""Prefixes among these that change no number: runs always use Keras 3 on TensorFlow; training itself sets the values of keras.json and the steps
+per epoch; logging does not compute; the recipe sets TensorFlow's threads (joblib sets those of other libraries in its processes); and
 Terraform is another tool."""
 
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
-"""Where Linux has none of these, there is no GPU that TensorFlow could use, and nobody need wait for it to say so."""
+"""If Linux has none of these, TensorFlow cannot use a GPU, so it need not be asked."""
 
 
 def environment() -> dict[str, str]:
@@ -46,14 +46,14 @@ def environment() -> dict[str, str]:
     return _versions() | {"cpu": _cpu(), "gpu": gpu()} | flags
 
 
-@functools.cache  # another version may be installed while this process trains with the one that it has imported
+@functools.cache  # this process keeps the versions that it has imported, even if others are installed
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 @functools.cache
 def _cpu() -> str:
-    """The instruction set of this processor, by which TensorFlow chooses how it computes."""
+    """The processor type of this machine, on which TensorFlow's choice of computations depends."""
     return archspec.cpu.host().name
 
 

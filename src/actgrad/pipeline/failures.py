@@ -1,4 +1,4 @@
-"""The runs of `train.py -m` that fail: the others go on, and each failure is said at the end."""
+"""Report failed runs of `train.py -m` at the end, while the other runs go on."""
 
 import json
 import math
@@ -21,10 +21,10 @@ from actgrad.results.run import json_bytes
 
 
 class FailureWriter(Callback):
-    """A Hydra callback, called where the job runs. It writes down how a run ended, and tells Hydra that a failed one has ended well.
+    """A Hydra callback, called where the job runs. It records how a run ended, and tells Hydra that a failed run has completed.
 
-    Hydra itself would print a line of its own about the first that failed, and forget the others. An error that is not the user's to mend
-    is left to Hydra, which raises it when the other runs are done.
+    Hydra itself would print its own line about the first failed run, and forget the others. An error that the user cannot fix is left to
+    Hydra, which raises it when the other runs are done.
     """
 
     def __init__(self, folder: str):
@@ -43,7 +43,7 @@ class FailureWriter(Callback):
 
 @contextmanager
 def said_at_the_end() -> Iterator[Sequence[str]]:
-    """Name at the end which of the runs failed that were trained meanwhile; yields the overrides of train.py that this needs.
+    """Print at the end which runs inside this context failed. Yields the overrides of train.py that this needs.
 
     Raises:
         UserError: if a run failed.

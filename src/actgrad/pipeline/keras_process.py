@@ -1,4 +1,4 @@
-"""Import Keras quietly and quickly, and the core as it was when the process started."""
+"""Import Keras quietly and quickly, and make sure that the imported core is the one from the start of the process."""
 
 import functools
 import gc
@@ -19,31 +19,31 @@ from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_
 
 @functools.cache
 def load_keras() -> None:
-    """Import Keras on TensorFlow, without what its libraries write to the screen.
+    """Import Keras on TensorFlow, without its libraries' output on the screen.
 
-    It is imported as if scikit-learn, for which it has wrappers, were not installed, and with few garbage collections: that saves two seconds.
+    To save two seconds, Keras finds no scikit-learn, for which it has wrappers, and there are few garbage collections.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)  # asks for Keras 2, which is not there, in place of the one that is imported here
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)  # would ask for Keras 2, which is not installed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    gc.set_threshold(50_000)  # Python's own 700 new objects are soon there where libraries make millions
-    modules: dict[str, Any] = sys.modules  # None among them is Python's way to say that a module is not installed
+    gc.set_threshold(50_000)  # Python's default of 700 new objects is too low for libraries that make millions
+    modules: dict[str, Any] = sys.modules  # with None as its module, a name cannot be imported
     absent = modules.setdefault("sklearn", None) is None
-    with muted_stderr():  # TensorFlow's libraries write lines there before its log level counts
+    with muted_stderr():  # TensorFlow's libraries write there before its log level takes effect
         import keras
     if absent:
         del sys.modules["sklearn"]
-    gc.freeze()  # all that is imported stays
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further network that one process builds
-    keras.config.disable_interactive_logging()  # so that model.predict writes no bar
+    gc.freeze()  # all imported objects stay
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about each further network in one process
+    keras.config.disable_interactive_logging()  # no progress bar in model.predict
 
 
 @functools.cache
 def load_core() -> None:
-    """Import Keras and the whole core, so that no file of it that is edited later is loaded by a later run of this process.
+    """Import Keras and the whole core, so that later runs of this process do not load files that were edited meanwhile.
 
     Raises:
-        UserError: if it is not the core whose sha256 this process took when it started.
+        UserError: if it is not the core whose sha256 this process computed at its start.
     """
     load_keras()
     package = PROJECT / "src" / "actgrad"
@@ -57,11 +57,11 @@ def load_core() -> None:
 
 @functools.cache
 def load_own_code(path: str) -> None:
-    """Import the module that a dotted path leads to, if it is one of the user's own. One that cannot be imported is refused later, with
-    the reason.
+    """Import the module of a dotted path, if it is the user's own. A module that cannot be imported is refused later, with the
+    reason.
 
     Raises:
-        UserError: if it is not the module whose sha256 this process took before.
+        UserError: if the module has changed since this process computed its sha256.
     """
     with suppress(pydoc.ErrorDuringImport):
         pydoc.locate(path)

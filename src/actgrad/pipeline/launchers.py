@@ -1,4 +1,4 @@
-"""What a launcher of Hydra is told, so that it trains as many runs at once as there is room for."""
+"""Settings for Hydra's launchers, so that they train as many runs at once as the machine can."""
 
 import os
 from typing import Any
@@ -13,10 +13,10 @@ def launcher_overrides(threads: int) -> list[str]:
     """Overrides of train.py for the launcher that conf/local/default.yaml chooses, or for joblib on this machine.
 
     Args:
-        threads: of one run.
+        threads: number of threads of one run.
 
     Returns:
-        The launcher, and what the user's file does not say itself: how many runs at once, and how many processors each needs.
+        The launcher, and settings that the user's file lacks: the number of runs at once, and the processors that each needs.
 
     Raises:
         UserError: if the launcher is not known, or its packages are not installed.
@@ -43,7 +43,7 @@ def launcher_overrides(threads: int) -> list[str]:
 
 
 def _own_file() -> dict[str, Any]:
-    """conf/local/default.yaml; empty where there is none."""
+    """The content of conf/local/default.yaml; empty if there is none."""
     path = CONF / "local" / "default.yaml"
     values: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     return values if isinstance(values, dict) else {}
@@ -69,5 +69,5 @@ def _dotted(values: dict, prefix: str = "") -> list[str]:
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

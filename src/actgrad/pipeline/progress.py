@@ -1,4 +1,4 @@
-"""What a training shows on the screen: a bar at a terminal, a line an epoch in a log."""
+"""Progress of a training: a bar at a terminal, or one line per epoch in a log."""
 
 import multiprocessing
 import sys
@@ -22,7 +22,7 @@ class Progress(keras.callbacks.Callback):
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Itself where there is a bar to move; reading the loss after every step is not free."""
+        """The progress bar's callback, if there is a bar. Without one, reading the loss after every step would waste time."""
         return [self] if self._bar is not None else []
 
     def on_train_begin(self, logs=None):  # noqa: ARG002
@@ -32,7 +32,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self._bar is None:
             return
-        done = min(batch + 1, self.params["steps"])  # Keras counts the last execution of several steps as a whole one
+        done = min(batch + 1, self.params["steps"])  # Keras counts the last execution of several steps as complete
         self._bar.update(self._before + done - self._bar.n)
         self._bar.set_postfix(loss=f"{logs['loss']:.4f}", accuracy=f"{logs['accuracy']:.4f}", refresh=False)
 
@@ -58,11 +58,11 @@ class Progress(keras.callbacks.Callback):
 
 
 def gradient(epoch: Epoch) -> list[str]:
-    """dL/dz at the first and at the last activated layer, in words; empty where there are not two."""
+    """dL/dz at the first and last activated layer, in words; empty if there are fewer than two."""
     signal = epoch.probe.loc[epoch.probe["hidden"], "preact_grad_rms"]
     return [f"grad first {signal.iloc[0]:.2g}, last {signal.iloc[-1]:.2g}"] if len(signal) > 1 else []
 
 
 def _has_terminal() -> bool:
-    """Whether there is a terminal, and no other run is trained at the same time."""
+    """Whether there is a terminal, and no other run trains at the same time."""
     return sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"

@@ -1,4 +1,4 @@
-"""What git keeps of the runs of an activation: a table with their checksums, and figures for `dvc metrics show`."""
+"""Records of an activation's runs that git keeps: a table with checksums, and metrics for `dvc metrics show`."""
 
 import io
 import json
@@ -20,9 +20,9 @@ COLUMNS = ("run", "status", "fingerprint", "files_sha256", "weights_sha256", "da
 
 
 def write(dataset: str, activation: str) -> None:
-    """Write the table and the figures of the runs that an activation has. A folder that holds another run than its own counts as empty.
+    """Write the table and the metrics of an activation's runs. A folder that holds a different run counts as empty.
 
-    The mean accuracy of a condition is over the runs that learned, as in the report; those that failed or diverged are counted beside it.
+    The mean accuracy of a condition is over the runs that learned, as in the report. Failed and diverged runs are counted separately.
     """
     runs = composed.read(dataset, activation).runs
     there = [(run, json.loads((run.folder / "metrics.json").read_text())) for run in runs if (identity_of(run.folder) or ("",))[0] == run.key]
@@ -41,7 +41,7 @@ def write(dataset: str, activation: str) -> None:
 
 
 def row(folder: Path) -> dict[str, Any]:
-    """The record of one run, from its folder. metrics.json lists the sha256 of the other files, so its own stands for all."""
+    """The record of one run, from its folder. metrics.json lists the sha256 of the other files, so its own sha256 covers all of them."""
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
         "run": folder.name,

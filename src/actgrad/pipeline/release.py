@@ -1,4 +1,4 @@
-"""Whether the results in git are those of the code and configuration in git."""
+"""Check that the results in git come from the code and configuration in git."""
 
 import json
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from actgrad.results.fingerprint import CORE_SHA256
 
 RESULTS = ("runs", "reports", "dvc.lock", "published")
 PUBLISHED = "published"
-"""The DVC remote that git holds."""
+"""The DVC remote that is a folder in git."""
 
 
 def problems() -> list[str]:
-    """A sentence for each file of a dataset with results that is not what code and configuration make now."""
+    """A sentence for each result that is not committed, is missing, or is not what code and configuration make now."""
     study, wrong = loading.study(), [f"{path} is not committed" for path in git.uncommitted(*RESULTS)]
     if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
         wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")

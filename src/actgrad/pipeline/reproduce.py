@@ -20,13 +20,13 @@ from actgrad.pipeline import dvc, records
 
 WORDS = IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 TOLERANCE = 0.05
-"""How much an accuracy may differ on another CPU, with another number of threads or other packages; docs/reproducibility.md has what was measured."""
+"""How much an accuracy may differ with another CPU, number of threads or packages; see the measurements in docs/reproducibility.md."""
 MEASURED = ("loss", "accuracy")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run that was trained again compares with the committed one: one of WORDS, and in what it differs."""
+    """Comparison of a retrained run with the committed one: one of WORDS, and the differences."""
 
     run: str
     word: str
@@ -34,14 +34,14 @@ class Verdict:
 
 
 def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
-    """Clone the last commit into `copy`, train a dataset's runs and make its report there, with an empty DVC cache and a store of its own,
-    and print how each compares with the committed one.
+    """Clone the last commit into `copy`, train a dataset's runs and make its report there, with an empty DVC cache and its own MLflow
+    store, and print how each run compares with the committed one.
 
     Args:
-        threads: of each run, instead of the recipe's.
+        threads: number of threads of each run, instead of the recipe's.
 
     Returns:
-        What is different: keys of runs, and `dvc.lock` or the report if nothing in the environment explains it.
+        Keys of different runs. Also `dvc.lock` or the report, if they differ although all runs are identical.
 
     Raises:
         UserError: if there is no commit to clone, or a run cannot be trained.
@@ -91,12 +91,12 @@ def _recorded(root: Path, dataset: str, activations: list[str]) -> dict[str, dic
 
 
 def compare(key: str, before: Mapping[str, Any], after: Mapping[str, Any] | None, changed: Mapping[str, tuple[str, str]]) -> Verdict:
-    """Two trainings of a run, by their rows of records.COLUMNS; `after` is None if it has none.
+    """Compare two trainings of a run by their rows of records.COLUMNS. `after` is None if there is no second training.
 
-    A difference is excused by another environment only, as long as no accuracy moves by more than TOLERANCE.
+    Differences are within tolerance only if the environment differs and no accuracy changes by more than TOLERANCE.
 
     Args:
-        changed: what was changed on purpose: name -> (before, after).
+        changed: intended changes: name -> (before, after).
     """
     if after is None:
         return Verdict(key, DIFFERENT, "it was not trained again")
@@ -115,7 +115,7 @@ def compare(key: str, before: Mapping[str, Any], after: Mapping[str, Any] | None
 
 
 def _environment_differences(before: str, after: str) -> dict[str, tuple[str, str]]:
-    """Name -> (before, after) of what differs in two environments, as records writes them."""
+    """Name -> (before, after) of the differences between two environments, as records writes them."""
     was, now = json.loads(before), json.loads(after)
     names = dict.fromkeys([*was, *now])
     return {name: (was.get(name, "none"), now.get(name, "none")) for name in names if was.get(name) != now.get(name)}

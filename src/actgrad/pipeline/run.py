@@ -1,4 +1,4 @@
-"""One run from its configuration to its files: trained, tracked, and taken up again where it was interrupted."""
+"""Make the files of one run from its configuration: train and track it, and continue it after an interruption."""
 
 import math
 import os
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 
 COMPARED = "ACTGRAD_COMPARED_DATASET"
-"""Environment variable of a run: sha256 of the dataset's file that the process which starts the runs has compared with its source."""
+"""Environment variable of a run: sha256 of a dataset file that the parent process has already compared with its source."""
 
 
 def without_comparing(dataset_sha256: str) -> list[str]:
-    """Overrides of train.py that spare each of its jobs the comparison of the dataset's file with its source, if it has this sha256."""
-    return [f"+hydra.job.env_set.{COMPARED}='{dataset_sha256}'"]  # in quotes, or 1e9… would be a number
+    """Overrides of train.py, so that its jobs do not compare a dataset file of this sha256 with its source again."""
+    return [f"+hydra.job.env_set.{COMPARED}='{dataset_sha256}'"]  # in quotes, because 1e9… would be a number
 
 
 def complete(config: Config, may_replace: bool = True) -> float:
-    """Train, track and write one run, unless that has been done; returns its last validation accuracy, NaN if it diverged.
+    """Train, track and write one run, unless it is finished. Returns its last validation accuracy; NaN if it diverged.
 
-    A run of the study that has the values of another of the same activation and seed shares its training: the files are copied.
+    If a run of the study has the same values as another one of its activation and seed, that run's files are copied.
 
     Args:
         may_replace: whether the folder may hold a run of the same key that was trained with other values, data or code.
@@ -55,7 +55,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
     with checkpoint.exclusive():
         _check_whose(folder, config, checkpoint.fingerprint, may_replace)
         metrics = results.finished(folder, checkpoint.fingerprint)
-        if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # it is removed last, when all else is done
+        if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # a checkpoint is removed last, when all else is done
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
             _say_link(config, metrics)
         elif config.run and (twin := _twin(folder, checkpoint.fingerprint)):
@@ -69,11 +69,11 @@ def complete(config: Config, may_replace: bool = True) -> float:
 
 
 def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bool) -> None:
-    """Raise UserError if a folder holds a run that must not be replaced, or other files: runs of the study alone are replaced whatever they are."""
+    """Raise UserError if a run by hand would replace other files, or a run that must stay. Runs of the study may replace anything."""
     if config.run:
         return
     others = [path.name for path in sorted(folder.glob("*")) if path.name not in results.FILES and path.name[0] != "." and "=" not in path.name]
-    if others:  # a folder with = in its name is that of a run with other values
+    if others:  # a subfolder with = in its name is a run with other values
         raise UserError("run-folder-taken", f"run_dir={folder} holds {others[0]}, which is no file of a run; name a new folder with run_dir=PATH")
     held = results.identity_of(folder)
     if held in (None, (config.key, fingerprint)):
@@ -106,7 +106,7 @@ def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:
 
 
 def _say_link(config: Config, metrics: dict[str, Any]) -> None:
-    """Print where MLflow's page of a run by hand is, if the store has it."""
+    """Print the link to MLflow's page of a run by hand, if the store has it."""
     if config.run or not config.tracking.enabled:
         return
     from actgrad.tracking import reading
@@ -117,7 +117,7 @@ def _say_link(config: Config, metrics: dict[str, Any]) -> None:
 
 def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     load_core()
-    for path in own_code_paths(config.deciding()):  # here, because a run that is refused or finished need not wait for it
+    for path in own_code_paths(config.deciding()):  # here, because refused and finished runs do not need it
         load_own_code(path)
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
@@ -150,7 +150,7 @@ def without_gradient(steps: pd.DataFrame) -> list[str]:
 
 
 def result_of(config: Config, measured: "Measured", data_sha256: str, fingerprint: str) -> RunResult:
-    """What was measured, with what it was measured on and by."""
+    """The measurements, with configuration, checksums and environment."""
     return RunResult(
         config=yaml.safe_dump(config.deciding(), sort_keys=False),
         history=measured.history,

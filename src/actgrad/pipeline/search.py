@@ -21,14 +21,14 @@ from actgrad.results.paths import OUTPUTS, trials_path
 from actgrad.results.run import csv_bytes
 
 SET_HERE = ("data", "condition", "run_dir")
-"""What the search itself sets of a trial."""
+"""Keys of a trial that the search itself sets."""
 
 
 def run(dataset: str, overrides: Sequence[str]) -> None:
     """Train the trials, and write their table and conf/rates/<dataset>.yaml.
 
     Raises:
-        UserError: if the dataset has no validation split, conf/local would decide a trial, a trial fails, or all of an activation diverged.
+        UserError: if the dataset has no validation split, conf/local changes a trial's values, a trial fails, or all trials of an activation diverge.
     """
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in SET_HERE]:
         raise UserError("no-use", f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
@@ -60,7 +60,7 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
 
 
 def _launcher(dataset: str, overrides: Sequence[str]) -> list[str]:
-    """Overrides for the launcher of conf/local, which may say where trials are trained, and nothing that decides their numbers."""
+    """Overrides for the launcher of conf/local. conf/local may choose where trials are trained, but must not change their values."""
     one = [f"data={dataset}", "condition=tuning", "run_dir=unused"]
     plain, local = composed([*one, *without_local()]), composed(one)
     if local.deciding() != plain.deciding():
@@ -72,7 +72,7 @@ def _launcher(dataset: str, overrides: Sequence[str]) -> list[str]:
 
 
 def _dataset_sha256(dataset: str) -> str:
-    """Of the file of a dataset that the trials can be trained on."""
+    """The sha256 of the dataset's file. Refuses a dataset without a validation split."""
     loaded = storage.load(data_config(dataset, []))
     if not len(loaded.images["val"]):
         raise UserError(

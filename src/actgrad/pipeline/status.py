@@ -18,16 +18,16 @@ QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 
 
 class StatusWriter(Callback):
-    """A Hydra callback, called where the job runs, whatever launched it: in another process, or on another machine with this folder.
+    """A Hydra callback. It is called where the job runs: in another process, or on another machine that shares this folder.
 
-    A status that cannot be written is a warning of Hydra's and no more: the run then counts as one whose process died.
+    If a status cannot be written, Hydra only warns. The run then counts as one whose process died.
     """
 
     def __init__(self, folder: str):
         self._folder = Path(folder)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        warned()  # of an earlier run of this process
+        warned()  # drop warnings of an earlier run in this process
         self._write(config, {"state": RUNNING})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -48,7 +48,7 @@ def overrides(folder: Path) -> list[str]:
 
 
 def is_watched(arguments: Sequence[str]) -> bool:
-    """Whether arguments of train.py are those of src/study.py, which reads the status of each run and says itself what failed."""
+    """Whether src/study.py gave these arguments of train.py. It reads the status of each run and reports failures itself."""
     return any(one.startswith("+hydra.callbacks.status.") for one in arguments) and any(one.startswith("run=") for one in arguments)
 
 
@@ -58,7 +58,7 @@ def path(folder: Path, run: str) -> Path:
 
 
 def read(folder: Path, run: str) -> dict[str, Any]:
-    """The status of a run: `state`, the `reason` of a failure, and the `warnings` of one that has ended, as console.warned returns them."""
+    """The status of a run: `state`, the `reason` of a failure, and the `warnings` after its end, as console.warned returns them."""
     file = path(folder, run)
     return json.loads(file.read_text()) if file.is_file() else {"state": QUEUED}
 

@@ -33,26 +33,26 @@ from actgrad.results.paths import OUTPUTS
 
 TRAIN = (sys.executable, str(PROJECT / "src" / "train.py"))
 ATTEMPTS = 3
-"""How often a run whose process died is begun, in all."""
+"""Number of attempts at a run whose process dies."""
 NAMED = 5
 """Maximum number of runs that a warning names."""
 LOOK = 0.5
-"""Seconds between two looks at the status files."""
+"""Seconds between two reads of the status files."""
 GRACE = 10
-"""Seconds after which a run counts as dead that is running, by its status, and whose lock no process holds: it loads Keras before, and its
-files are complete after."""
+"""Seconds after which a run counts as dead if its status is `running` but no process holds its lock. A living run has no lock only while it
+loads Keras, and when its files are complete."""
 RUNS_OF_A_COMMAND = 1000
-"""A longer command line would be refused by the system."""
+"""Maximum number of runs per command. The system refuses longer command lines."""
 ROOM = 2**20
-"""Bytes that must be free before runs are started: on a full disk they would fail one by one, and not even their status could be written."""
+"""Bytes that must be free before runs start. On a full disk they would fail one by one, and could not even write their status."""
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-"""Ray's settings by environment, where the user's has none: no telemetry, and every line in the log."""
+"""Environment variables for Ray, unless the user sets them: no telemetry, and every line in the log."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs of a study that a command is about; None stands for all."""
+    """The runs of a study that a command selects. None means all."""
 
     dataset: str
     activation: str | None = None
@@ -63,17 +63,17 @@ class Selection:
         return [self.activation] if self.activation else study.activations
 
     def runs(self, activation: str) -> list[ComposedRun]:
-        """The runs of an activation, by its composed file.
+        """The selected runs of an activation, from its composed file.
 
         Raises:
-            UserError: if the file is missing, or was written for another core than that of this process.
+            UserError: if the file is missing, or was written for a core other than this process's.
         """
         runs = composed.current(self.dataset, activation)
         return [run for run in runs if self.condition in (None, run.condition) and self.seed in (None, run.seed)]
 
     @property
     def log(self) -> Path:
-        """What the processes that train it print."""
+        """Log file for the output of the training processes."""
         return OUTPUTS / f"study-{'-'.join(filter(None, [self.dataset, self.activation]))}.log"
 
     @property
@@ -83,9 +83,9 @@ class Selection:
 
 
 def train_missing(selection: Selection, study: Study) -> None:
-    """Train what is missing or stale, remove what is not listed any more, and record what there is.
+    """Train missing and stale runs, remove runs that are not listed any more, and record the results.
 
-    Another process that trains the same selection is waited for: both would write one log.
+    Waits for another process that trains the same selection, because both would write the same log.
 
     Raises:
         UserError: if a run fails; the others are trained nevertheless.
@@ -130,15 +130,15 @@ def _train_missing(selection: Selection, study: Study) -> None:
 
 
 def _environment_of(run: ComposedRun) -> dict[str, str]:
-    """The environment in which a run is finished: of this process, or the one that it was made in if that had another type of processor and
-    nothing else, which rounds otherwise, as the machines of a cluster may.
+    """The environment that a finished run must have: this process's, or the one it was made in if only the processor type differs. Machines
+    of a cluster may have several types, which round differently.
     """
     here, made_in = environment(), _made_in(run) or {}
     return made_in if made_in | {"cpu": here["cpu"]} == here else here
 
 
 def _made_in(run: ComposedRun) -> dict[str, str] | None:
-    """The environment of the run that lies in a run's folder; None if no metrics.json there can be read."""
+    """The environment of the results in a run's folder; None if its metrics.json cannot be read."""
     try:
         return dict(json.loads((run.folder / "metrics.json").read_text())["environment"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -146,14 +146,14 @@ def _made_in(run: ComposedRun) -> dict[str, str] | None:
 
 
 def _elsewhere(runs: Sequence[ComposedRun]) -> str:
-    """What is said of runs that were made on another type of processor than that of this machine."""
+    """Words about runs that were made on another processor type than this machine's."""
     types = Counter((_made_in(run) or {}).get("cpu") for run in runs)
     others = [f"{number} on a processor of type {cpu}" for cpu, number in types.items() if cpu != environment()["cpu"]]
     return f"; trained {', '.join(others)}" if others else ""
 
 
 def _discard_edited(dataset: str, activation: str) -> None:
-    """Let a run be trained again whose metrics.json is not the one that the record of its training lists."""
+    """Remove each metrics.json that differs from the record of its training, so that the run is trained again."""
     if not paths.record_path(dataset, activation).is_file():
         return
     for row in records.read(dataset, activation).to_dict("records"):
@@ -170,9 +170,9 @@ def _finished(run: ComposedRun, fingerprint: str) -> bool:
 
 
 def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
-    """Why the files in a run's folder are not those of the run; None if they are.
+    """Why the files in a run's folder are not valid results of the run; None if they are.
 
-    It may have been trained in another environment than that of this process: on a machine of a cluster.
+    The run may have been trained in another environment, on a machine of a cluster.
     """
     made_in = _made_in(run)
     if made_in is None:
@@ -183,7 +183,7 @@ def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
 
 
 def _twins_last(runs: Sequence[ComposedRun], fingerprints: Mapping[ComposedRun, str]) -> list[ComposedRun]:
-    """Runs in the order in which they are started: those that share the training of another come last, and copy it."""
+    """Runs in the order in which they are started. Runs that share another run's training come last, and copy it."""
     first: dict[tuple[str, str], ComposedRun] = {}
     for run in runs:
         first.setdefault((run.activation, fingerprints[run]), run)
@@ -221,13 +221,13 @@ def _remove(path: Path) -> None:
 
 
 def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: str) -> dict[ComposedRun, str]:
-    """Train runs. One whose process died is begun again, and goes on from its checkpoint.
+    """Train runs. If a run's process dies, the run is started again from its checkpoint.
 
     Args:
         dataset_sha256: of the dataset's file, which has been compared with its source.
 
     Returns:
-        The runs that failed, and why.
+        Failed run -> reason.
     """
     died: Counter[ComposedRun] = Counter()
     log = selection.log
@@ -249,7 +249,7 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: s
                     elif time.monotonic() - free_since.setdefault(run, time.monotonic()) >= GRACE:
                         died[run] += 1
                         _died(board, run, died[run], f"the last line in {log}: {_last_line(log, before)}")
-                time.sleep(LOOK)  # others of the launcher's may live on without it
+                time.sleep(LOOK)  # other processes of the launcher may outlive it
                 board.look()
         for of_runs, keys in board.warnings().items():
             more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
@@ -272,8 +272,8 @@ def _died(board: Board, run: ComposedRun, times: int, said: str) -> None:
 
 
 def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int]) -> Iterator[list[ComposedRun]]:
-    """Runs that one command trains: those with the same number of threads, which a process cannot change; and one that has died by
-    itself, because its process may have been ended for the fault of another."""
+    """Runs that one command trains. They have the same number of threads, which a process cannot change. A run that has died is
+    started alone, because another run may have caused the death of its process."""
     together: dict[tuple[int, str], list[ComposedRun]] = {}
     for run in runs:
         together.setdefault((run.threads, run.key if died[run] else ""), []).append(run)
@@ -289,20 +289,20 @@ def _run(command: Sequence[str], output: BinaryIO, board: Board) -> None:
             time.sleep(LOOK)
             board.look()
     finally:
-        if process.poll() is None:  # this process is interrupted
+        if process.poll() is None:  # this process was interrupted
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     board.look()
 
 
 def launching_environment() -> dict[str, str]:
-    """This process' environment, in which the processes of every launcher find this project, and Ray has its settings."""
+    """This process's environment, extended so that processes of every launcher find this project and Ray's settings."""
     path = [str(PROJECT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return RAY | os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def _last_line(path: Path, start: int) -> str:
-    """The last line that was printed into a file since it had `start` bytes: an error of train.py's, if there is one."""
+    """The last line in a file after its first `start` bytes; the last error line of train.py, if there is one."""
     lines = [line.strip() for line in path.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if PRINTED.match(line)] or lines or ["it printed nothing"]
     return PRINTED.sub("", said[-1])

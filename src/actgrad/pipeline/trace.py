@@ -1,4 +1,4 @@
-"""Where a result comes from: everything that is recorded of it, derived again."""
+"""Check where a result comes from, by deriving again everything that is recorded of it."""
 
 import functools
 import json
@@ -33,13 +33,13 @@ ABSENT, SAME = "none", "as in the files"
 
 @dataclass(frozen=True)
 class Check:
-    """One statement on where a result comes from: what is recorded, and what was derived again.
+    """One check of a result's origin: a recorded value, and the same value derived again.
 
     Attributes:
-        field: its name.
-        recorded: None if nothing is.
-        derived: None if it cannot be, for the reason in `source`.
-        source: what it was derived from.
+        field: name of the value.
+        recorded: None if nothing is recorded.
+        derived: None if it cannot be derived, for the reason in `source`.
+        source: what the value was derived from.
     """
 
     field: str
@@ -54,14 +54,14 @@ class Check:
 
 
 def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
-    """Derive again all that is recorded of a run: from its MLflow run to commit, dvc.lock, data, configuration and weights, and back.
+    """Derive again everything that is recorded of a run: MLflow run, commit, dvc.lock, data, configuration and weights.
 
     Args:
         folder: of the run's files.
         run: its MLflow run; None if the store has none.
 
     Raises:
-        UserError: if a file of the run cannot be read; what does not need it has been yielded before.
+        UserError: if a file of the run cannot be read. Checks that do not need it are yielded first.
     """
     yield from _pipeline(folder)
     copies = run.files if run else {}
@@ -73,7 +73,7 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
     for name, sha256 in found.items():
         yield Check(name, listed.get(name, ABSENT), sha256, f"{folder / 'metrics.json'}")
     if listed != found:
-        return  # what is in such files tells nothing more
+        return  # the content of changed files tells nothing more
 
     result = RunResult.read(folder)
     config = _configuration(folder, result)
@@ -103,7 +103,7 @@ def checks(folder: Path, run: Recorded | None) -> Iterator[Check]:
 
 
 def _pipeline(folder: Path) -> Iterator[Check]:
-    """What dvc.lock and the table in git say of a folder of the pipeline."""
+    """Check a folder of the pipeline against dvc.lock and the table in git."""
     match folder.parts:
         case (paths.RUNS.name, dataset, activation, name):
             stage = f"train@{dataset}-{activation}"
@@ -138,7 +138,7 @@ def _core(recorded: str, run: Recorded) -> Iterator[Check]:
     with git.source(commit, patch) as folder:
         try:
             found = core_sha256(folder / "src" / "actgrad") if folder else None
-        except FileNotFoundError:  # a commit of other modules
+        except FileNotFoundError:  # a commit with other modules
             found = None
     unknown = f"no such commit here, or {contents.PATCH} does not fit it" if patch else "no such commit here"
     yield Check("core_sha256", recorded, found or unknown, f"git commit {commit}{f' and {contents.PATCH}' * bool(patch)}")
@@ -159,7 +159,7 @@ def _configuration(folder: Path, result: RunResult) -> Config:
 
 
 def of_run(key: str, folder: Path) -> Iterator[Check]:
-    """The checks of a run that is in runs/, by its key; `folder` is for copies of its MLflow run's files.
+    """The checks of a run in runs/, by its key. Files of its MLflow run are copied to `folder`.
 
     Raises:
         UserError: if there is no such run.
@@ -177,10 +177,10 @@ def of_run(key: str, folder: Path) -> Iterator[Check]:
 
 
 def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
-    """The checks of a run by its MLflow run, against the files that it was made from, or its own copies of them if they have gone.
+    """The checks of an MLflow run against the files that it was made from, or against its own copies if those are gone.
 
     Raises:
-        UserError: if there is no such MLflow run, or it is not whole.
+        UserError: if there is no such MLflow run, or it is incomplete.
     """
     run = reading.recorded(store.configured("any"), run_id, folder)
     of_pipeline = paths.RUNS / run.tags["key"]
@@ -198,7 +198,7 @@ def of_mlflow_run(run_id: str, folder: Path) -> Iterator[Check]:
 
 
 def _made_as(folder: Path) -> str:
-    """The fingerprint of the run in a folder, or what keeps it from being one."""
+    """The fingerprint of the run in a folder, or the reason why there is none."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
@@ -208,7 +208,7 @@ def _made_as(folder: Path) -> str:
 
 
 def reported(keys: Iterable[str], mlflow_runs: Iterable[str]) -> list[str]:
-    """Print the checks of runs and of MLflow runs; returns which do not hold, a sentence each."""
+    """Print the checks of runs and MLflow runs. Returns a sentence for each run or MLflow run that fails."""
     named = [(of_run, key) for key in keys] + [(of_mlflow_run, run) for run in mlflow_runs]
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
@@ -221,7 +221,7 @@ def reported(keys: Iterable[str], mlflow_runs: Iterable[str]) -> list[str]:
 
 
 def _report(found: Iterable[Check]) -> list[str]:
-    """Print the checks of one, and return the fields that do not hold."""
+    """Print the checks of one run, and return the fields that fail."""
     wrong = []
     for check in found:
         mark = {True: "ok", False: "WRONG", None: "-"}[check.holds]
@@ -233,7 +233,7 @@ def _report(found: Iterable[Check]) -> list[str]:
 
 @functools.cache  # the runs of an activation have one stage
 def _changes(stage: str, data: Path) -> str:
-    """What of a stage is not as dvc.lock lists it, as far as it can be compared; the dataset has a check of its own."""
+    """Differences between a stage and dvc.lock, as far as they can be compared. The dataset has its own check."""
     told = json.loads(dvc("status", "--json", stage)).get(stage, [])
     found = {path: state for one in told if isinstance(one, dict) for of_kind in one.values() for path, state in of_kind.items()}
     absent = {(str(data), "deleted")}
@@ -244,10 +244,10 @@ def _changes(stage: str, data: Path) -> str:
 def saved_weights_sha256(model: Path, config: Config, data_sha256: str) -> str:
     """The checksum of a saved network's weights.
 
-    They alone are read from its file: a saved model can hold code, which is not run.
+    Only the weights are read from its file. Code that a saved model may contain is not run.
 
     Args:
-        data_sha256: of the dataset's file; one that has it is that of the run, so that it is not compared with its source.
+        data_sha256: of the run's dataset file. A file with this sha256 is not compared with its source.
     """
     dataset = storage.load(config.data, data_sha256)
     network = build(config, dataset.images["train"], len(dataset.class_names)).with_probabilities()

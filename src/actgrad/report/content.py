@@ -20,16 +20,16 @@ from actgrad.report.provenance import provenance
 from actgrad.results.run import csv_bytes, json_bytes
 
 RUNS_AT = "../../runs"
-"""The folder of all runs, seen from the page of a report in reports/<dataset>."""
+"""The folder of all runs, relative to a report's page in reports/<dataset>."""
 
 
 def content(evidence: Evidence, data: Data, runs_at: str | None = None, processes: int = 1) -> dict[str, bytes]:
-    """The files of the folder of a report: name -> content.
+    """The files of a report's folder: name -> content.
 
     Args:
         data: the configuration of the dataset.
-        runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
-        processes: with 2, alarms are counted and figures drawn by a second process where the system can fork one.
+        runs_at: path of the folder of all runs, relative to the page; None if runs have no files.
+        processes: with 2, a second process counts alarms and draws figures, if the system can fork one.
     """
     with _alarms(evidence, processes) as counted:
         ranked, facts = ranking(evidence), provenance(evidence, data)
@@ -57,7 +57,7 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
 
 @contextmanager
 def _second_process(value: Any, processes: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A process that has a value by being forked, because to send it would take longer than what is done with it; None where there is none."""
+    """A forked process that shares a value, because sending the value would take longer than the work. None if it cannot be forked."""
     if processes < 2 or sys.platform != "linux":
         yield None
         return
@@ -70,7 +70,7 @@ _TAKEN: list[Any] = []
 
 @contextmanager
 def _alarms(evidence: Evidence, processes: int) -> Iterator[Callable[[], None]]:
-    """Counts the alarms meanwhile; what it gives waits for them."""
+    """Count the alarms in the background. The yielded function waits for them."""
     with _second_process(evidence, processes) as pool:
         future = pool and pool.submit(_counted)
         yield lambda: evidence.__dict__.update({"alarms": future.result()} if future else {})
@@ -82,7 +82,7 @@ def _counted() -> pd.DataFrame:
 
 @contextmanager
 def _drawing(shown: figures.Shown, names: Sequence[str], processes: int) -> Iterator[Callable[[], list[figures.Drawing]]]:
-    """Draws figures meanwhile; what it gives waits for them."""
+    """Draw figures in the background. The yielded function waits for them."""
     with _second_process(shown, processes) as pool:
         future = pool and pool.submit(_drawn, names)
         yield lambda: future.result() if future else _drawn(names, shown)

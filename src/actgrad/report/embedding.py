@@ -1,4 +1,4 @@
-"""What the page carries in a compact form: the drawing library, and tables."""
+"""Compact forms of the drawing library and of tables, to embed in the page."""
 
 import base64
 import json
@@ -16,27 +16,27 @@ import vl_convert
 from actgrad.files import write_bytes
 
 DIGITS = 3
-"""Significant digits of a number in a figure, and one more between 0.1 and 1, where accuracies are."""
+"""Significant digits of a number in a figure. Between 0.1 and 1 there is one more, for accuracies."""
 
 
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script. To make it takes seconds, so it is kept in the user's cache folder, if that can be written."""
+    """Vega, Vega-Lite and Vega-Embed as one script. Making it takes seconds, so it is kept in the user's cache folder if possible."""
     path = pooch.os_cache("actgrad") / f"vega-{version('vl-convert-python')}.js"
     if path.is_file():
         return path.read_text()
-    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that snippet has a default
+    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default of snippet
     with suppress(OSError):
         write_bytes(path, script.encode())
     return script
 
 
 def deflated(text: str) -> str:
-    """A text in about a third of its size, for DecompressionStream in the browser."""
+    """A text compressed to about a third of its size, for DecompressionStream in the browser."""
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def packed(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Tables as JSON: by columns, words as places in a list of distinct words."""
+    """Tables as JSON, by columns. Words are stored as indices into a list of distinct words."""
     return json.dumps({name: {column: _column(table[column]) for column in table} for name, table in tables.items()}, separators=(",", ":"))
 
 
@@ -52,7 +52,7 @@ def _column(values: pd.Series) -> Sequence[Any] | dict[str, Sequence[Any]]:
 
 
 def _rounded(numbers: np.ndarray) -> np.ndarray:
-    """Numbers with DIGITS significant digits, or one more; NaN for what is not finite."""
+    """Numbers with DIGITS significant digits, or one more; NaN if not finite."""
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     size = np.abs(numbers)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""What reports found of alarms and remedies, for diagnose()."""
+"""Results of reports about alarms and remedies, for diagnose()."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ FILES = {"alarms": ("alarms.csv", COUNTS), "remedies": ("remedies.csv", REMEDIES
 
 
 def with_report(before: Mapping[str, list[dict[str, Any]]], dataset: str, root: Path = Path()) -> dict[str, list[dict[str, Any]]]:
-    """The content of diagnosis/experience.json with the rows of a dataset as reports/<dataset>/ has them now; a report without a failed run has no
-    alarms.
+    """The content of diagnosis/experience.json, with a dataset's rows replaced by those of reports/<dataset>/. A report without a failed run has
+    no alarms.
 
     Args:
         root: the repository.

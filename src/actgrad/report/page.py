@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file, read without a script as well as with it."""
+"""The report page: one self-contained HTML file that can be read with or without JavaScript."""
 
 import functools
 import itertools
@@ -26,15 +26,15 @@ from actgrad.report.provenance import recipe, setting
 from actgrad.results.run import validation_label
 
 PLAIN = ' <>/:;=,()+-.!?*@"'
-"""Characters that an SVG may keep in an address between single quotes; base64 would be a third longer."""
+"""Characters that need no escape when an SVG is a data URI between single quotes. base64 would be a third longer."""
 TEMPLATES = Path(__file__).parent / "templates"
 SLOTS = ("setup", "verdicts", "results", "pairs", "units")
-"""The parts of the page that differ between conditions: the macros of slots.html. The answers are such parts, too."""
+"""The parts of the page that differ between conditions, which are macros of slots.html. The answers differ too."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the slots show of one condition."""
+    """Values of one condition for the slots."""
 
     name: str
     dataset: str
@@ -65,13 +65,13 @@ def slots(
     figures: Sequence[str],
     runs_at: str | None = None,
 ) -> dict[str, dict[str, str]]:
-    """What differs from condition to condition: condition -> slot -> HTML. Every name that comes from a configuration or a dataset is escaped.
+    """The parts that differ between conditions: condition -> slot -> HTML. Names from a configuration or dataset are escaped.
 
     Args:
         judged: the claim ledger of each condition.
         shown: the tables of the figures.
         figures: the names of the figures that the page has.
-        runs_at: where the folder of all runs is, seen from the page; None where runs have no files.
+        runs_at: path of the folder of all runs, relative to the page; None if runs have no files.
     """
     colours, of_study = _colours(shown), judged[evidence.headline]
     return {name: _slots(evidence.under(name), ranking, judged[name], of_study, figures, colours, runs_at) for name in evidence.conditions}
@@ -102,8 +102,8 @@ def page(
     Args:
         findings: the claim ledger.
         shown: the tables of the figures.
-        facts: what provenance.provenance gives.
-        slots: what `slots` gives.
+        facts: the result of provenance.provenance.
+        slots: the result of `slots`.
     """
     embedded = json.dumps(
         {
@@ -152,7 +152,7 @@ def _slots(
     """The slots of one condition: name -> HTML.
 
     Args:
-        evidence: its runs alone.
+        evidence: with only its runs.
         findings: its ledger.
         of_study: the ledger of the whole study.
     """
@@ -207,7 +207,7 @@ def _condition(
 
 
 def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, Mapping[Any, Any]]]:
-    """Pairs that every condition of several activations has: pair -> condition -> row of tables.pairs."""
+    """Pairs that all conditions with several activations share: pair -> condition -> row of tables.pairs."""
     compared = {name: runs for name, runs in evidence.conditions.items() if len(runs) > 1}
     shared = [name for name in evidence.runs if all(name in runs for runs in compared.values())]
     if len(compared) < 2:

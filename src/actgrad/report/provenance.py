@@ -33,7 +33,7 @@ def provenance(evidence: Evidence, data: Data) -> dict[str, Any]:
 
 
 def recipe(runs: Runs) -> dict[str, Any]:
-    """The recipe of a condition; its learning rate by activation where there are several."""
+    """The recipe of a condition. If learning rates differ, `learning_rate` maps each activation to its rate."""
     rates = {name: setting(of_activation[0])["recipe"]["learning_rate"] for name, of_activation in runs.items()}
     recipe = setting(every_run(runs)[0])["recipe"]
     return recipe if len({*rates.values()}) == 1 else recipe | {"learning_rate": rates}

@@ -1,4 +1,4 @@
-"""The results of a report in one glance, as Markdown for the README."""
+"""A short summary of a report's results, as Markdown for the README."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from actgrad.analysis.words import fold, network, run_count
 from actgrad.errors import UserError
 
 SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results -->)", re.DOTALL)
-"""What the README says of a dataset's results, its name first."""
+"""The README's section with a dataset's results, which begins with the dataset's name."""
 FIGURE = "preact_grads"
 TABLE = "ranking.csv"
-"""The table of a report that the section is made from."""
+"""The report's table that the section is made from."""
 
 
 def replaced(page: str, section: str) -> str:
-    """A page with another section of results.
+    """A page with its section of results replaced.
 
     Raises:
         UserError: if the page has no place for it.
@@ -78,7 +78,7 @@ def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _accuracy(row: Any) -> str:
-    """With its interval, of which no end is an accuracy that there cannot be."""
+    """Accuracy with its interval, cut to 0 and 100 %."""
     if pd.isna(row.mean):
         return "diverged" if row.diverged and not row.failed else "failed"
     interval = "" if pd.isna(row.low) else f" [{100 * max(row.low, 0):.1f}, {100 * min(row.high, 1):.1f}]"

@@ -12,15 +12,15 @@ from typing import Any
 from actgrad.networks.own_code import is_own
 
 CORE = ("monitor", "networks", "training")
-"""The rooms of this package that alone decide numbers."""
+"""The only folders of this package whose code decides numbers."""
 OTHER_BACKENDS = ("monitor/backends/jax.py", "monitor/backends/torch.py")
-"""Files of these rooms that the study, which computes in TensorFlow, does not import."""
+"""Files of these folders that the study does not import, because it uses TensorFlow."""
 NO_MEANING = ("annotation", "ctx", "kind", "returns", "type_comment")
 """Fields of syntax trees that decide no number."""
 
 
 def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str, environment: Mapping[str, str]) -> str:
-    """One sha256 over the configuration, the dataset, the core, the modules of an own activation and an own model, and the environment."""
+    """One sha256 over the configuration, the dataset, the core, the user's own activation and model code, and the environment."""
     own_code = [own_code_sha256(path) for path in own_code_paths(deciding)]
     parts = {"configuration": deciding, "data": data_sha256, "core": core_sha256, "own code": own_code, "environment": environment}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -45,8 +45,8 @@ def core_sha256(package: Path) -> str:
 
 
 def _tokens(node: Any) -> Iterator[str]:
-    """A syntax tree as text that does not depend on the version of Python: ast.dump's does."""
-    if isinstance(node, ast.JoinedStr):  # Python 3.12.1 puts an empty text behind a format
+    """A syntax tree as text. Unlike ast.dump's, it does not depend on the version of Python."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12.1 adds an empty text after a format
         node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
     if isinstance(node, list):
         yield "["
@@ -71,18 +71,18 @@ def _tokens(node: Any) -> Iterator[str]:
 
 
 CORE_SHA256 = core_sha256(Path(__file__).parents[1])
-"""Of the core that this process runs: taken when the process starts, because its files may be edited while it trains."""
+"""sha256 of the core that this process runs. It is computed at the start, because files may be edited during training."""
 
 
 def own_code_paths(deciding: Mapping[str, Any]) -> tuple[str, str]:
-    """The dotted paths that may lead to code of the user's own: of the activation layer and of the model's builder."""
+    """The dotted paths that may lead to the user's own code: the activation layer and the model's builder."""
     return deciding["activation"]["layer"], deciding["model"]["build"]
 
 
-@functools.cache  # for the same reason: a process imports a module once
+@functools.cache  # for the same reason; a process imports a module only once
 def own_code_sha256(path: str) -> str:
-    """sha256 over the Python files of the package or module that a dotted path begins with, and of those beside it that it imports;
-    empty for what belongs to Keras or to this project, and for what is not found in a file.
+    """sha256 over the Python files of the package or module at the start of a dotted path, and of neighbouring modules that it imports.
+    Empty for code of Keras or this project, and for modules without a file.
     """
     top = path.partition(".")[0]
     digest = hashlib.sha256()
@@ -93,10 +93,10 @@ def own_code_sha256(path: str) -> str:
 
 
 def _own_files(top: str, found: dict[Path, None], folder: Path | None = None) -> dict[Path, None]:
-    """The Python files of a top-level package or module, and of those in the same folder that they import.
+    """The Python files of a top-level package or module, and of the modules in the same folder that they import.
 
     Args:
-        folder: only if it lies there.
+        folder: the module is left out unless it lies in this folder.
     """
     try:
         spec = importlib.util.find_spec(top)

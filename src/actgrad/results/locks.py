@@ -9,5 +9,5 @@ FOLDER = Path("checkpoints")
 
 
 def one_mlflow_run(fingerprint: str) -> AbstractContextManager[None]:
-    """Hold the lock of an MLflow run: runs of one fingerprint share it."""
+    """Hold the lock of an MLflow run. Runs with the same fingerprint share it."""
     return exclusive_lock(FOLDER / f"run-{fingerprint[:16]}.lock", "trains or publishes the same run")

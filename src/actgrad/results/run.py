@@ -21,14 +21,14 @@ FILES = ("config.yaml", "history.csv", "steps.parquet", "probe.csv", "activation
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one training measured. Nothing in it differs between two trainings of the same run on one machine.
+    """Measurements of one training. They are identical if the same run is trained twice on one machine.
 
     Attributes:
         config: the configuration that decides the result (Config.deciding), as YAML text.
         history: one row per finished epoch: epoch, step, and the metrics of HISTORY.
         steps: one row per optimizer step and layer: step (from 1), layer, and the norms of its gradient, update and weights, float32.
-        probes: one row per measurement and site: epoch (0 is before any update; missing within an epoch), step, and what ActivationProbe
-            measures.
+        probes: one row per measurement and site: epoch (0 is before any update; missing within an epoch), step, and the columns of
+            ActivationProbe.
         activation: z, value and derivative of the activation function at initialisation.
         metrics: key, status, epochs, layers, last and best values, linearity, census, distance, checksums, environment.
     """
@@ -85,10 +85,10 @@ class RunResult:
         return list(dict.fromkeys(self.probes.loc[hidden, "layer"]))
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the files, each of them whole or not at all; metrics.json last, with the sha256 of the others.
+        """Write each file in one step, and metrics.json last, with the sha256 of the others.
 
         Returns:
-            The metrics as they were written.
+            The content of metrics.json.
         """
         parquet = io.BytesIO()
         self.steps.to_parquet(parquet, index=False)
@@ -103,7 +103,7 @@ class RunResult:
         """Read the files that `write` wrote.
 
         Raises:
-            UserError: if one is missing, damaged, or not the one that was written.
+            UserError: if a file is missing, damaged, or not the one that was written.
         """
         try:
             metrics = read_metrics(folder)
@@ -148,7 +148,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def identity_of(folder: Path) -> tuple[str, str] | None:
-    """Key and fingerprint of the run in a folder; None if it has no metrics.json that can be read."""
+    """Key and fingerprint of the run in a folder; None if its metrics.json cannot be read."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         return metrics["key"], metrics["fingerprint"]
@@ -157,7 +157,7 @@ def identity_of(folder: Path) -> tuple[str, str] | None:
 
 
 def copy(source: Path, folder: Path, key: str) -> dict[str, Any]:
-    """Write the files of a run, byte for byte, as those of the run `key`, which has the same values under another condition.
+    """Copy the files of a run for the run `key`, which has the same values under another condition. Only the key in metrics.json changes.
 
     Returns:
         Its metrics.
@@ -170,7 +170,7 @@ def copy(source: Path, folder: Path, key: str) -> dict[str, Any]:
 
 
 def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The metrics of a run of this fingerprint that was written there and is whole: each file has the checksum that metrics.json lists.
+    """The metrics of the run in a folder, if it has this fingerprint and each file has the checksum that metrics.json lists.
 
     Returns:
         None if there is no such run.
@@ -186,12 +186,12 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def missing(folder: Path) -> list[str]:
-    """Those of FILES that a folder does not have."""
+    """The names in FILES that a folder lacks."""
     return [name for name in FILES if not (folder / name).is_file()]
 
 
 def validation_label(metrics: dict[str, Any]) -> str:
-    """What the validation figures of a run were measured on, in words."""
+    """Words for the split that a run was validated on."""
     return "validation" if metrics["validation_split"] == "val" else "test as validation"
 
 

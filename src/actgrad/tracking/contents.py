@@ -1,4 +1,4 @@
-"""What an MLflow run holds of a run: name, tags, params and files. It is the same for a live run and a published one."""
+"""Name, tags and params of the MLflow run of a live or a published run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,16 @@ from actgrad.results.run import RunResult
 from actgrad.tracking.store import without_password
 
 PATCH = "git_diff.patch"
-"""The file of an MLflow run that holds the difference from its commit."""
+"""The file of an MLflow run with the difference from its commit."""
 
 FORMAT = 2
-"""Of what is logged. A higher number lets `publish` bring older MLflow runs in line with this code."""
+"""Version of what is logged. With a higher number, `publish` updates older MLflow runs."""
 COMPLETE = "complete"
-"""Tag: FORMAT and the sha256 of metrics.json. It is set last, so it says that the MLflow run holds all that the files of this run say."""
+"""Tag: FORMAT and the sha256 of metrics.json. It is set last, so it says that the MLflow run has everything from the run's files."""
 SUPERSEDED = "superseded"
-"""Tag of the pipeline's MLflow runs: `true` if the study does not list the run any more, or has trained it anew."""
+"""Tag of the pipeline's MLflow runs: `true` if the study does not list the run any more, or has retrained it."""
 MEAN_OF = "mean_of"
-"""Tag of an MLflow run that is the mean of runs of the study: their keys."""
+"""Tag of an MLflow run that is a mean over runs of the study: the keys of these runs."""
 DESCRIPTION = "mlflow.note.content"
 """MLflow's own tag for the description of a run or an experiment."""
 SOURCE = {"mlflow.source.name": "src/train.py", "mlflow.source.type": "LOCAL"}
@@ -35,12 +35,12 @@ def of_pipeline(run_dir: str) -> bool:
 
 
 def tracking_of(config: Config) -> Tracking:
-    """Where a run is logged: one that the pipeline trains is of the study."""
+    """Where a run is logged. Runs of the pipeline belong to the study."""
     return config.tracking.of_study() if of_pipeline(config.run_dir) else config.tracking
 
 
 def run_name(key: str) -> str:
-    """<activation>-<seed> · <condition>: the dataset is the name of the MLflow experiment."""
+    """<activation>-<seed> · <condition>. The dataset is in the name of the MLflow experiment."""
     _, activation, condition, seed = parts(key)
     return f"{activation}-{seed} · {condition}"
 
@@ -61,7 +61,7 @@ def complete_tag(metrics_sha256: str) -> str:
 
 
 def names(key: str, build: str) -> dict[str, str]:
-    """What MLflow's page can group and filter runs by, as tags and as params.
+    """Names by which MLflow's page can group and filter runs, as tags and as params.
 
     Args:
         key: of the run.
@@ -73,13 +73,13 @@ def names(key: str, build: str) -> dict[str, str]:
 
 
 def starting_tags(key: str, build: str, fingerprint: str, validation_split: str, data_sha256: str) -> dict[str, str]:
-    """The tags of a run that are known before it is trained."""
+    """The tags of a run that are known before training."""
     known = {"fingerprint": fingerprint, "validation_split": validation_split, "data_sha256": data_sha256}
     return {"key": key, "dataset": parts(key)[0], **names(key, build), **known}
 
 
 def finished_tags(result: RunResult) -> dict[str, str]:
-    """All tags that follow from the files of a finished run."""
+    """All tags that can be computed from the files of a finished run."""
     metrics = result.metrics
     return starting_tags(result.key, build(result), metrics["fingerprint"], metrics["validation_split"], metrics["data_sha256"]) | {
         "status": metrics["status"],
@@ -95,13 +95,13 @@ def build(result: RunResult) -> str:
 
 
 def mlflow_status(metrics: Mapping[str, Any]) -> str:
-    """MLflow's own word for the status of a run that has ended, by its metrics.json."""
+    """MLflow's status for a run that has ended, from its metrics.json."""
     return "FINISHED" if metrics["status"] == "finished" else "FAILED"
 
 
 def dataset(name: str, source: str, sha256: str) -> MetaDataset:
     """A dataset, as MLflow lists it among the inputs of a run."""
-    return MetaDataset(CodeDatasetSource({"source": source}), name=name, digest=sha256[:36])  # type: ignore[abstract]  # MLflow makes such itself
+    return MetaDataset(CodeDatasetSource({"source": source}), name=name, digest=sha256[:36])  # type: ignore[abstract]  # as MLflow itself does
 
 
 # --- params
@@ -116,13 +116,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def live_params(config: Config) -> dict[str, Any]:
-    """Dotted key -> value of a whole configuration, without the password in an address, and without the other runs of the condition; and `names`."""
+    """Dotted key -> value of a whole configuration, without passwords and without the condition's other runs, plus `names`."""
     values = flat(config.model_dump(exclude={"condition": {"activations", "seeds"}, "activation": {"conditions"}}))
     whole = {name: without_password(value) if name == "tracking.uri" else value for name, value in values.items()}
     return whole | names(config.key, config.model.build)
 
 
 def published_params(result: RunResult, folder: Path) -> dict[str, Any]:
-    """Those of `live_params` that follow from the files of a run."""
+    """The part of `live_params` that can be computed from the files of a run."""
     known = {"run_dir": folder.as_posix(), "data.name": result.dataset, "condition.name": result.condition}
     return known | flat(configuration(result)) | names(result.key, build(result))

@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a run and of an experiment, as Markdown."""
+"""Descriptions of runs and experiments on MLflow's pages, as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ Steps are optimizer steps. Of a network with more than {LAYERS} layers, {LAYERS}
 
 
 def of_run(result: RunResult, folder: Path) -> str:
-    """What came of a run, what it is, and where its files and its report are."""
+    """Description of a run: its result, what it is, and where its files and report are."""
     metrics, last = result.metrics, result.metrics["last"]
     accuracy, split = (last.get(TEST_ACCURACY), "test") if TEST_ACCURACY in last else (last.get(VAL_ACCURACY), "validation")
     if metrics["status"] != "finished" or accuracy is None:
@@ -41,7 +41,7 @@ def of_run(result: RunResult, folder: Path) -> str:
 
 
 def of_study(dataset: str, shown: Sequence[View], experiment: str) -> str:
-    """What the MLflow experiment of a study has, its views as links, and how to read the metrics."""
+    """Description of a study's MLflow experiment: content, links to its views, and how to read the metrics."""
     about = (
         f"The study on {dataset}: each run is one training, with an activation, a condition and a seed. A line of a chart is the mean over seeds, "
         f"its band the range. Runs that the study has trained anew since are tagged `superseded = true`, and no view shows them. "
@@ -51,7 +51,7 @@ def of_study(dataset: str, shown: Sequence[View], experiment: str) -> str:
 
 
 def by_hand(dataset: str, shown: Sequence[View], experiment: str) -> str:
-    """The same of the MLflow experiment of runs by hand."""
+    """Description of the MLflow experiment for runs by hand."""
     about = (
         f"Runs by hand on {dataset}, of `python src/train.py data={dataset} …`, each named by its activation and by what was overridden. "
         "Runs that begin with *mean of* are means over the seeds of the study, to compare with."
@@ -60,7 +60,7 @@ def by_hand(dataset: str, shown: Sequence[View], experiment: str) -> str:
 
 
 def of_search(dataset: str, shown: Sequence[View], experiment: str) -> str:
-    """The same of the MLflow experiment of a search for learning rates."""
+    """Description of the MLflow experiment for a search of learning rates."""
     about = (
         f"Trials of `python src/tune.py data={dataset}`: short trainings with several learning rates, judged on the validation split. "
         f"In the chart, a rate of 0.001 stands at 1,000. The best rates are in `conf/rates/{dataset}.yaml`."

@@ -1,4 +1,4 @@
-"""The MLflow experiments as a reader finds them: their saved views, their descriptions, and the links that open them."""
+"""Saved views, descriptions and links of MLflow experiments."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from actgrad.tracking.views import View
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow's own tag of an experiment of model training."""
 WRITTEN = "actgrad.description"
-"""Tag: checksum of the description that was written last. Another description is the user's, and stays."""
+"""Tag: checksum of the description that this code wrote last. A different description is the user's, and is kept."""
 UI = "http://127.0.0.1:5000"
-"""Where `make ui` shows a local store."""
+"""Address at which `make ui` shows a local store."""
 
 
 def present_study(experiment: str, result: RunResult) -> None:
@@ -29,11 +29,11 @@ def present_study(experiment: str, result: RunResult) -> None:
 
     Args:
         experiment: its id.
-        result: a run of it. The views show its layers, if it is one of the study's first condition or there are no views yet.
+        result: a run of the study. Views show its layers if it is of the study's first condition, or if there are no views yet.
     """
     try:
         listed = loading.listed(loading.study(), result.dataset)
-    except UserError:  # where there is no params.yaml
+    except UserError:  # there is no params.yaml
         listed = {result.condition: loading.Listed([result.activation_name], [result.seed])}
     shown = views.of_study(listed, Layers.of(result))
     said = descriptions.of_study(result.dataset, shown, experiment)
@@ -53,7 +53,7 @@ def present_search(experiment: str, dataset: str) -> None:
 
 
 def _present(experiment: str, shown: Sequence[View], description: str, only_missing: bool = False) -> None:
-    """Set the tags of an MLflow experiment that are not as they should be. If the store takes none, one sentence says so."""
+    """Set the tags of an MLflow experiment that are missing or wrong. If the store fails, print one sentence."""
     client = mlflow.MlflowClient()
     try:
         tags = client.get_experiment(experiment).tags
@@ -68,7 +68,7 @@ def _present(experiment: str, shown: Sequence[View], description: str, only_miss
         for name in tags:
             if name.startswith(views.TAG + views.OWN) and name not in wanted:
                 client.delete_experiment_tag(experiment, name)
-    except Exception as error:  # whatever the store does: the runs are there
+    except Exception as error:  # the store may raise anything; the runs are there
         warn(f"tracking: the saved views of MLflow are not all written ({reason(error)}); the runs are there", "have no saved views in MLflow")
 
 
@@ -80,21 +80,21 @@ def _checksum(text: str) -> str:
 
 
 def address(uri: str) -> str:
-    """Where the pages of a store are: of a local one, where `make ui` shows them."""
+    """The address of a store's web pages; for a local store, the address of `make ui`."""
     return UI if local(uri) or not uri.startswith("http") else without_password(uri).rstrip("/")
 
 
 def run_link(uri: str, experiment: str, run_id: str) -> str:
-    """The page of an MLflow run."""
+    """Link to the page of an MLflow run."""
     return f"{address(uri)}/#/experiments/{experiment}/runs/{run_id}?{views.TRAINING}"
 
 
 def link(tracking: Tracking, at: str | None = None) -> str | None:
-    """The page that compares the activations of a study.
+    """Link to the page that compares the activations of a study.
 
     Args:
         tracking: its store and MLflow experiment.
-        at: the address of the server; found out unless given.
+        at: the address of the server; default: the store's.
 
     Returns:
         None if the store has no such experiment.

@@ -1,4 +1,4 @@
-"""The MLflow run of a run while it trains."""
+"""Log a run to MLflow while it trains."""
 
 import functools
 import sys
@@ -37,9 +37,9 @@ INTERVAL = 2.0
 class LiveRun:
     """Logs each epoch of a run as it ends, and everything else when the run is finished.
 
-    If a training was interrupted, or the same run is trained again, its MLflow run is continued: the one with its key and
-    fingerprint. What that one holds is not logged twice. If the store fails, logging ends with one sentence on stderr. The
-    training goes on.
+    If a training was interrupted, or the same run is trained again, the MLflow run with its key and fingerprint is continued.
+    Nothing is logged twice. If the store fails, logging ends with one sentence on stderr, and the training
+    goes on.
     """
 
     def __init__(self, config: Config, dataset: Dataset, steps: int, fingerprint: str):
@@ -74,9 +74,9 @@ class LiveRun:
             return
         try:
             action()
-        except Exception as error:  # whatever the store or the way to it does
+        except Exception as error:  # the store or the network may raise anything
             self._alive = False
-            with suppress(Exception):  # so that the next run of this process starts an MLflow run of its own
+            with suppress(Exception):  # so that the next run of this process starts its own MLflow run
                 mlflow.end_run("FAILED")
             listed = of_pipeline(self._config.run_dir)
             later = "what is missing can be added with python src/publish.py" if listed else "its files will have all that it measures"
@@ -100,9 +100,9 @@ class LiveRun:
                 run = mlflow.start_run(run_name=tracking.name or run_name(config.key), tags=tags)
             if not run.inputs or not run.inputs.dataset_inputs:
                 publish.log_dataset(run.info.run_id, config.data.name, config.data.source, self._dataset.sha256)
-        if not run.data.params:  # else they are those of the training that is continued
+        if not run.data.params:  # else it continues a training and has them
             mlflow.log_params(live_params(config))
-        if "git_commit" not in run.data.tags:  # else it began at that commit, with this very core
+        if "git_commit" not in run.data.tags:  # else it began at that commit, with the same core
             _log_commit()
         if not of_pipeline(config.run_dir):
             print(f"{config.key}: in MLflow as {run.info.run_name}: {experiments.run_link(uri, experiment, run.info.run_id)}", flush=True)
@@ -129,20 +129,20 @@ class LiveRun:
             experiments.present_search(experiment, result.dataset)
 
     def _log_model(self, run: Run, network: keras.Model) -> None:
-        """Log the network unless it is there; a store that cannot keep it costs one sentence on stderr, and no more."""
+        """Log the network unless it is there. If the store cannot keep it, print one sentence on stderr."""
         try:
             if not model_of(run):
                 log_model(network, self._dataset.images["test"][:2].astype(np.float32))
-        except Exception as error:  # whatever the store, or a network of the user's own, does
+        except Exception as error:  # the store or a user's network may raise anything
             said = f"tracking: the trained model of {self._config.key} is not in MLflow ({reason(error)}); all else of its run is there"
             warn(said, "were logged to MLflow without their model")
 
 
 @contextmanager
 def logged(config: Config, dataset: Dataset, steps: int, fingerprint: str) -> Iterator[LiveRun]:
-    """A LiveRun that is marked as failed, or as killed, if the training within raises an exception, or is interrupted.
+    """A LiveRun for the training inside this context. It is marked as failed after an exception, or as killed after an interruption.
 
-    MLflow's autologging, which code of the user's own may have switched on, logs nothing meanwhile.
+    MLflow's autologging is off meanwhile, because the user's own code may have switched it on.
     """
     with disable_autologging():
         run = LiveRun(config, dataset, steps, fingerprint)
@@ -162,7 +162,7 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
         return
     try:
         publish.publish_run(tracking_of(config), result, folder)
-    except Exception as error:  # whatever the store or the way to it does
+    except Exception as error:  # the store or the network may raise anything
         warn(f"tracking: {config.key} is not logged to MLflow ({reason(error)}); python src/publish.py can add it", NOT_LOGGED)
 
 
@@ -191,13 +191,13 @@ def _run_id() -> str:
     raise RuntimeError("its MLflow run was ended by other code")
 
 
-@functools.cache  # this process trains with the code that it has imported, whatever is edited meanwhile
+@functools.cache  # edits during training do not change the imported code
 def _checked_out() -> tuple[str | None, bytes | None]:
     return git.commit(), git.difference()
 
 
 def _log_commit() -> None:
-    """Log the commit that is checked out, and what differs from it."""
+    """Log the commit that is checked out, and the difference from it."""
     commit, patch = _checked_out()
     if commit is None or patch is None:
         return
@@ -205,4 +205,4 @@ def _log_commit() -> None:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, PATCH).write_bytes(patch)
             mlflow.log_artifact(str(Path(folder, PATCH)))
-    mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})  # last: they say that it has been logged
+    mlflow.set_tags({"git_commit": commit, "git_dirty": str(bool(patch)).lower()})  # last, because they say that the difference has been logged

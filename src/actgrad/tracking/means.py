@@ -1,4 +1,4 @@
-"""Means over the seeds of the study, which runs by hand are compared with in MLflow."""
+"""Log means over the study's seeds to MLflow, for comparison with runs by hand."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ from actgrad.tracking.metrics import mean
 
 
 def log(config: Config, experiment: str) -> None:
-    """Log the mean of the study's runs that have the activation and condition of a run by hand, unless that has been done.
+    """Log the mean of the study's runs with the activation and condition of a run by hand, unless it is there.
 
     Args:
         config: of the run by hand.
@@ -36,7 +36,7 @@ def log(config: Config, experiment: str) -> None:
         if any(run.data.tags.get("fingerprint") == of and run.info.status == "FINISHED" for run in before):
             return
         results = [RunResult.read(folder) for folder in folders]
-    except (UserError, KeyError):  # files of the study that are damaged are not this run's affair
+    except (UserError, KeyError):  # damaged files of the study do not concern this run
         return
     tags = contents.starting_tags(results[0].key, contents.build(results[0]), of, trained[0]["validation_split"], trained[0]["data_sha256"])
     keys = " ".join(one["key"] for one in trained)

@@ -1,4 +1,4 @@
-"""The metrics that an MLflow run holds of a run. They are the same for a live run and a published one."""
+"""The metrics of a run's MLflow run. They are the same for a live run and a published one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ Values = dict[tuple[str, int], float]
 STEP_POINTS = 50
 """Maximum number of steps whose norms are logged. A thousand values take MLflow a third of a second."""
 LAYERS = 7
-"""Maximum number of layers of which something is logged, so that a run has at most 60 metrics."""
+"""Maximum number of logged layers, so that a run has at most 60 metrics."""
 STEP_METRICS = ("grad_norm", "update_ratio")
-"""What is logged of these steps: the norm of a layer's gradient, and that of its update by that of its weights."""
+"""Metrics at these steps: norm of a layer's gradient, and update norm divided by weight norm."""
 PROBE_METRICS = ("preact_grad_rms", "dead", "newly_dead", "revived", "saturated")
 """Columns of probe.csv that are logged."""
 DEAD, ATTENUATION = "dead/total", "attenuation/decades"
 """Metrics of a whole network."""
 VAL_ACCURACY_BY_RATE = "search/val_accuracy"
-"""Metric of a trial of a search: its last validation accuracy, at a step that is its learning rate in millionths. So MLflow, which draws
-metrics over steps alone, draws accuracy over rate."""
+"""Metric of a search's trial: its last validation accuracy, logged at the step 1e6 * learning rate. So MLflow, which draws metrics only
+over steps, draws accuracy over learning rate."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a run of which something is logged, in the order of the network.
+    """The logged layers of a run, in the order of the network.
 
     Attributes:
-        weighted: those with weights.
-        activated: those with an activation.
-        others: further ones that the probe measures: the output.
+        weighted: layers with weights.
+        activated: layers with an activation.
+        others: other sites of the probe: the output.
     """
 
     weighted: Sequence[str]
@@ -77,16 +77,16 @@ def epoch_metrics(epoch: "Epoch", planned: int) -> Values:
     """All metrics of one epoch.
 
     Args:
-        epoch: what was measured.
+        epoch: measurements of the epoch.
         planned: optimizer steps of the whole training.
     """
-    if epoch.number == 1 and not epoch.history:  # it diverged, and the files of the run will not say how many steps were planned
+    if epoch.number == 1 and not epoch.history:  # it diverged, and the run's files do not have the planned steps
         planned = epoch.step
     return {(name, epoch.step): value for name, value in epoch.history.items()} | _metrics(epoch.steps, epoch.probes, planned)
 
 
 def mean(runs: Sequence[RunResult]) -> Values:
-    """The mean over runs of what all of them have measured at the same step."""
+    """The mean over runs of each metric and step that all of them have."""
     found = [run_metrics(run) for run in runs]
     return {at: float(np.mean([values[at] for values in found])) for at in found[0] if all(at in values for values in found)}
 
@@ -99,12 +99,12 @@ def by_rate(result: RunResult) -> Values:
 
 
 def logged_layers(layers: Sequence[T]) -> list[T]:
-    """The layers of which something is logged: all of them, or as many as there is room for, at even distances, both ends among them."""
+    """The logged layers: all of them, or LAYERS evenly spaced ones with both ends."""
     return [layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, min(len(layers), LAYERS)).round().astype(int))]
 
 
 def thinned(steps: int) -> list[int]:
-    """At most STEP_POINTS of the steps 1 … steps, at even distances, both ends among them."""
+    """At most STEP_POINTS of the steps 1 … steps, evenly spaced, with both ends."""
     return np.unique(np.linspace(1, steps, min(steps, STEP_POINTS)).round().astype(int)).tolist()
 
 
@@ -121,12 +121,12 @@ def _metrics(steps: pd.DataFrame, probes: pd.DataFrame, planned: int) -> Values:
 
 
 def _by_name(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """One row a value that is there: step, layer, name, value."""
+    """One row per existing value: step, layer, name, value."""
     return rows.melt(["step", "layer"], list(names), var_name="name").astype({"value": float}).dropna()
 
 
 def _of_network(hidden: pd.DataFrame) -> Iterator[tuple[tuple[str, int], float]]:
-    """What is said of a whole network at each measurement of the probe, given the rows of layers with an activation."""
+    """Metrics of the whole network at each measurement of the probe, from the rows of layers with an activation."""
     signal = "preact_grad_rms_batch" if "preact_grad_rms_batch" in hidden else "preact_grad_rms"
     for _, rows in hidden.groupby("step"):
         step = int(rows["step"].iloc[0])

@@ -31,10 +31,10 @@ BATCH = 1000
 def publish(tracking: Tracking, folders: Sequence[Path], not_here: Collection[str] = ()) -> int:
     """Bring an MLflow experiment in line with the finished runs of a dataset.
 
-    Missing MLflow runs are added, incomplete ones are completed, and doubles are deleted. The pipeline's MLflow runs of another
-    fingerprint, or of a run that is not listed any more, are tagged as superseded. Runs by hand are left alone. It can be
-    repeated, and several processes may do it at once. A trained model is in no file, so it cannot be added. The saved views of
-    the experiment are written where they are missing.
+    Missing MLflow runs are added, incomplete ones are completed, and duplicates are deleted. The pipeline's MLflow runs are tagged
+    as superseded if they have another fingerprint, or if their run is not listed any more. Runs by hand are left alone. This can be
+    repeated, and several processes may do it at once. Trained models are in no file, so they cannot be added. Missing saved views
+    of the experiment are written.
 
     Args:
         tracking: the store and the MLflow experiment.
@@ -42,7 +42,7 @@ def publish(tracking: Tracking, folders: Sequence[Path], not_here: Collection[st
         not_here: keys of further runs that the study lists, but whose files are not here. Their MLflow runs are left alone.
 
     Returns:
-        How many MLflow runs were made or completed.
+        Number of MLflow runs that were made or completed.
 
     Raises:
         UserError: if the store fails, or a file of a run is damaged.
@@ -58,7 +58,7 @@ def publish(tracking: Tracking, folders: Sequence[Path], not_here: Collection[st
             metrics = read_metrics(folder)
             listed.add(metrics["key"])
             if not _in_line(recorded.get(metrics["key"], []), metrics, folder, commits):
-                # one run at a time, so that trainings that start meanwhile need not wait long
+                # one run at a time, so that starting trainings wait only briefly
                 with one_mlflow_run(metrics["fingerprint"]), exclusive(uri):
                     changed += _bring_in_line(experiment, RunResult.read(folder), folder, commits)
         _supersede(run for key, of_key in recorded.items() if key not in listed for run in of_key)
@@ -68,7 +68,7 @@ def publish(tracking: Tracking, folders: Sequence[Path], not_here: Collection[st
 
 
 def publish_run(tracking: Tracking, result: RunResult, folder: Path) -> None:
-    """Log one finished run from its files. The caller holds one_mlflow_run(fingerprint), and handles whatever error the store raises."""
+    """Log one finished run from its files. The caller must hold one_mlflow_run(fingerprint), and handle any error of the store."""
     uri = use(tracking)
     with exclusive(uri):
         _bring_in_line(store.experiment(uri, tracking.experiment), result, folder, _Commits())
@@ -94,7 +94,7 @@ def complete(run: Run, result: RunResult, folder: Path, logged: Collection[tuple
     for name in lacking:
         client.log_artifact(run_id, str(folder / name))
     _set_tags(run, contents.finished_tags(result) | contents.SOURCE | {DESCRIPTION: descriptions.of_run(result, folder)})
-    client.set_tag(run_id, COMPLETE, complete_tag(sha256(folder / "metrics.json")))  # last: it says that the rest is there
+    client.set_tag(run_id, COMPLETE, complete_tag(sha256(folder / "metrics.json")))  # last, because it says that the rest is there
     return bool(missing or lacking)
 
 
@@ -114,7 +114,7 @@ def log_dataset(run_id: str, name: str, source: str, sha256: str) -> None:
 
 
 def supersede_others(experiment: str, key: str, fingerprint: str) -> list[Run]:
-    """Tag the pipeline's MLflow runs of a run that have another fingerprint; returns those that have this one, the newest first."""
+    """Tag the pipeline's MLflow runs of a run with other fingerprints. Returns those with this fingerprint, newest first."""
     same, others = _by_fingerprint(mlflow.search_runs([experiment], f"tags.key = '{key}'", output_format="list"), fingerprint)
     _supersede(others)
     return same
@@ -124,7 +124,7 @@ def supersede_others(experiment: str, key: str, fingerprint: str) -> list[Run]:
 
 
 def _in_line(recorded: Sequence[Run], metrics: Mapping[str, Any], folder: Path, commits: "_Commits") -> bool:
-    """Whether the MLflow runs of a finished run are as `_bring_in_line` leaves them. It asks the store nothing, and reads metrics.json alone."""
+    """Whether the MLflow runs of a finished run are as `_bring_in_line` leaves them. Reads only metrics.json, and does not query the store."""
     same, others = _by_fingerprint(recorded, metrics["fingerprint"])
     return (
         len(same) == 1
@@ -135,10 +135,10 @@ def _in_line(recorded: Sequence[Run], metrics: Mapping[str, Any], folder: Path, 
 
 
 def _bring_in_line(experiment: str, result: RunResult, folder: Path, commits: "_Commits") -> bool:
-    """Make or complete the MLflow run of a finished run, delete its doubles, and tag its predecessors as superseded."""
+    """Make or complete the MLflow run of a finished run, delete its duplicates, and tag its predecessors as superseded."""
     client, whole, name = mlflow.MlflowClient(), complete_tag(sha256(folder / "metrics.json")), run_name(result.key)
     same = supersede_others(experiment, result.key, result.metrics["fingerprint"])
-    # keep the most complete one; among equals the one with a model, which is in no file, or else the newest
+    # keep the most complete one; if equal, one with a model, which is in no file; else the newest
     same.sort(key=lambda run: (run.data.tags.get(COMPLETE) == whole, _has_model(run)), reverse=True)
     kept = [run for run in same[:1] if _has_model(run) or not _older(run)]
     for other in same[len(kept) :]:
@@ -155,12 +155,12 @@ def _bring_in_line(experiment: str, result: RunResult, folder: Path, commits: "_
         logged, present = (logged_steps(run_id), file_names(run_id)) if kept else ((), ())
         changed = complete(run, result, folder, logged, present)
     if (run.info.status, run.info.run_name) != (mlflow_status(result.metrics), name):
-        client.update_run(run_id, mlflow_status(result.metrics), name)  # without an end: how long the training took is in no file
+        client.update_run(run_id, mlflow_status(result.metrics), name)  # without an end time, because no file has the duration
     return changed
 
 
 def _older(run: Run) -> bool:
-    """Whether an MLflow run was completed by older code, which logged other metrics. None can be taken away."""
+    """Whether an MLflow run was completed by older code, which logged other metrics. Logged metrics cannot be removed."""
     return not run.data.tags.get(COMPLETE, complete_tag("")).startswith(complete_tag(""))
 
 
@@ -170,7 +170,7 @@ def _has_model(run: Run) -> bool:
 
 @functools.cache
 def _source(dataset: str) -> str:
-    """Where a dataset comes from, as its file in conf/ says; empty if it has none any more."""
+    """The source of a dataset, from its file in conf/; empty if that file is gone."""
     try:
         return data_config(dataset, []).source
     except UserError:
@@ -193,13 +193,13 @@ def _by_fingerprint(runs: Iterable[Run], fingerprint: str) -> tuple[list[Run], l
 
 
 def _of_pipeline(run: Run) -> bool:
-    """Whether an MLflow run is of the pipeline, or was adopted by it: one by hand whose fingerprint was that of a listed run."""
+    """Whether an MLflow run is the pipeline's, or a run by hand that was adopted because it had a listed run's fingerprint."""
     run_dir = run.data.params.get("run_dir")
     return run_dir is None or of_pipeline(run_dir) or SUPERSEDED in run.data.tags
 
 
 def _other_tags(run: Run, tags: Mapping[str, str]) -> dict[str, str]:
-    """Those of some tags that an MLflow run does not have."""
+    """The tags among `tags` that an MLflow run lacks."""
     return {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
 
 
@@ -209,21 +209,21 @@ def _set_tags(run: Run, tags: Mapping[str, str]) -> None:
 
 
 class _Commits:
-    """The commits that list finished runs. It asks git once for each file and commit."""
+    """The commits that list finished runs. Asks git only once per file and commit."""
 
     def __init__(self) -> None:
         self._record = functools.cache(_record)
         self._core_sha256 = functools.cache(_core_sha256)
 
     def tags(self, run: Run, metrics: Mapping[str, Any], folder: Path) -> dict[str, str]:
-        """The tags of an MLflow run of a listed run that do not follow from its files: that it is listed, and the commit, if one is known."""
+        """The tags of a listed run that its files do not contain: that it is listed, and the commit, if known."""
         tags = {SUPERSEDED: "false"}
         if "git_commit" not in run.data.tags and (commit := self.of(metrics, folder)):
             tags |= {"git_commit": commit, "git_dirty": "false", "mlflow.source.git.commit": commit}
         return tags
 
     def of(self, metrics: Mapping[str, Any], folder: Path) -> str | None:
-        """The commit whose record lists these very files of a run, if it also has the core that trained it."""
+        """The commit whose record lists exactly these files of a run, if it also has the core that trained it."""
         dataset, activation, *_ = parts(metrics["key"])
         commit, record = self._record(record_path(dataset, activation))
         held = commit and sha256(folder / "metrics.json") in record and self._core_sha256(commit) == metrics["core_sha256"]
@@ -231,7 +231,7 @@ class _Commits:
 
 
 def _record(path: Path) -> tuple[str | None, str]:
-    """The record of an activation that is committed: the last commit that changed it, and its text."""
+    """The committed record of an activation: the last commit that changed it, and its text."""
     commit = git.commit_of(path)
     return commit, (PROJECT / path).read_text() if commit else ""
 
@@ -240,5 +240,5 @@ def _core_sha256(commit: str) -> str | None:
     with git.source(commit) as folder:
         try:
             return fingerprints.core_sha256(folder / "src" / "actgrad") if folder else None
-        except FileNotFoundError:  # a commit of other modules
+        except FileNotFoundError:  # a commit with other modules
             return None

@@ -18,11 +18,11 @@ from actgrad.tracking.store import absent, local, using, without_password
 
 @dataclass(frozen=True)
 class Recorded:
-    """What an MLflow run holds of a run.
+    """The content of a run's MLflow run.
 
     Attributes:
         tags: its tags.
-        metrics: (metric name, step, value) of each.
+        metrics: (metric name, step, value) of each value.
         files: name -> a local copy of its file.
         model: the trained network as a .keras file; None if none was logged.
         run_dir: the folder with the files of the run; None if the MLflow run does not say.
@@ -45,7 +45,7 @@ def run_of(tracking: Tracking, key: str, fingerprint: str) -> str | None:
 
 
 def link_of(config: Config, fingerprint: str) -> str | None:
-    """The page of the newest MLflow run of a run with this fingerprint; None if the store has none, or fails."""
+    """Link to the newest MLflow run of a run with this fingerprint; None if the store has none, or fails."""
     tracking = tracking_of(config)
     try:
         with using(tracking) as uri:
@@ -59,10 +59,10 @@ def link_of(config: Config, fingerprint: str) -> str | None:
 
 
 def recorded(tracking: Tracking, run_id: str, folder: Path) -> Recorded:
-    """What an MLflow run holds, its files copied into a folder.
+    """The content of an MLflow run, with its files copied into a folder.
 
     Raises:
-        UserError: if there is no such MLflow run, or it is not one of this project.
+        UserError: if there is no such MLflow run, or it does not belong to this project.
     """
     with using(tracking) as uri:
         if absent(uri):
@@ -90,22 +90,22 @@ def find(experiment: str, key: str, fingerprint: str) -> str | None:
 
 
 def logged_values(run_id: str) -> list[tuple[str, int, float]]:
-    """(metric name, step, value) of all that an MLflow run holds."""
+    """(metric name, step, value) of every value in an MLflow run."""
     client = mlflow.MlflowClient()
     return [(name, one.step, one.value) for name in client.get_run(run_id).data.metrics for one in client.get_metric_history(run_id, name)]
 
 
 def logged_steps(run_id: str) -> set[tuple[str, int]]:
-    """(metric name, step) of every value that an MLflow run holds."""
+    """(metric name, step) of every value in an MLflow run."""
     return {(name, step) for name, step, _ in logged_values(run_id)}
 
 
 def file_names(run_id: str) -> set[str]:
-    """Names of the files that an MLflow run holds."""
+    """Names of the files in an MLflow run."""
     return {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
 
 
 def model_of(run: Run) -> LoggedModel | None:
-    """The model of an MLflow run, if all of it was logged."""
+    """The model of an MLflow run, if it was logged completely."""
     models = [mlflow.get_logged_model(output.model_id) for output in (run.outputs.model_outputs if run.outputs else [])]
     return next((model for model in models if model.status == LoggedModelStatus.READY), None)

@@ -1,4 +1,4 @@
-"""The MLflow store: its address, its creation, exclusive use of it, and the sentence that reports its failure."""
+"""The MLflow store: its address, creation and lock, and the error sentence if it fails."""
 
 import hashlib
 import os
@@ -23,11 +23,11 @@ from actgrad.files import UNFINISHED, exclusive_lock
 LONGEST_WAIT = 60.0
 """Seconds to wait for another process that uses the same store."""
 LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
-"""The tables and columns in which MLflow keeps where files lie."""
+"""The tables and columns in which MLflow keeps the locations of files."""
 
 
 def configured(dataset: str) -> Tracking:
-    """The store, and the MLflow experiment of the study of a dataset in it, as conf/ and the user's own conf/local name them."""
+    """The store, and the MLflow experiment of a dataset's study, as conf/ and the user's own conf/local set them."""
     return composed([f"data.name={dataset}", "run_dir=unused"]).tracking.of_study()
 
 
@@ -35,13 +35,13 @@ def address(tracking: Tracking) -> str:
     """The address of the store: MLFLOW_TRACKING_URI, or else what the configuration says."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
     patient = uri.startswith("sqlite:///") and "?" not in uri
-    return f"{uri}?timeout={LONGEST_WAIT:g}" if patient else uri  # else SQLite gives up after 5 seconds when many write at once
+    return f"{uri}?timeout={LONGEST_WAIT:g}" if patient else uri  # by default, SQLite gives up after 5 seconds when many processes write
 
 
 def use(tracking: Tracking) -> str:
-    """Have MLflow use a store from now on, and return its address.
+    """Make MLflow use a store from now on, and return its address.
 
-    A server's address may hold a name and a password. MLflow prints the address, so it gets these two by the environment instead.
+    A server's address may hold a name and a password. MLflow prints the address, so it gets these two in environment variables.
     """
     uri = address(tracking)
     if held := re.match("(https?://)([^/?#]*)@", uri):
@@ -54,10 +54,10 @@ def use(tracking: Tracking) -> str:
 
 @contextmanager
 def using(tracking: Tracking) -> Iterator[str]:
-    """Have MLflow use a store from now on, and yield its address.
+    """Make MLflow use a store from now on, and yield its address.
 
     Raises:
-        UserError: if the store fails meanwhile.
+        UserError: if the store fails inside this context.
     """
     uri = use(tracking)
     try:
@@ -74,7 +74,7 @@ def using(tracking: Tracking) -> Iterator[str]:
 def exclusive(uri: str) -> Iterator[None]:
     """Hold the lock of a store, and make the store if it does not exist.
 
-    No other process of this machine then makes tables, MLflow experiments or doubles of MLflow runs in it.
+    So no other process of this machine makes tables, MLflow experiments or duplicate MLflow runs at the same time.
     """
     store = local(uri)
     name = store or Path(tempfile.gettempdir(), f"actgrad-{hashlib.sha256(f'{Path.home()} {uri}'.encode()).hexdigest()[:16]}")
@@ -85,10 +85,10 @@ def exclusive(uri: str) -> Iterator[None]:
 
 
 def experiment(uri: str, name: str) -> str:
-    """The id of an MLflow experiment, which is made if it does not exist. The caller holds `exclusive(uri)`.
+    """The id of an MLflow experiment, which is made if it does not exist. The caller must hold `exclusive(uri)`.
 
-    The files of a store that is named by a relative path are then found from the project's root, wherever that lies: MLflow itself
-    writes down where it lay when the experiment was made.
+    In a store with a relative path, MLflow's absolute file paths are made relative to the project's root, so that the project can be
+    moved.
 
     Raises:
         UserError: if it was deleted, with the command that brings it back.
@@ -109,7 +109,7 @@ def experiment(uri: str, name: str) -> str:
 
 
 def _make_experiment(name: str) -> None:
-    """Make an MLflow experiment. set_experiment would print a line of MLflow's, and would not use one that another machine makes at the same
+    """Make an MLflow experiment. set_experiment would print a line, and would fail if another machine made the experiment at the same
     moment."""
     try:
         mlflow.MlflowClient().create_experiment(name)
@@ -119,21 +119,21 @@ def _make_experiment(name: str) -> None:
 
 
 def _relative_files(store: Path) -> None:
-    """Let a store name its files from the working folder, those of a project that was moved or copied among them."""
+    """Make a store's file paths relative to the working folder, also after the project was moved or copied."""
     with closing(sqlite3.connect(store, timeout=LONGEST_WAIT)) as db, db:
         places = dict(db.execute("SELECT experiment_id, artifact_location FROM experiments"))
-        made_in = (places.get(0) or "").removesuffix("mlruns/0")  # where the store lay when it was made; empty if that is relative already
+        made_in = (places.get(0) or "").removesuffix("mlruns/0")  # the store's folder when it was made; empty if already relative
         for root in {f"{Path.cwd()}/", made_in}:
             if root.startswith("/") and any(place.startswith(root) for place in places.values()):
                 for table, column in LOCATIONS:
-                    begins = f"substr({column}, 1, ?) = ?"  # not LIKE, for which some characters stand for others
+                    begins = f"substr({column}, 1, ?) = ?"  # not LIKE, which has wildcards
                     db.execute(f"UPDATE {table} SET {column} = substr({column}, ?) WHERE {begins}", (len(root) + 1, len(root), root))
 
 
 def _make(store: Path) -> None:
-    """Make a local store in one step: MLflow cannot use a store if a process was killed while it made the tables."""
+    """Make a local store in one step, because MLflow cannot use a store whose tables were only partly made."""
     unfinished = store.with_name(f".{store.name}{UNFINISHED}")
-    for leftover in store.parent.glob(f"{unfinished.name}*"):  # of a killed process, because this one holds the lock
+    for leftover in store.parent.glob(f"{unfinished.name}*"):  # from a killed process, because this one holds the lock
         leftover.unlink()
     SqlAlchemyStore(f"sqlite:///{unfinished}", "./mlruns").engine.dispose()
     unfinished.replace(store)
@@ -151,7 +151,7 @@ def absent(uri: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """A text without the name and password in an address; a password may contain a slash, or another @."""
+    """A text without the names and passwords in its addresses. A password may contain a slash or @."""
     return re.sub(r"(//)\S*@|(password=)[^&\s]*", r"\1\2", text)
 
 

@@ -1,7 +1,7 @@
 """Saved views of MLflow's page: what each one shows, and how MLflow keeps it.
 
 A saved view is a tag of an MLflow experiment, `mlflow.sharedViewState.<id>`. Its value is JSON: a name, times, and the state of the page, compressed.
-The id follows from the name, so that a view is written again when it changes, and never doubled. Views with other ids are the user's.
+The id is made from the name, so that a changed view replaces the old one. Views with other ids are the user's.
 """
 
 import base64
@@ -22,25 +22,25 @@ from actgrad.training.names import HISTORY, TEST, TEST_ACCURACY, TEST_LOSS, TRAI
 
 TAG = "mlflow.sharedViewState."
 OWN = "actgrad-"
-"""What the ids of this project's views begin with."""
+"""Prefix of the ids of this project's views."""
 CLOSED = ("train", "val", "test", *STEP_METRICS, *PROBE_METRICS, "attenuation")
-"""Sections that MLflow makes by itself, for metrics that a view does not show: they are there, but closed."""
+"""Sections that MLflow itself makes for metrics that a view does not show. They are kept closed."""
 TRAINING = "workflowType=machine_learning"
-"""Part of every link: without it MLflow opens its pages for language models."""
+"""Part of every link. Without it, MLflow opens its pages for language models."""
 FIRST = "Gradient norms by activation"
-"""The view to begin with."""
+"""The view to open first."""
 CURRENT = "tags.superseded = 'false'"
 """Filter: the runs that the study lists."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A metric: as a line over optimizer steps, or its last value as a bar.
+    """A chart of a metric: a line over optimizer steps, or a bar of its last value.
 
     Attributes:
-        title: the metric's name unless given.
+        title: default: the metric's name.
         log: whether the vertical axis is logarithmic.
-        log_x: whether the horizontal one is.
+        log_x: whether the horizontal axis is logarithmic.
     """
 
     metric: str
@@ -52,15 +52,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class View:
-    """What a saved view shows.
+    """A saved view.
 
     Attributes:
-        name: says what it shows.
+        name: title of the view.
         sections: title -> charts; a view without charts is a table.
-        group_by: tag -> its values. Runs that have the same values are one line: their mean and range. In the list they are closed groups.
+        group_by: tag -> its values. Runs with the same values are drawn as one line, their mean, with a range. In the list they are closed groups.
         search: filter of the runs.
-        columns: of the table: metrics, or tags and params with what they are before a dot.
-        order_by: the metric that sorts the table, the highest first; else the newest runs come first.
+        columns: columns of the table: metrics, `tags.NAME` or `params.NAME`.
+        order_by: the metric that sorts the table, highest first; without it, the newest runs come first.
     """
 
     name: str
@@ -75,12 +75,12 @@ class View:
         return _view_id(self.name)
 
     def link(self, experiment: str) -> str:
-        """Where MLflow's page shows it, after the address of the server."""
+        """Link to it on MLflow's page, without the server's address."""
         return link(experiment, self.name, "CHART" if self.sections else "TABLE")
 
 
 def link(experiment: str, name: str, mode: str = "CHART") -> str:
-    """Where MLflow's page shows a view, after the address of the server."""
+    """Link to a view on MLflow's page, without the server's address."""
     return f"#/experiments/{experiment}/runs?viewStateShareKey={_view_id(name)}&compareRunsMode={mode}&{TRAINING}"
 
 
@@ -88,11 +88,11 @@ def _view_id(name: str) -> str:
     return OWN + re.sub(r"\W+", "-", name.lower())
 
 
-# --- which views there are
+# --- the views
 
 
 def of_study(listed: Mapping[str, Listed], layers: Layers) -> list[View]:
-    """The views of a study; the first one is the one to begin with.
+    """The views of a study. The first one is FIRST.
 
     Args:
         listed: condition -> its activations and seeds. Activations are compared in the first condition.
@@ -102,7 +102,7 @@ def of_study(listed: Mapping[str, Listed], layers: Layers) -> list[View]:
     activations = listed[first].activations
     one = "relu" if "relu" in activations else activations[0]
     several = [set(runs.activations) for runs in listed.values() if len(runs.activations) > 1]
-    # MLflow's page asks for 100 runs at once; a mean over activations that differ from condition to condition would compare nothing
+    # MLflow's page loads 100 runs at once; means over different activations per condition could not be compared
     elsewhere = [name for name in activations if not all(name in others for others in several)]
     columns = [TEST_ACCURACY, VAL_ACCURACY, TRAIN_ACCURACY, DEAD, ATTENUATION]
     by_activation: dict[str, Any] = {
@@ -164,7 +164,7 @@ def of_study(listed: Mapping[str, Listed], layers: Layers) -> list[View]:
 
 
 def by_hand(layers: Layers) -> list[View]:
-    """The view of runs by hand, among which are means of the study; the layers are those of the newest run."""
+    """The view of runs by hand, which also shows means of the study. The layers are those of the newest run."""
     return [
         View(
             "My last runs",
@@ -206,7 +206,7 @@ def _each(name: str, layers: Sequence[str], log: bool = False) -> list[Chart]:
 
 
 def tag(view: View, before: str | None) -> tuple[str, str]:
-    """Name and value of the tag that keeps a view; the value stays as it was `before` if that is the same view."""
+    """Name and value of the tag that keeps a view. If `before` is the same view, it is returned unchanged."""
     try:
         old = json.loads(before or "{}")
     except ValueError:
@@ -222,7 +222,7 @@ def _compressed(state: Mapping[str, Any]) -> str:
 
 
 def state_of(view: View) -> dict[str, Any]:
-    """The state of MLflow's page of runs when it shows a view."""
+    """The state of MLflow's runs page for a view."""
     columns = list(map(_column, view.columns))
     return {
         "searchFilter": view.search,
@@ -251,7 +251,7 @@ def state_of(view: View) -> dict[str, Any]:
 
 
 def _not_shown(view: View) -> list[str]:
-    """Those of CLOSED of which a view has not all metrics: it has all of them, one or none."""
+    """The sections of CLOSED with metrics that a view does not show. A view shows all metrics of a section, one or none."""
     shown = Counter(chart.metric.partition("/")[0] for charts in view.sections.values() for chart in charts)
     return [name for name in CLOSED if shown[name] < (1 if name == ATTENUATION.partition("/")[0] else 2)]
 
@@ -262,7 +262,7 @@ def _groups(tags: Iterable[str]) -> dict[str, Any] | None:
 
 
 def _closed(group_by: Mapping[str, Sequence[str]]) -> list[str]:
-    """The ids that MLflow gives the groups of the list."""
+    """MLflow's ids of the groups in the list."""
     return [",".join(group) for group in product(*([f"tag.{name}.{value}" for value in values] for name, values in group_by.items())) if group]
 
 

@@ -21,12 +21,12 @@ def order(seed: int, epoch: int, examples: int) -> np.ndarray:
 
 
 def validation_split(images: Mapping[str, np.ndarray]) -> str:
-    """The split that plays validation: `test` where no validation split was taken."""
+    """The split that is used for validation: `test` if there is no validation split."""
     return "val" if len(images["val"]) else "test"
 
 
 def probe_batch(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`size` images at even distances, so that a split sorted by class gives every class its share."""
+    """`size` evenly spaced images, so that each class gets its share even in a split sorted by class."""
     chosen = np.linspace(0, len(images) - 1, min(size, len(images))).round().astype(int)
     return images[chosen], labels[chosen]
 
@@ -46,7 +46,7 @@ def steps_per_epoch(config: "Config", dataset: "Dataset") -> int:
 
 
 class Batches:
-    """Batches of float32 images and their labels. What makes them is traced once for all orders."""
+    """Batches of float32 images and their labels. The code that makes them is traced once for all orders."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int):
         on_device = tf.constant(images), tf.constant(labels)
@@ -59,7 +59,7 @@ class Batches:
         self._made = tf.data.Dataset.range(-(-len(images) // batch_size)).map(gather)
 
     def of(self, order: np.ndarray) -> tf.data.Dataset:
-        """Those of the examples with these numbers, in this order. Only the last dataset that was asked for can be used."""
+        """Batches of the examples with these numbers, in this order. Only the dataset of the last call can be used."""
         self._order.assign(order)
         return self._made.take(-(-len(order) // self._size)).prefetch(2)
 

@@ -1,4 +1,4 @@
-"""The state that a process computes in: seeded, deterministic, and free of what an earlier run left."""
+"""Prepare a process for a run: seeded, deterministic, and without traces of an earlier run."""
 
 import keras
 import tensorflow as tf
@@ -8,17 +8,17 @@ from actgrad.errors import UserError
 
 
 def start(seed: int, threads: int | None) -> None:
-    """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and fix the number of threads, unless
-    it is None.
+    """Forget earlier networks, seed Python, NumPy and TensorFlow, make every operation deterministic, and set the number of threads (None
+    keeps it).
 
-    Float type, epsilon, layout of images and the limits of epochs and steps are set too, so that neither the user's keras.json nor his
-    environment decides them.
+    Float type, epsilon, layout of images and the limits of epochs and steps are set too, so that the user's keras.json and environment
+    cannot change them.
 
     Raises:
         UserError: if this process already computes with another number of threads.
     """
-    keras.backend.clear_session()  # the precision and the layer names of an earlier run of this process go with it
-    keras.config.disable_interactive_logging()  # so that model.predict writes no bar; clear_session has switched it on
+    keras.backend.clear_session()  # also forgets the precision and layer names of an earlier run in this process
+    keras.config.disable_interactive_logging()  # no progress bar in model.predict; clear_session has switched it on
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
@@ -39,4 +39,4 @@ def _set_threads(threads: int) -> None:
             raise UserError(
                 "threads-fixed", f"recipe.threads={threads} cannot be set in a process that already uses another number; train in a new process"
             ) from None
-    threadpoolctl.threadpool_limits(threads, user_api="blas")  # of NumPy's products of matrices
+    threadpoolctl.threadpool_limits(threads, user_api="blas")  # for NumPy's matrix products

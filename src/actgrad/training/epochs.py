@@ -1,4 +1,4 @@
-"""What a training measures epoch by epoch, and the state from which it goes on."""
+"""Measurements of each epoch, and the state from which an interrupted training continues."""
 
 import io
 import json
@@ -20,9 +20,9 @@ class Epoch:
         number: 0 is before any update.
         step: optimizer steps taken until its end.
         history: the metrics of names.HISTORY; empty for epoch 0 and for an epoch that diverged.
-        steps: one row a step and layer: step (from 1), layer, and the norms of monitor.names.NORMS, float32.
-        probes: one row a measurement of the probe and site: epoch, missing where it was measured within an epoch, step, and what
-            ActivationProbe measures. An epoch that diverged has no measurement at its end.
+        steps: one row per step and layer: step (from 1), layer, and the norms of monitor.names.NORMS, float32.
+        probes: one row per measurement of the probe and site: epoch (missing if measured within an epoch), step, and the columns of
+            ActivationProbe. An epoch that diverged has no measurement at its end.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Epoch:
 
     @property
     def probe(self) -> pd.DataFrame:
-        """The measurement at its end."""
+        """The measurement at the end of the epoch."""
         return self.probes[self.probes["epoch"].notna()]
 
 
@@ -45,8 +45,8 @@ class Measured:
         history: one row per finished epoch: epoch, step, and the metrics of names.HISTORY.
         steps, probes: those of all epochs.
         activation: z, value and derivative of the activation function at initialisation.
-        metrics: status, epochs, steps, layers, last and best values, linearity, census, distance (layer -> L2 norm of what training has added
-            to its weights), largest_class, weights_sha256.
+        metrics: status, epochs, steps, layers, last and best values, linearity, census, distance (layer -> L2 norm of the change of its
+            weights), largest_class, weights_sha256.
     """
 
     history: pd.DataFrame
@@ -57,10 +57,10 @@ class Measured:
 
 
 class Observer(Protocol):
-    """Is told of each epoch while a network is trained."""
+    """Gets each epoch while a network is trained."""
 
     def resumed(self, epochs: Sequence[Epoch]) -> None:
-        """These epochs were finished before, by a training that was interrupted."""
+        """Called with the epochs that an interrupted training finished."""
 
     def epoch_finished(self, epoch: Epoch) -> None: ...
 
@@ -73,11 +73,11 @@ class StateStore(Protocol):
     def save(self, state: dict[str, np.ndarray]) -> None: ...
 
     def not_kept(self, reason: str) -> None:
-        """There will be none."""
+        """Called if no state can be kept."""
 
 
 def state_of(model: keras.Model, others: Sequence[tf.Variable], epochs: Sequence[Epoch]) -> dict[str, np.ndarray]:
-    """All that a training needs to go on after these epochs: weights, optimizer, other variables, and what was measured."""
+    """Everything that a training needs to continue after these epochs: weights, optimizer, other variables and measurements."""
     weights = {f"weight_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
     optimizer = {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
     numbers = [{"number": one.number, "step": one.step, "history": one.history} for one in epochs]
@@ -87,7 +87,7 @@ def state_of(model: keras.Model, others: Sequence[tf.Variable], epochs: Sequence
 
 
 def restore(state: dict[str, np.ndarray], model: keras.Model, others: Sequence[tf.Variable]) -> list[Epoch]:
-    """Set the model and the other variables to a state, and return the epochs that it was kept after."""
+    """Set the model and the other variables to a state, and return the epochs that were finished then."""
     for kind, variables in (("weight", model.variables), ("optimizer", model.optimizer.variables), ("other", others)):
         for i, variable in enumerate(variables):
             variable.assign(state[f"{kind}_{i}"])

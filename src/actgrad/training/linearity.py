@@ -1,4 +1,4 @@
-"""How far a network is from one affine map: without a non-linearity, layers amount to one."""
+"""How far a network is from one affine map. Without a non-linearity, all layers together are one affine map."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 BATCH = 1000
 IMAGES = 2000
-"""How many images the errors are looked for on, at most; three passes over ten thousand would take a second."""
+"""Maximum number of images for the errors; three passes over ten thousand images would take a second."""
 
 
 def fold(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
@@ -30,8 +30,8 @@ def errors(model: keras.Model, images: np.ndarray) -> dict[str, float]:
     """How far a network is from affine on the first IMAGES of these, as a share of its largest logit there.
 
     `folding_error`: the largest difference between its logits and those of `fold`. `superposition_error`: the largest
-    difference between the logits of the mean of two images and the mean of their logits. Both are 0 for an affine map, but for rounding.
-    Empty where a logit is not finite.
+    difference between the logits of the mean of two images and the mean of their logits. Both are 0 for an affine map, apart from rounding.
+    Empty if a logit is not finite.
     """
     matrix, offset = fold(model)
     if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):

@@ -1,4 +1,4 @@
-"""The training of one network, measured. Knows nothing of Hydra, DVC, MLflow or paths."""
+"""Train one network and measure it. Independent of Hydra, DVC, MLflow and paths."""
 
 import hashlib
 import warnings
@@ -38,20 +38,20 @@ def train(
 ) -> tuple[Measured, keras.Model]:
     """Train one network and measure every step of it.
 
-    With a checkpoint, the state after each epoch is kept, and a training whose state it has goes on from there: the result is
-    the same, byte for byte.
+    With a checkpoint, the state after each epoch is kept, and an interrupted training continues from its state. The result is the
+    same, byte for byte.
 
-    A loss (training, validation or test) or gradient that is not finite ends it: its status is `diverged`, and what was
-    measured until then is returned.
+    The training ends if a loss (training, validation or test) or gradient is not finite. The status is then `diverged`, and the
+    measurements until then are returned.
 
     Args:
-        builder: of the network, instead of the one that config.model.build leads to.
+        builder: replaces the network builder that config.model.build names.
 
     Returns:
-        What was measured, and the trained network from raw pixels to probabilities.
+        The measurements, and the trained network from raw pixels to probabilities.
 
     Raises:
-        UserError: if a batch is larger than the training split, the network cannot be built as configured, or code of the user's own fails.
+        UserError: if a batch is larger than the training split, the network cannot be built as configured, or the user's own code fails.
     """
     with guarded({"activation.layer": config.activation.layer, "model.build": config.model.build}):
         return _train(config, dataset, observers, callbacks, checkpoint, builder)
@@ -90,13 +90,13 @@ def _train(
         return epoch
 
     def trained(number: int) -> Epoch:
-        """One epoch. The probe is measured within the first one too, which is trained part by part for that."""
+        """Train one epoch. The first epoch is trained in parts, because the probe is measured within it too."""
         visited, first_step, probes = order(config.seed, number, len(images)), (number - 1) * steps, []
         ends = [*(step for step in PROBED_STEPS if number == 1 and step < steps), steps]
         for begin, end in zip([0, *ends], ends, strict=False):
             part = batches.of(visited[begin * recipe.batch_size : end * recipe.batch_size])
             with metrics_kept(model) if begin else nullcontext(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Gradients do not exist")  # below a step function they are 0, as the norms say
+                warnings.filterwarnings("ignore", "Gradients do not exist")  # behind a step function they are 0, and recorded so
                 fitted = model.fit(part, shuffle=False, verbose=0, callbacks=list(callbacks)).history
             if model.optimizer.iterations != first_step + end:
                 raise RuntimeError(f"the optimizer took {int(model.optimizer.iterations)} steps, and {first_step + end} were planned")
@@ -114,7 +114,7 @@ def _train(
     start = Epoch(0, 0, {}, measurements.updates(0), measurements.probe(0, 0))
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         epochs = [start, *restore(state, model, others)]
-        measurements.probe(epochs[-1].step, None)  # the next measurement is compared with it
+        measurements.probe(epochs[-1].step, None)  # the next measurement is compared with this one
         for observer in observers:
             observer.resumed(epochs)
     else:
@@ -132,7 +132,7 @@ def _train(
 
 @contextmanager
 def metrics_kept(model: keras.Model) -> Iterator[None]:
-    """Let the next `fit` go on with the metrics of the last one, so that the parts of an epoch are measured as one."""
+    """Let the next `fit` continue the metrics of the last one, so that they cover all parts of an epoch."""
     undo = around(model, "reset_metrics", lambda _: None)
     try:
         yield
@@ -199,7 +199,7 @@ def _measured(
 
 
 def _in_float32(model: keras.Model, config: "Config", dataset: "Dataset", builder: Callable[..., keras.Model] | None) -> keras.Model:
-    """The trained model, computing in float32: bfloat16 rounds by more than an affine network differs from its map."""
+    """The trained model in float32, because bfloat16's rounding is larger than the errors of an affine network."""
     if config.recipe.precision == "float32":
         return model
     precise = build(config, dataset.images["train"], len(dataset.class_names), precision="float32", builder=builder).model

@@ -1,4 +1,4 @@
-"""What is measured of a network while it is trained: each update of each layer, and the signal of a fixed batch at each activation."""
+"""Measure a network during training: each update of each layer, and the signal of a fixed batch at each activation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +16,13 @@ from actgrad.monitor.steps import Rows
 
 
 class Measurements:
-    """Records every update of a compiled model, and measures the probe when it is told to.
+    """Records every update of a compiled model, and measures the probe on request.
 
     Args:
-        model: compiled, its train function not traced yet. Its optimizer stays changed.
+        model: compiled, but its train function not traced yet. Its optimizer stays wrapped.
         activations: its layers of the activation under test.
         images, labels: the batch of the probe.
-        steps: optimizer steps between two calls of `updates`, at most.
+        steps: maximum number of optimizer steps between two calls of `updates`.
 
     Raises:
         UserError: if the model cannot be measured.
@@ -51,7 +51,7 @@ class Measurements:
 
     @property
     def layers(self) -> list[dict[Any, Any]]:
-        """layer, kind (its class) and parameters (trained weights) of each layer that has any, in the order in which the network computes."""
+        """layer, kind (its class) and parameters (trained weights) of each layer that has any, in the order of computation."""
         return table_of(self._layers).to_dict("records")
 
     def updates(self, first_step: int) -> pd.DataFrame:
@@ -62,24 +62,24 @@ class Measurements:
         return rows.table(first_step + 1, self._order)[["step", "layer", *NORMS]].astype({"layer": "str", **dict.fromkeys(NORMS, np.float32)})
 
     def probe(self, step: int, epoch: int | None) -> pd.DataFrame:
-        """One row a site, as Epoch.probes."""
+        """One row a site, as in Epoch.probes."""
         table = self._probe.measure()
-        table.insert(0, "epoch", pd.array([epoch] * len(table), "Int64"))  # type: ignore[arg-type]  # the stub forgets extension arrays
+        table.insert(0, "epoch", pd.array([epoch] * len(table), "Int64"))  # type: ignore[arg-type]  # the stub lacks extension arrays
         table.insert(1, "step", step)
         return table
 
     def census(self, images: np.ndarray) -> dict[str, dict[str, int]]:
         """Layer -> number of units, and of those that are dead on all of these images."""
         return {
-            row.layer: {"units": row.units, "dead": row.dead}  # type: ignore[misc, dict-item]  # to the stub, a field may be anything
+            row.layer: {"units": row.units, "dead": row.dead}  # type: ignore[misc, dict-item]  # the stub allows any field
             for row in self._probe.census(images).itertuples()
         }
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Layer -> all its trained weights as they are now, in one row."""
+        """Layer -> all its current trained weights, as one flat array."""
         return {one.name: np.concatenate([np.ravel(keras.ops.convert_to_numpy(v)) for v in one.variables]).astype(float) for one in self._layers}
 
     def restart(self) -> None:
-        """Forget what was measured: the model is trained from its start."""
+        """Forget all measurements, because the model is trained again from its start."""
         self._recording.read()
         self._probe.dead_units.clear()

@@ -1,4 +1,4 @@
-"""State that a network of the user's own keeps where Keras does not know of it."""
+"""State of a user's network that Keras does not know of."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import keras
 import tensorflow as tf
 
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-"""Operations that call Python, whose state is in no graph."""
+"""Operations that call Python, whose state is outside the graph."""
 
 
 def unknown_state(model: keras.Model, image_shape: Sequence[int]) -> list[tf.Variable] | None:
-    """The variables that training and evaluation use beside those of the model, such as a counter; None if state is kept that cannot be
-    saved, as operations of tf.random and Python functions do.
+    """The variables that training and evaluation use in addition to the model's, such as a counter. None if there is state that cannot be
+    saved, as in tf.random and Python functions.
     """
 
     def step(x: tf.Tensor) -> list[tf.Tensor]:
@@ -24,7 +24,7 @@ def unknown_state(model: keras.Model, image_shape: Sequence[int]) -> list[tf.Var
     definition = traced.graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     by_handle = {id(variable.handle): variable for variable in traced.graph.variables}
-    used = [by_handle.get(id(tensor)) for tensor in traced.captured_inputs if tensor.dtype == tf.resource]  # in the order in which they are used
+    used = [by_handle.get(id(tensor)) for tensor in traced.captured_inputs if tensor.dtype == tf.resource]  # in order of use
     if any(variable is None for variable in used) or any(node.op in PYTHON or _has_own_state(node) for node in nodes):
         return None
     known = {id(variable.value) for variable in model.variables}
@@ -32,5 +32,5 @@ def unknown_state(model: keras.Model, image_shape: Sequence[int]) -> list[tf.Var
 
 
 def _has_own_state(node: tf.compat.v1.NodeDef) -> bool:
-    """Whether an operation draws random numbers from a state of its own: these have two seeds."""
+    """Whether an operation draws random numbers from its own state. Such operations have two seeds."""
     return "seed2" in node.attr

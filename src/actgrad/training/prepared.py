@@ -21,10 +21,10 @@ class Prepared:
     """A network before its first step.
 
     Attributes:
-        network: whose model is trained.
+        network: its model is trained.
         measurements: of this model.
-        result: gets the trained weights in the end.
-        own: whether code of the user's own takes part.
+        result: gets the trained weights at the end.
+        own: whether it contains the user's own code.
     """
 
     network: Network
@@ -37,21 +37,21 @@ class Prepared:
         return self.network.model
 
     def trained(self) -> keras.Model:
-        """The network with the weights that it has now, from raw pixels to probabilities."""
+        """The network with its current weights, from raw pixels to probabilities."""
         if self.result is not self.network:
             self.result.model.set_weights(self.model.get_weights())
         return self.result.with_probabilities()
 
 
 _kept: dict[str, tuple[Network, Measurements]] = {}
-"""The last network of this process that can be trained again: to trace it took half the time of a short training."""
+"""The last network of this process, to be trained again. Tracing takes half the time of a short training."""
 
 
 def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.Model] | None = None) -> Prepared:
     """The network of a run, compiled.
 
-    Runs that differ only in what `_shared` leaves out are trained one after the other with one network, whose variables are set to
-    their first values for each. A network, or an activation, of the user's own is built anew, for it may draw random numbers as it is traced.
+    Successive runs that differ only in values that `_shared` leaves out use one network, whose variables are reset for each run. A user's
+    own network or activation is always built anew, because it may draw random numbers when it is traced.
 
     Raises:
         UserError: if it cannot be built as configured.
@@ -59,7 +59,7 @@ def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.M
     images, classes = dataset.images["train"], len(dataset.class_names)
     fresh = build(config, images, classes, builder=builder)
     own = builder is not None or is_own(config.model.build) or is_own(config.activation.layer)
-    if own or not dataset.sha256:  # a dataset without a checksum is not known again
+    if own or not dataset.sha256:  # a dataset without a checksum cannot be recognised
         return Prepared(fresh, _measured(fresh, config, dataset), fresh, own)
     key = str(_shared(config, dataset))
     if key not in _kept:
@@ -76,7 +76,7 @@ def prepare(config: "Config", dataset: "Dataset", builder: Callable[..., keras.M
 
 
 def _shared(config: "Config", dataset: "Dataset") -> dict[str, object]:
-    """What runs that are trained with one network have in common: all but the first values of variables."""
+    """The values that runs must share to use one network: all values except those that only set initial values of variables."""
     values = config.deciding() | {"data": dataset.sha256, "classes": dataset.class_names}
     recipe = {name: value for name, value in values["recipe"].items() if name not in ("learning_rate", "kernel_initializer", "epochs")}
     return values | {"seed": None, "recipe": recipe}
@@ -101,6 +101,6 @@ def _measured(network: Network, config: "Config", dataset: "Dataset") -> Measure
         steps_per_execution=recipe.steps_per_execution,
         jit_compile=False,
     )
-    model.optimizer.build(model.trainable_variables)  # so that a kept state has somewhere to go before the first step
+    model.optimizer.build(model.trainable_variables)  # so that a saved state can be restored before the first step
     probe = probe_batch(dataset.images[split], dataset.labels[split], recipe.probe_size)
     return Measurements(model, network.activations, *probe, steps_per_epoch(config, dataset))

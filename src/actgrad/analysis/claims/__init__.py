@@ -1,7 +1,7 @@
 """The claim ledger: statements about activation functions, each with a written rule.
 
 A claim is a function with the decorator @claim, in a module of this folder. It takes Evidence and returns a Finding; its docstring is the rule.
-Where runs that it needs are missing, its verdict is `not measured`. To add claims, add a function to a module, or a module: it is found by itself.
+If runs that it needs are missing, its verdict is `not measured`. To add a claim, add a function to a module. New modules are found automatically.
 """
 
 import pkgutil

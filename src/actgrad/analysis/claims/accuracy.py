@@ -10,7 +10,7 @@ from actgrad.analysis.runs import test_accuracy, threshold
 from actgrad.analysis.statistics import MOST_SEEDS, estimate, seeds_to_settle
 
 RIVALS = ("sigmoid", "tanh")
-"""What ReLU is compared with."""
+"""The activations that ReLU is compared with."""
 
 
 @claim(
@@ -60,13 +60,13 @@ def relu_performs_best(evidence: Evidence) -> Finding:
 
 
 def _ahead(evidence: Evidence, rival: str) -> int:
-    """In how many seeds ReLU reaches more than a rival, whether they failed or not."""
+    """Number of seeds in which ReLU has a higher test accuracy than a rival, failed runs included."""
     ours, theirs = ({run.seed: test_accuracy(run) or 0.0 for run in evidence.runs[name]} for name in ("relu", rival))
     return sum(ours[seed] > theirs.get(seed, ours[seed]) for seed in ours)
 
 
 def _what_would_settle(rows: Mapping[str, Mapping[Any, Any]], by_failures: Sequence[str]) -> str:
-    """That differences are not significant, and how many seeds would show them, as sentences."""
+    """Sentences: which differences are not significant, and how many seeds would settle them."""
     said = f" The difference from {' and '.join(rows)} is not significant after correction over two comparisons."
     needed = [None if name in by_failures else seeds_to_settle(row["difference"], row["deviation"], len(RIVALS)) for name, row in rows.items()]
     known = [seeds for seeds in needed if seeds is not None]

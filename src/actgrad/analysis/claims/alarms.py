@@ -1,4 +1,4 @@
-"""The claim of published rules, that their alarm tells of a training that will fail."""
+"""The claim that an alarm of a published rule predicts a failing training."""
 
 from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, claim
 from actgrad.analysis.evidence import Evidence

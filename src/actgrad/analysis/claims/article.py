@@ -1,4 +1,4 @@
-"""The article's log of its ReLU network on CIFAR-10, and whether it is met here."""
+"""The article's log of its ReLU network on CIFAR-10, and whether our runs match it."""
 
 from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, claim, keys, measured
 from actgrad.analysis.evidence import Evidence
@@ -24,10 +24,10 @@ TRAINING = {
     "batch_size": 256,
     "epochs": len(ARTICLE["train"]),
 }
-"""What makes a recipe the article's."""
+"""The article's recipe."""
 BUILD = "actgrad.networks.lenet5.build"
 NETWORK = {"pooling": "max", "batch_normalization": False}
-"""What makes a network the article's."""
+"""The article's settings of the network."""
 
 
 def follows_article(evidence: Evidence) -> bool:

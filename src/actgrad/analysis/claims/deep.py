@@ -1,4 +1,4 @@
-"""Claims about deep networks, and what is said to cure them. They compare conditions that differ in one setting."""
+"""Claims about deep networks and their remedies. They compare conditions that differ in one setting."""
 
 from collections.abc import Mapping
 
@@ -97,7 +97,7 @@ def early_layers_hardly_learn(evidence: Evidence) -> Finding:
 
 
 def _moved(run: RunResult, layer: str) -> float:
-    """How far training moved the weights of a layer, by their norm before it."""
+    """How far training moved the weights of a layer, as a share of their norm before training."""
     at_start = run.steps[(run.steps["step"] == 1) & (run.steps["layer"] == layer)]
     return float(run.metrics["distance"][layer] / at_start["weight_norm"].iloc[0])
 

@@ -8,10 +8,10 @@ from actgrad.monitor.names import SATURATION
 from actgrad.results.run import RunResult
 
 LINEAR_POOLING = "average_pooling"
-"""The condition under which a network without an activation has no non-linearity left."""
+"""The condition under which a network without an activation is fully linear."""
 
 AFFINE = 1e-4
-"""Largest difference, as a share of the largest logit, at which a network counts as affine: rounding in float32 stays well below."""
+"""Largest difference, as a share of the largest logit, at which a network counts as affine. float32's rounding stays well below."""
 
 
 @claim(

@@ -123,13 +123,13 @@ def weights_may_compensate(evidence: Evidence) -> Finding:
 
 
 def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:
-    """Attenuation of one activation beyond another's, in decades, paired by seed: both start with the same weights."""
+    """Attenuation of one activation minus another's, in decades, paired by seed, because both start with the same weights."""
     reference_of = {run.seed: attenuation.of_run(run) for run in evidence.runs[reference]}
     return estimate([attenuation.of_run(run) - reference_of[run.seed] for run in evidence.runs[activation]])
 
 
 def _cause(runs: Sequence[RunResult]) -> str:
-    """What derivatives and weights predict of the attenuation before any update, as sentences; empty where there is no prediction."""
+    """Sentences: the attenuation before any update that derivatives and weights predict; empty if there is no prediction."""
     shares = tables.share_of_next({"": runs}).set_index("layer").loc[runs[0].activated[:-1], ["predicted", "derivatives_alone"]]
     if not (shares > 0).all(axis=None):  # NaN is not above 0 either
         return ""

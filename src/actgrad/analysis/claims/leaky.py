@@ -9,9 +9,9 @@ from actgrad.analysis.runs import LEARNED, outcome, test_accuracy
 from actgrad.results.run import RunResult
 
 SMALL = "standardized"
-"""The condition under which leaky_relu has the slope 0.01, and prelu and rrelu are trained."""
+"""The condition with slope 0.01 for leaky_relu; prelu and rrelu are trained under it too."""
 LARGER = {"leaky_10": "0.1", "leaky_18": "0.18", "leaky_25": "0.25", "leaky_50": "0.5"}
-"""Condition -> slope of leaky_relu under it."""
+"""Condition -> its slope of leaky_relu."""
 
 
 @claim(
@@ -72,7 +72,7 @@ def variants(evidence: Evidence) -> dict[str, list[RunResult]]:
 
 
 def slopes(evidence: Evidence) -> pd.DataFrame | None:
-    """One row a run of these variants: slope, seed, key, accuracy (test, last epoch; empty where it diverged) and whether it learned. None where no
+    """One row per run of these variants: slope, seed, key, accuracy (test, last epoch; empty if it diverged) and whether it learned. None if no
     larger slope was trained."""
     runs = variants(evidence)
     if not set(LARGER.values()) & set(runs):
@@ -90,7 +90,7 @@ def _compared(runs: dict[str, list[RunResult]], planned: list[tuple[str, str]]) 
 
 
 def _significant(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Which comparisons are significantly above 0, and below."""
+    """The comparisons that are significantly above 0, and those below."""
     significant = pairs[pairs["significant"]]
     return list(significant[significant["difference"] > 0].index), list(significant[significant["difference"] < 0].index)
 

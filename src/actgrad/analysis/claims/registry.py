@@ -1,4 +1,4 @@
-"""What a claim is, and the parts that claims share."""
+"""Definition of a claim, and functions that claims share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +15,13 @@ from actgrad.results.run import RunResult
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict with the number it rests on.
+    """A verdict with the number that it is based on.
 
     Attributes:
         verdict: confirmed, refuted, inconclusive or not measured.
         sentence: what was found, in plain words.
-        effect: the number, in `unit`; None where nothing was measured.
-        low, high: its interval over seeds; None for a number that has none.
+        effect: the number, in `unit`; None if nothing was measured.
+        low, high: its interval over seeds; None if it has none.
         keys: the runs it was computed from.
     """
 
@@ -39,11 +39,11 @@ class Claim:
     """A statement, and how it is judged.
 
     Attributes:
-        needs: the activations without whose runs it is not measured.
-        figure: to look at.
-        title: of few words.
-        judge: gives the finding; its docstring is the rule.
-        changes: why the rule was changed, for each of its versions after the first.
+        needs: activations whose runs are required; otherwise the verdict is `not measured`.
+        figure: name of the figure that shows it.
+        title: short title.
+        judge: returns the finding; its docstring is the rule.
+        changes: reason for each later version of the rule.
     """
 
     id: str
@@ -75,7 +75,7 @@ Judge = Callable[[Evidence], Finding]
 def claim(
     id: str, statement: str, needs: Sequence[str] = (), figure: str = "", title: str = "", changes: Sequence[str] = ()
 ) -> Callable[[Judge], Judge]:
-    """Enters a function into the ledger. It takes Evidence and returns a Finding; its docstring is the rule."""
+    """Decorator that adds a function to the ledger. It takes Evidence and returns a Finding; its docstring is the rule."""
 
     def register(judge: Judge) -> Judge:
         CLAIMS.append(Claim(id, statement, tuple(needs), figure, title or statement.rstrip("."), judge, tuple(changes)))
@@ -85,12 +85,12 @@ def claim(
 
 
 def ledger(evidence: Evidence) -> list[dict[str, Any]]:
-    """Every claim with its finding on the headline's runs; `under` has its verdict under each other condition that can give one."""
+    """Every claim with its finding on the headline's runs. `under` has the verdict of each other condition that can judge it."""
     return ledgers(evidence)[evidence.headline]
 
 
 def ledgers(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
-    """The ledger of each condition; that of the headline is judged on all evidence, and has the verdicts of the others as `under`."""
+    """Condition -> its ledger. The headline's ledger uses all evidence, and has the verdicts of the other conditions in `under`."""
     alone = {name: [_row(entry, evidence.under(name)) for entry in CLAIMS] for name in evidence.other_conditions}
     rows = [_row(entry, evidence) for entry in CLAIMS]
     for place, row in enumerate(rows):
@@ -114,7 +114,7 @@ def accuracies(runs: Sequence[RunResult]) -> dict[int, float | None]:
 
 
 def of_share(count: int, of: int, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> tuple[str, Estimate]:
-    """The verdict of a share by its exact interval, and the share."""
+    """The verdict on a share by its exact interval, and the share."""
     found = share(count, of)
     return verdict(found, confirmed, refuted), found
 
@@ -124,7 +124,7 @@ def keys(evidence: Evidence, *activations: str) -> tuple[str, ...]:
 
 
 def verdict(effect: Estimate, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> str:
-    """By the interval; a single seed has none and decides nothing."""
+    """Verdict by the interval. A single seed has no interval, so it is inconclusive."""
     if effect.low is None or effect.high is None:
         return INCONCLUSIVE
     if confirmed(effect.low, effect.high):
@@ -137,12 +137,12 @@ def measured(verdict: str, sentence: str, effect: Estimate, unit: str, keys: tup
 
 
 def largest(estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
-    """The largest estimate and its name. One that is NaN comes first, so that it never passes for a small one."""
+    """The largest estimate and its name. NaN counts as largest, so that it is never hidden."""
     return max(estimates.items(), key=lambda item: (bool(np.isnan(item[1].value)), item[1].value))
 
 
 def total(run: RunResult, epoch: int, name: str) -> float:
-    """Sum of a value of the probe over the layers with an activation; NaN where one of them is."""
+    """Sum of a probe value over the layers with an activation; NaN if one of them is NaN."""
     return sum(probed(run, epoch, layer, name) for layer in run.activated)
 
 

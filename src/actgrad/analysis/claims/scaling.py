@@ -1,4 +1,4 @@
-"""Claims about what is left of the differences between activations."""
+"""Claims about how differences between activations shrink."""
 
 import numpy as np
 

@@ -22,7 +22,7 @@ from actgrad.analysis.statistics import estimate
 from actgrad.results.run import RunResult
 
 MANY_DEAD = 0.4
-"""The share of dead units that is said to be possible."""
+"""The share of dead units that the claim names."""
 
 
 @claim(
@@ -78,8 +78,8 @@ def dead_for_ever(evidence: Evidence) -> Finding:
 
 
 def _revivals(run: RunResult) -> tuple[float, float]:
-    """How often a unit that was dead at one measurement was not at the next, and how often a unit was dead at a measurement but the last; NaN where
-    a count is."""
+    """Number of times a unit was dead at one measurement but not at the next, and number of times a unit was dead at any measurement except the last.
+    NaN if a count is NaN."""
     probes = run.probes[run.probes["layer"].isin(run.activated)].astype({"dead": float, "revived_since_last": float})
     steps = sorted(probes["step"].unique())
     revived, dead = (probes.loc[probes["step"] != steps[end], name].sum(skipna=False) for name, end in (("revived_since_last", 0), ("dead", -1)))
@@ -142,6 +142,6 @@ def leaky_never_dies(evidence: Evidence) -> Finding:
 
 
 def _most_dead(run: RunResult) -> float:
-    """The largest number of dead units that a run has after any of its epochs, in the layers with an activation together; NaN where a count is."""
+    """The largest number of dead units of a run after any epoch, summed over the layers with an activation; NaN if a count is NaN."""
     activated = run.probe[run.probe["layer"].isin(run.activated)]
     return float(activated.groupby("epoch")["dead"].sum(skipna=False).max(skipna=False))

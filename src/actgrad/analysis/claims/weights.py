@@ -1,4 +1,4 @@
-"""Claims about what a tool logs of the weights: the norms of their gradients and of their updates."""
+"""Claims about quantities that tools usually log: norms of weight gradients and of updates."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from actgrad.analysis.runs import LEARNED, every_run, outcome
 from actgrad.results.run import RunResult
 
 VANISHES = 1.0
-"""Decades of attenuation from which on a gradient counts as vanishing in these claims."""
+"""Decades of attenuation from which a gradient counts as vanishing in these claims."""
 
 
 @claim(

@@ -1,19 +1,19 @@
-"""What differs between Keras' backends: how a step is recorded, and how a gradient is taken.
+"""How each Keras backend records a step and takes a gradient.
 
 Each module has the same names:
 
-- `Store(variables, capacity)`: keeps, on the device, a row an update: for each variable the norms of gradient, update and weight. Its
-  `apart(gradient, iterations)` is the same gradient as a tensor of its own: what is computed from it is not merged with what the optimizer
-  computes from the gradient, which would then be rounded otherwise.
-- `hook(optimizer, record)`: has `record(grads, variables)` called before each update, and what it returns afterwards; returns what undoes
-  this.
+- `Store(variables, capacity)`: keeps one row per update on the device: for each variable the norms of gradient, update and weight. Its
+  `apart(gradient, iterations)` returns the same gradient as a separate tensor, so that the compiler cannot merge computations on it with
+  the optimizer's, which would change the optimizer's rounding.
+- `hook(optimizer, record)`: calls `record(grads, variables)` before each update, and the function that it returns after the update.
+  Returns a function that undoes this.
 - `values`, `dense`, `norms`: of weights and gradients, as float32.
-- `gradients(run)`: differentiates a forward pass at its sites: the loss, the visits, and the gradient of the loss at each z.
+- `gradients(run)`: differentiates a forward pass at its sites; returns the loss, the visits, and the loss's gradient at each z.
 - `derivative(function, z)`: phi'(z) of each element.
-- `compiled(function)`: compiled, where the backend compiles. `traced(function)`: called once as when it is compiled, for its effects in Python.
-- `place()`: what is traced right now: another one inside a loop or a rematerialised layer.
+- `compiled(function)`: compiled, if the backend compiles. `traced(function)`: traces it once, for its side effects in Python.
+- `place()`: the current trace. It differs inside a loop or a rematerialised layer.
 - `random_state()`, `set_random_state(state)`: of the backend's own generator.
-- `FUNCTION_MODULES`: where the backend has its activation functions.
+- `FUNCTION_MODULES`: modules with the backend's activation functions.
 """
 
 import importlib
@@ -25,11 +25,11 @@ from typing import Any
 import keras
 
 NOT_GIVEN = -1.0
-"""Stands for the norms of a weight that an update was not given, or that were lost; NaN is what a diverged one has."""
+"""Marks norms that are missing: the update did not include the weight, or its row was lost. NaN is different: it comes from divergence."""
 Record = Callable[[list[Any], list[keras.Variable]], Callable[[], None]]
-"""(gradients, variables) -> what is called after the update."""
+"""(gradients, variables) -> function that is called after the update."""
 Inject = Callable[[int, Any], Any]
-"""(number of a site, z) -> what its function is applied to."""
+"""(number of a site, z) -> the z that its function is applied to."""
 
 
 @dataclass
@@ -38,11 +38,11 @@ class Visit:
 
     Attributes:
         name: of the layer that applies it.
-        kind: what the function is called, in lower case: relu, tanh, …
+        kind: name of the function in lower case: relu, tanh, …
         function: z -> phi(z), as in this call.
-        layer: the function, where it is a layer itself.
-        owner: the layer that applies it, the same one or that which has it as its `activation`.
-        z, a: what went in and came out: z and phi(z).
+        layer: the function, if it is a layer itself.
+        owner: the layer that applies it: the same layer, or the one with the attribute `activation`.
+        z, a: input z and output phi(z).
     """
 
     name: str

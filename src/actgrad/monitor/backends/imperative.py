@@ -1,4 +1,4 @@
-"""What TensorFlow and PyTorch share: their optimizers change variables in place."""
+"""Code shared by TensorFlow and PyTorch, whose optimizers change variables in place."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from actgrad.monitor.hooks import around
 
 def hook(optimizer: keras.optimizers.Optimizer, record: Record) -> Callable[[], None]:
     def apply(original: Callable[..., Any], grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
-        if not optimizer.built and trainable_variables is not None:  # as it would be a moment later; what is recorded may be in it
+        if not optimizer.built and trainable_variables is not None:  # Keras would build it a moment later, but record may need it
             with keras.name_scope(optimizer.name, caller=optimizer):
                 optimizer.build(list(trainable_variables))
             optimizer.built = True

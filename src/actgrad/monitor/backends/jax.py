@@ -14,7 +14,7 @@ from actgrad.monitor.hooks import around
 
 try:
     from jax.extend.core import get_opaque_trace_state
-except ImportError:  # of an older JAX
+except ImportError:  # an older JAX
     from jax.core import get_opaque_trace_state
 
 FUNCTION_MODULES = (jax.nn, jnp)
@@ -31,7 +31,7 @@ class Store:
         jax.debug.callback(self._append, row, ordered=True)
 
     def apart(self, gradient: jax.Array, iterations: jax.Array) -> jax.Array:
-        return gradient * (1 + 0 * iterations.astype(gradient.dtype))  # a 1 that XLA does not know; a barrier alone it undoes
+        return gradient * (1 + 0 * iterations.astype(gradient.dtype))  # a 1 that XLA cannot see through; it removes a mere barrier
 
     def _append(self, row: np.ndarray) -> None:
         self._rows.append(np.asarray(row))

@@ -16,7 +16,7 @@ FUNCTION_MODULES = (tf, tf.nn, tf.math)
 
 ZERO = tf.UnconnectedGradients.ZERO
 SMALL, LARGE = 1e-30, 1e30
-"""Outside these, a sum of squares in float32 has lost digits, or all of them."""
+"""Outside these, a sum of squares in float32 has lost some or all of its digits."""
 
 
 class Store:
@@ -37,7 +37,7 @@ class Store:
         return gradient * self._one
 
     def read(self) -> np.ndarray:
-        """Those written since the last call. Of more than `capacity` the first are lost: NOT_GIVEN."""
+        """Rows since the last call. If there are more than `capacity`, the first ones are lost: NOT_GIVEN."""
         with tf.init_scope():
             count, ring = int(self._count.numpy()), self._rows.numpy()
         lost = max(0, count - self._read - self._capacity)
@@ -49,7 +49,7 @@ class Store:
 
 
 def values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-    """Copies of what variables hold now."""
+    """Copies of the variables' current values."""
     return [tf.convert_to_tensor(v.value.read_value() if hasattr(v.value, "read_value") else v.value) for v in variables]
 
 
@@ -57,7 +57,7 @@ def dense(gradient: Any, _like: keras.Variable) -> tf.Tensor:
     """A gradient as a tensor; zeros where there is none."""
     if gradient is None:
         return tf.zeros((), tf.float32)
-    if isinstance(gradient, tf.IndexedSlices):  # of an embedding; its rows may come twice
+    if isinstance(gradient, tf.IndexedSlices):  # of an embedding; a row may occur twice
         gradient = tf.convert_to_tensor(gradient)
     return tf.cast(gradient, tf.float32)
 
@@ -82,7 +82,7 @@ def place() -> Any:
 
 
 def random_state() -> Any:
-    rng = getattr(context.context(), "_rng", None)  # which seeds each random operation that runs outside a graph
+    rng = getattr(context.context(), "_rng", None)  # it seeds each random operation outside a graph
     return rng and rng.getstate()
 
 
@@ -92,11 +92,11 @@ def set_random_state(state: Any) -> None:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Traced at the first call, for arguments of these shapes; op by op, as Python calls them, it takes twice as long."""
+    """Traced at the first call, for arguments of these shapes. Calling each op from Python takes twice as long."""
     graph: list[Callable[..., Any]] = []
 
     def call(*args: Any) -> Any:
-        if not graph:  # not tf.function's own call, which warns of a loop where several probes are made
+        if not graph:  # tf.function's own call would warn of retracing if there are several probes
             graph.append(tf.function(function, autograph=False).get_concrete_function(*args))
         return graph[0](*args)
 

@@ -1,6 +1,6 @@
 """The figures of a report: one module per subject, one function per figure.
 
-A figure is a function with the decorator @figure: it makes a chart of named tables. Its name is that of its files, its docstring the caption.
+A figure is a function with the decorator @figure: it makes a chart from named tables. Its name is its files' name; its docstring is the caption.
 """
 
 from actgrad.report.figures import accuracy, conditions, functions, gradients, rules, units

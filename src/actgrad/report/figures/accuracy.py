@@ -1,4 +1,4 @@
-"""Figures of how well networks learn."""
+"""Figures about how well networks learn."""
 
 import altair as alt
 
@@ -9,12 +9,12 @@ from actgrad.report.figures.styling import FOLDS, HERE, SEEDS, SHOW, STYLES, cho
 
 RUN = ["activation:N", alt.Tooltip("seed:N"), alt.Tooltip("key:N", title="run"), "outcome:N"]
 ROW = 27
-"""Pixels of a row of activations."""
+"""Height of an activation's row, in pixels."""
 
 
 @figure("Test accuracy, seed by seed", lambda evidence: tables.seeds(evidence.runs))
 def seeds(shown: Shown) -> Layers:
-    """Each dot is a run, the bar the 95 % interval of their mean. Runs left of a dotted line failed and have no part in it."""
+    """Each dot is a run; the bar is the 95 % interval of their mean. Runs left of a dotted line failed and are left out of the mean."""
     base = alt.Chart(alt.NamedData("seeds"))
     here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
     x = alt.X(
@@ -47,7 +47,7 @@ def seeds(shown: Shown) -> Layers:
 
 @figure("Gradient lost on its way to the first layer", lambda evidence: tables.attenuations(evidence.runs))
 def attenuation(shown: Shown) -> Layers:
-    """Before training. 100×: a hundredth of dL/dz arrives. Dots are runs, bars means."""
+    """Before training. 100× means that a hundredth of dL/dz arrives at the first layer. Dots are runs, bars are means."""
     base = alt.Chart(alt.NamedData("seeds"))
     here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
     x = alt.X("attenuation:Q", title="times smaller", axis=alt.Axis(labelExpr=FOLDS, tickMinStep=1, tickCount=5), scale=alt.Scale(zero=True))
@@ -72,7 +72,7 @@ def attenuation(shown: Shown) -> Layers:
 
 @figure("Learning curves", lambda evidence: tables.learning_curves(evidence.runs))
 def learning_curves(shown: Shown) -> Layers:
-    """Accuracy after each epoch: mean over the runs that learned, with a band from lowest to highest. Names stand in the order of the ends."""
+    """Accuracy after each epoch: mean over the runs that learned, with a band from lowest to highest. Names are in the order of the lines' ends."""
     base = alt.Chart(alt.NamedData("curves")).transform_filter("datum.split == split")
     here = base.transform_filter(HERE).transform_filter(SEEDS)
     x, y = alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, grid=False)), alt.Y("accuracy:Q", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))

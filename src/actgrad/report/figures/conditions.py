@@ -1,4 +1,4 @@
-"""Figures of what changes under other conditions."""
+"""Figures about changes under other conditions."""
 
 import altair as alt
 
@@ -23,8 +23,8 @@ def conditions(shown: Shown) -> Layers:
 
 @figure("Accuracy and learning rate in short trials", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
 def learning_rates(shown: Shown) -> Layers:
-    """Validation accuracy of short trials. The ring is the rate that the condition `standardized_tuned` takes. A trial that diverged counts as 0."""
-    assert shown.evidence.trials is not None  # else there is no table, and so no figure
+    """Validation accuracy of short trials. Rings mark the rates that the condition `standardized_tuned` uses. A diverged trial counts as 0."""
+    assert shown.evidence.trials is not None  # without a table there is no figure
     best = search.best(shown.evidence.trials).set_index("activation")["learning_rate"]
     base = alt.Chart(alt.NamedData("trials"))
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5, grid=False))
@@ -42,7 +42,7 @@ def learning_rates(shown: Shown) -> Layers:
 def slopes(shown: Shown) -> Layers:
     """Standardized inputs. 0 is ReLU; `learned` is PReLU, `random` RReLU. Each dot is a run, the bar the mean over the runs that learned."""
     table = slopes_of(shown.evidence)
-    assert table is not None  # else there is no figure
+    assert table is not None  # without a table there is no figure
     base = alt.Chart(alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records")))
     x = alt.X("slope:N", title="slope for negative inputs", sort=list(table["slope"].unique()), axis=alt.Axis(labelAngle=0))
     y = alt.Y("accuracy:Q", title="test accuracy", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))

@@ -1,4 +1,4 @@
-"""From a function that makes a chart to a figure of the page: one specification, interactive there, and as SVG beside it."""
+"""Turn a chart function into a figure: one specification that is interactive on the page and also rendered as SVG."""
 
 import json
 import re
@@ -15,17 +15,17 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.styling import CONFIG, DARK, shared
 
 WIDTH = 640
-"""Of a picture as a file, in pixels; in the page a figure is as wide as there is room."""
+"""Width of an SVG file in pixels. On the page, a figure uses the available width."""
 Layers = alt.LayerChart | alt.FacetChart
-"""What alt.layer makes: the latter of charts that have facets, as none here has."""
+"""Return type of alt.layer. No chart here has facets."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What charts are made from.
+    """The data that charts are made from.
 
     Attributes:
-        rows: the tables that figures refer to by name, each of all conditions.
+        rows: the tables that figures refer to by name, each with all conditions.
     """
 
     evidence: Evidence
@@ -37,7 +37,7 @@ class Shown:
 
 
 def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
-    """The tables of analysis/details.py, and those that are of no single run."""
+    """The tables of analysis/details.py, and those that do not belong to single runs."""
     conditions = evidence.conditions
     share = [tables.share_of_next(runs).assign(condition=name) for name, runs in conditions.items()]
     curves = [tables.activation_functions(runs).iloc[::4].assign(condition=name) for name, runs in {evidence.headline: evidence.runs}.items()]
@@ -62,7 +62,7 @@ def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: the name of its files, what it is called, how to read it, the rows that it refers to, its specification and the picture."""
+    """A finished figure: file name, title, caption, names of its tables (`rows`), specification and picture."""
 
     name: str
     title: str
@@ -74,7 +74,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the report, before it is drawn. `data` is its table for the headline; None where there is nothing to draw."""
+    """A figure of the report, before it is drawn. `data` is its table for the headline; None if there is nothing to draw."""
 
     name: str
     title: str
@@ -87,7 +87,7 @@ FIGURES: list[Figure] = []
 
 
 def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Callable:
-    """Makes a function a figure of the report. Its docstring is the caption; it is left out where there are no data for it."""
+    """Decorator that adds a function to the report's figures. Its docstring is the caption. Figures without data are left out."""
 
     def register(chart: Callable[[Shown], Layers]) -> Callable[[Shown], Layers]:
         FIGURES.append(Figure(chart.__name__, title, " ".join((chart.__doc__ or "").split()), data, chart))
@@ -97,7 +97,7 @@ def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Calla
 
 
 def drawing(one: Figure, shown: Shown) -> Drawing:
-    """A figure, drawn as it is first seen: of the headline."""
+    """Draw a figure in its first state, for the headline."""
     chart = one.chart(shown).add_params(*shared(shown.evidence.headline)).properties(width="container")
     spec = json.loads(renumbered("view_", json.dumps(chart.to_dict(validate=False)))) | {"config": CONFIG}
     used = sorted(set(re.findall(r"'name': '(\w+)'", str(spec))) & {*shown.rows})
@@ -105,7 +105,7 @@ def drawing(one: Figure, shown: Shown) -> Drawing:
 
 
 def _first(shown: Shown, name: str) -> pd.DataFrame:
-    """The rows of a table that the picture needs, of which there are fewer."""
+    """The rows of a table that the picture needs, fewer than the page needs."""
     rows = shown.rows[name]
     if "condition" in rows and name not in ("conditions", "linearity"):
         rows = rows[rows["condition"] == shown.evidence.headline]
@@ -113,7 +113,7 @@ def _first(shown: Shown, name: str) -> pd.DataFrame:
 
 
 def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
-    """A specification as SVG. It carries its own style, by which it follows the theme of the reader."""
+    """A specification as SVG, with its own style sheet, so that it follows the reader's theme."""
     whole = {**spec, "width": WIDTH, "datasets": {name: records(table) for name, table in rows.items()}}
     svg = vl_convert.vegalite_to_svg(whole)
     svg = re.sub(r' (aria-[a-z]+|role|pointer-events|class)="[^"]*"', "", svg)
@@ -126,11 +126,11 @@ def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
 
 
 def renumbered(name: str, text: str) -> str:
-    """A text whose names of a running number start from 0, because those of Altair and Vega run on from figure to figure."""
+    """A text whose numbered names start from 0, because Altair and Vega number on from figure to figure."""
     numbers: dict[str, str] = {}
     return re.sub(rf"\b{name}(\d+)\b", lambda found: numbers.setdefault(found[0], f"{name}{len(numbers)}"), text)
 
 
 def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows as plain values; what is no finite number is missing."""
+    """The rows as plain values. Numbers that are not finite are missing."""
     return table.replace([float("inf"), float("-inf")], float("nan")).astype(object).where(table.notna(), None).to_dict("records")

@@ -10,8 +10,8 @@ from actgrad.report.figures.styling import SOFT, choice, colour, dash, faded, na
 
 @figure("The functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
 def activations(shown: Shown) -> Layers:
-    """The derivative multiplies the gradient on its way back; it is that of the very layer that was trained, before training. Click a name to see one
-    function alone."""
+    """The derivative multiplies the gradient on its way back. Curves are computed from the study's own layers, before training. Click a name to see
+    one function alone."""
     base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
     x, y = (
         alt.X("z:Q", title="pre-activation z"),
@@ -30,8 +30,8 @@ def activations(shown: Shown) -> Layers:
 
 @figure("Distance of each trained network from one affine map", lambda evidence: tables.linearity(evidence.conditions))
 def linearity(shown: Shown) -> Layers:
-    """Largest difference between a network's logits and those of the affine map that agrees with it at the black image, worst seed. At 1e-6 it is
-    rounding: that network is one linear layer."""
+    """Largest difference between the logits of a network and of the affine map that agrees with it at the black image, for the worst seed. About
+    1e-6 is rounding: such a network equals one linear layer."""
     base = alt.Chart(alt.NamedData("linearity")).transform_filter(f"datum.condition == condition || datum.condition == '{LINEAR_POOLING}'")
     base = base.transform_calculate(
         shown="max(datum.folding_error, 1e-9)",
@@ -48,7 +48,7 @@ def linearity(shown: Shown) -> Layers:
 
 @figure("What an activation costs", lambda evidence: tables.times(evidence.times, evidence.runs) if evidence.times else None)
 def times(shown: Shown) -> Layers:
-    """Time as a multiple of ReLU's, median with 95 % interval, measured once by the benchmark of the project."""
+    """Time as a multiple of ReLU's: median with 95 % interval, measured once by the project's benchmark."""
     base = alt.Chart(alt.NamedData("times")).transform_calculate(
         **{end: f"part == 'a training step' ? datum.step_to_relu_{end} : datum.layers_to_relu_{end}" for end in ("value", "low", "high")}
     )

@@ -1,4 +1,4 @@
-"""Figures of the gradient on its way back through the network."""
+"""Figures about the gradient on its way back through the network."""
 
 import altair as alt
 
@@ -29,8 +29,8 @@ TIPS = ["activation:N", "seed:N", "layer:N", "step:Q", alt.Tooltip("value:Q", fo
 
 @figure("The gradient at each layer", lambda evidence: tables.preact_grads(evidence.runs))
 def preact_grads(shown: Shown) -> Layers:
-    """The gradient flows from right to left: a line that falls to the left is one that vanishes. dL/dz is a root mean square over units and
-    images; means over seeds are geometric, and a gradient of 0 is left out."""
+    """The gradient flows from right to left: where a line falls to the left, the gradient vanishes. dL/dz is a root mean square over units and
+    images. Means over seeds are geometric and leave out gradients of 0."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=0))
@@ -47,7 +47,7 @@ def preact_grads(shown: Shown) -> Layers:
 
 
 def _places(shown: Shown, measure: str = SIGNAL) -> str:
-    """Labels of places: the layers' names of the headline; other networks have others, which the tooltip names."""
+    """Axis labels for places: the layer names of the headline, and numbers for other conditions. The tooltip always has the name."""
     found = _layers(shown, measure)
     layers = ", ".join(f"'{name}'" for name in found.values())
     return f"condition == '{shown.evidence.headline}' && datum.value <= {len(found)} ? [{layers}][datum.value - 1] : datum.value"
@@ -61,8 +61,8 @@ def _layers(shown: Shown, measure: str = SIGNAL) -> dict[int, str]:
 
 @figure("The gradient at one layer while the network trains", lambda evidence: tables.gradient_norms(evidence.runs))
 def gradient_norms(shown: Shown) -> Layers:
-    """Weights: the norm that the optimizer is given. dL/dz: measured at the start, at steps 1, 2, 4, ... and after each epoch. A network with fewer
-    layers shows its last."""
+    """Weights: norm of the gradient that the optimizer gets. dL/dz: measured at the start, at steps 1, 2, 4, ... and after each epoch. For a network
+    with fewer layers, its last layer is shown."""
     base = (
         alt.Chart(alt.NamedData("signals"))
         .transform_filter("datum.when == '' && datum.measure == measure && datum.place == min(layer, datum.places)")
@@ -89,8 +89,8 @@ def gradient_norms(shown: Shown) -> Layers:
 
 @figure("How far an update moves each layer", lambda evidence: updates.update_ratios(evidence.runs))
 def update_ratios(shown: Shown) -> Layers:
-    """The norm of an update by the norm of the weights, median over the steps of the last epoch; means over seeds are geometric. Dotted: the 1e-3
-    that is often named."""
+    """Update norm divided by weight norm, median over the steps of the last epoch. Means over seeds are geometric. Dotted line: the often
+    recommended 1e-3."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter(f"datum.measure == '{UPDATES}'").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=0))
@@ -142,8 +142,8 @@ def share_of_next(shown: Shown) -> Layers:
 
 @figure("Attenuation in networks of several depths", lambda evidence: None if evidence.depth is None else tables.depth(evidence.depth))
 def depth(shown: Shown) -> Layers:
-    """Networks that differ in their number of layers alone, before training; mean over seeds, with a band from the lowest to the highest. A flat line
-    loses nothing, however many layers there are."""
+    """Networks that differ only in their number of layers, before training: mean over seeds, with a band from the lowest to the highest. A flat line
+    means that more layers do not shrink the gradient further."""
     base = alt.Chart(alt.NamedData("depth")).transform_filter("datum.lost == 0 && isValid(datum.mean)")
     x = alt.X("depth:Q", title="layers", axis=alt.Axis(tickMinStep=1, grid=False))
     y = alt.Y("mean:Q", title="times smaller at the first layer", axis=alt.Axis(labelExpr=FOLDS, tickMinStep=1))

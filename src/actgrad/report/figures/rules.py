@@ -1,4 +1,4 @@
-"""The figure of published rules: whether their alarms tell of failure."""
+"""The figure about published rules: do their alarms predict failure?"""
 
 import altair as alt
 import pandas as pd
@@ -11,11 +11,11 @@ from actgrad.report.figures.styling import STYLES
 KINDS = {"runs that failed": "sensitivity", "runs that learned": "false_alarms"}
 COLOURS = [STYLES["relu"][0], STYLES["linear"][0]]
 ROW = 36
-"""Pixels of a row."""
+"""Height of a row, in pixels."""
 
 
 def _known(evidence: Evidence) -> pd.DataFrame | None:
-    """The table of alarms, where some runs failed and some learned."""
+    """The table of alarms; None unless some runs failed and some learned."""
     counts = evidence.alarms.iloc[0]
     return evidence.alarms if counts["failed"] and counts["learned"] else None
 
@@ -25,7 +25,7 @@ def alarms(shown: Shown) -> Layers:
     """Share of runs in which each published rule fires early, over all conditions, with its exact 95 % interval. A useful alarm has the first dot
     far to the right and the second far to the left."""
     table = shown.evidence.alarms
-    sources = table.groupby(["rule", "threshold"])["source"].agg(", ".join)  # some publish the same rule
+    sources = table.groupby(["rule", "threshold"])["source"].agg(", ".join)  # several sources publish the same rule
     table = table.drop_duplicates(["rule", "threshold"])
     rows = [
         {
@@ -45,7 +45,7 @@ def alarms(shown: Shown) -> Layers:
     y = alt.Y("place:O", axis=None)
     x = alt.X("share:Q", title="share of runs in which the rule fires", axis=alt.Axis(format="~%", tickCount=5), scale=alt.Scale(domain=[0, 1]))
     kinds = alt.Color("runs:N", title=None, sort=[*KINDS], scale=alt.Scale(domain=[*KINDS], range=COLOURS), legend=alt.Legend(orient="top"))
-    offset = alt.YOffset("runs:N", sort=["", *KINDS], scale=alt.Scale(domain=["", *KINDS]))  # the first is the room of the name
+    offset = alt.YOffset("runs:N", sort=["", *KINDS], scale=alt.Scale(domain=["", *KINDS]))  # the first leaves room for the name
     tips = ["rule:N", "source:N", "runs:N", "fired:N", *(alt.Tooltip(f"{name}:Q", format=".0%") for name in ("share", "low", "high"))]
     intervals = base.mark_rule(strokeWidth=2, opacity=0.45).encode(x="low:Q", x2="high:Q", y=y, yOffset=offset, color=kinds, tooltip=tips)
     dots = base.mark_point(filled=True, size=45).encode(x=x, y=y, yOffset=offset, color=kinds, tooltip=tips)

@@ -1,7 +1,7 @@
-"""The look of all figures: one colour and one dash per activation, wherever it appears, and the parts that figures share.
+"""Styles of all figures: one colour and one dash per activation in every figure, and parts that figures share.
 
-INK, SOFT and LINE are replaced by the page's style sheet, so that a picture follows the reader's theme. Colours of activations have a contrast of 3
-to 1 or more on white and on the dark ground.
+The page's style sheet replaces INK, SOFT and LINE, so that a picture follows the reader's theme. Activations' colours have a contrast of at
+least 3 to 1 on the white and on the dark background.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import altair as alt
 
 INK, SOFT, LINE = "#1b1b1b", "#5b5b5b", "#dddddd"
 DARK = {INK: "#e8e8e8", SOFT: "#a8a8a8", LINE: "#3a3d42"}
-"""What they become in the dark theme."""
+"""Their replacements in the dark theme."""
 
 # Near Okabe and Ito's colours, which colour-blind readers can tell apart, and three of Tol's; the dash is the second cue.
 STYLES: dict[str, tuple[str, list[int]]] = {
@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 
 
 def styles(activations: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
-    """Colour and dash of each activation; one that has none of its own gets one by its place among such."""
+    """Colour and dash of each activation. Activations that are not in STYLES get the FURTHER colours in turn."""
     further = [name for name in activations if name not in STYLES]
     return {name: STYLES.get(name) or (FURTHER[further.index(name) % len(FURTHER)], [4, 2]) for name in activations}
 
@@ -70,20 +70,20 @@ def choice(name: str, label: str, options: Sequence[Any], labels: Sequence[str] 
 
 
 def shared(headline: str) -> list[alt.Parameter]:
-    """What the page sets in all its figures: the condition, the one that it is compared with, and the activation that is seen alone."""
+    """Parameters that the page sets in all figures: the condition, the one it is compared with, and the activation shown alone."""
     return [alt.param(name="condition", value=headline), alt.param(name="other", value=""), alt.param(name="alone", value="")]
 
 
 HERE = "datum.condition == condition"
 EITHER = "datum.condition == condition || datum.condition == other"
-"""Rows whose values span an axis: of both conditions, where two are compared."""
+"""Rows whose values set the range of an axis: both conditions, if two are compared."""
 SEEDS = "show == 'mean' ? datum.seed == 'mean' : datum.seed != 'mean'"
 SHOW = ("show", "Show", ("mean", "every seed"))
 SCALE = ("axis_scale", "Axis", ("log", "linear"))
 
 
 def faded(full: float = 1.0) -> Any:
-    """Opacity: whole for the activation that is seen alone, or for all."""
+    """Opacity: full for the activation shown alone, or for all if none is."""
     return alt.condition("alone == '' || datum.activation == alone", alt.value(full), alt.value(0.08))
 
 
@@ -97,7 +97,7 @@ FOLDS = "abs(datum.value) > 6 ? '10^' + datum.value + '×' : format(pow(10, datu
 
 
 def log_or_linear(title: str) -> alt.Y:
-    """The axis of the column `shown`, which LOGARITHM gives."""
+    """The axis of the column `shown`, which LOGARITHM computes."""
     return alt.Y("shown:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(labelExpr=NUMBERS, tickMinStep=alt.ExprRef(WHOLE), tickCount=6))
 
 
@@ -105,17 +105,17 @@ WHOLE = "axis_scale == 'log' ? 1 : 0"
 
 
 def pointed(base: alt.Chart, x: Any, y: Any, tips: Any) -> alt.Chart:
-    """Points that nobody sees, but points at: a line alone is too thin for it."""
+    """Invisible points for the tooltip, because a line is too thin to point at."""
     return base.mark_point(filled=True, opacity=0, size=90, cursor="pointer").encode(x=x, y=y, tooltip=tips)
 
 
 def span(base: alt.Chart, x: str | alt.X, y: Any) -> alt.Chart:
-    """Marks that nobody sees, of both conditions that are compared: they give both pictures the same axes."""
+    """Invisible marks of both compared conditions. They give both pictures the same axes."""
     return base.transform_filter(EITHER).mark_point(opacity=0, tooltip=None).encode(x=x, y=y)
 
 
 def names(base: alt.Chart, x: str, y: str, activations: Sequence[str]) -> list[alt.Chart]:
-    """The activations' names right of their lines, in the order in which the lines end; a click on one shows it alone."""
+    """The activations' names to the right of their lines, in the order of the lines' ends. A click on a name shows that activation alone."""
     placed = (
         base.transform_joinaggregate(last=f"max({x})", groupby=["activation"])
         .transform_filter(f"datum.{x} == datum.last")
@@ -135,7 +135,7 @@ def names(base: alt.Chart, x: str, y: str, activations: Sequence[str]) -> list[a
 
 
 def rows_of_names(base: alt.Chart) -> alt.Chart:
-    """The activations' names left of their rows; `rank` is the row."""
+    """The activations' names to the left of their rows; `rank` is the row."""
     return (
         base.transform_filter(HERE)
         .transform_aggregate(groupby=["activation", "rank"])
