@@ -1,4 +1,4 @@
-"""A convolutional network of one's own: what training does to each layer. Writes gradients.html and diagnosis.json."""
+"""Your own convolutional network: what training does to each layer. Writes gradients.html and diagnosis.json."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""Which activation for a network of one's own? Trains it with four, three seeds each, and writes comparison/index.html."""
+"""Which activation for your own network? Trains it with four, three seeds each, and writes comparison/index.html."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""A training loop of one's own, on whatever backend Keras uses: `watching` records it, `step_done` counts its steps."""
+"""Your own training loop, on any backend of Keras: `watching` records it, `step_done` counts its steps."""
 
 import keras
 import numpy as np

@@ -23,7 +23,7 @@ def main() -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--compose", action="store_true", help="only write the composed files")
     only.add_argument("--train", action="store_true", help="only train what the composed files list")
-    only.add_argument("--remove-unlisted", action="store_true", help="only remove what is there of activations that params.yaml does not list")
+    only.add_argument("--remove-unlisted", action="store_true", help="only remove the files of activations that params.yaml does not list")
     arguments = parser.parse_intermixed_args()
     given = named(arguments.arguments, "data", "activation", "condition", "seed")
     if "data" not in given:

@@ -97,3 +97,8 @@ def test_a_gradient_of_zero_is_drawn_at_the_lower_end_of_the_axis(tmp_path):
     drawn = {row["layer"]: row["grad_norm"] for rows in specs["gradients"]["datasets"].values() for row in rows if "grad_norm" in row}
     assert drawn["out"] > 0
     assert drawn["d"] == pytest.approx(drawn["out"] / 10)
+
+
+def test_before_any_measurement_there_is_nothing_to_diagnose():
+    with pytest.raises(ValueError, match="nothing was measured"):
+        GradientMonitor().diagnose()

@@ -38,12 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _given(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m actgrad", description="Look at a Keras model: does its gradient vanish, where, and by what?")
+    parser = _Parser(prog="python -m actgrad", description="Look at a Keras model: does its gradient vanish, where, and why?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("inspect", help="measure a saved model on some examples, without training it")
     one.add_argument("model", help="a .keras file")
     one.add_argument("data", help="an .npz file with arrays x and y (or x_val and y_val, or x_train and y_train)")
-    one.add_argument("--examples", type=int, default=256, metavar="N", help="how many of them are used; default: %(default)s")
+    one.add_argument("--examples", type=int, default=256, metavar="N", help="number of examples to use; default: %(default)s")
     one.add_argument("--loss", help="for a model that was saved without one, for example sparse_categorical_crossentropy")
     one.add_argument("--run-its-code", action="store_true", help="allow the code that a saved model may contain; only for a file that you trust")
     one.add_argument("--csv", metavar="FILE", help="write the table there too")

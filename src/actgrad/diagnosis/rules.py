@@ -73,7 +73,7 @@ class Measurements:
 
     @functools.cached_property
     def checked(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """For each layer: its name, six or more evenly spaced steps, and the gradient norms there."""
+        """For each layer: its name, up to twelve evenly spaced steps (six or more if as many were recorded), and the gradient norms there."""
         names, norms, steps = (self.steps[column].to_numpy() for column in ("layer", "grad_norm", "step"))
         found = []
         for layer in dict.fromkeys(names):
@@ -218,7 +218,12 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
     Returns:
         rule, source, layer; step: where it fired first; value: what was measured there; threshold; times: steps or measurements at
         which it fired; remedy; seen and gained: results of this project's own runs about the rule and its remedies.
+
+    Raises:
+        ValueError: if nothing was measured.
     """
+    if measurements.steps.empty and measurements.probes.empty:
+        raise ValueError("nothing was measured, so there is nothing to diagnose; give the monitor to model.fit(…, callbacks=[monitor]) first")
     rows = []
     for rule in RULES:
         found: dict[str, list[tuple[int, float]]] = {}
