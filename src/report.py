@@ -13,7 +13,7 @@ from actgrad.diagnosis.experience import FILE
 from actgrad.files import replace_folder, write_bytes
 from actgrad.report.content import RUNS_AT, content
 from actgrad.report.experience import with_report
-from actgrad.report.readme import replaced, section
+from actgrad.report.readme import with_results
 from actgrad.results.run import json_bytes
 
 EXAMPLES = """\
@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = dataset_name(arguments.dataset)
     if arguments.readme:
-        write_bytes(README, replaced(README.read_text(), section(dataset)).encode())
+        write_bytes(README, with_results(README.read_text(), dataset).encode())
         print(f"{README}: the results of {dataset}")
         return
     if arguments.experience:

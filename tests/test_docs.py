@@ -32,7 +32,7 @@ def test_the_readme_has_what_the_committed_report_says(tmp_path):
     found = readme.SECTION.search(page)
     dataset = found[1]
     if (clone / "reports" / dataset / "provenance.json").is_file():
-        assert readme.replaced(page, readme.section(dataset, clone)) == page, f"write it anew: python src/report.py data={dataset} --readme"
+        assert readme.with_results(page, dataset, clone) == page, f"write it anew: python src/report.py data={dataset} --readme"
         return
     made_at = re.search(r"made at commit ([0-9a-f]{7,40})", page[: found.start()])  # a report of older code, which names its commit
     assert made_at, f"say at which commit reports/{dataset} was made, or make it anew: dvc repro report@{dataset}"

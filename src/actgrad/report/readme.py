@@ -9,27 +9,66 @@ from typing import Any
 import pandas as pd
 
 from actgrad.analysis import ranking
-from actgrad.analysis.words import fold, network, run_count
+from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, REFUTED, fold, network, run_count
+from actgrad.diagnosis.experience import SCALED
 from actgrad.errors import UserError
 
 SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results -->)", re.DOTALL)
 """The README's section with a dataset's results, which begins with the dataset's name."""
+FINDINGS = re.compile(r"(?<=<!-- findings of )(\S+) -->\n.*?(?=<!-- end of findings -->)", re.DOTALL)
+"""The same for its findings."""
 FIGURE = "preact_grads"
 TABLE = "ranking.csv"
 """The report's table that the section is made from."""
 
 
-def replaced(page: str, section: str) -> str:
-    """A page with its section of results replaced.
+def with_results(page: str, dataset: str, root: Path = Path()) -> str:
+    """A page whose section of results is that of a dataset, and its section of findings too, if it has one.
 
     Raises:
-        UserError: if the page has no place for it.
+        UserError: if the page has no place for results, or the report of the dataset has none.
     """
     if not SECTION.search(page):
         raise UserError(
             "no-place", "README.md has no lines <!-- results of NAME --> and <!-- end of results -->; write them where the results are to stand"
         )
-    return SECTION.sub(lambda _: section, page)
+    page = SECTION.sub(lambda _: section(dataset, root), page)
+    return FINDINGS.sub(lambda _: findings(dataset, root), page)
+
+
+def findings(dataset: str, root: Path = Path()) -> str:
+    """What a practitioner takes away, in three sentences, from the files of reports/<dataset>/: scaling, weight gradients, alarms."""
+    report = root / "reports" / dataset
+    table, facts = _read(report, dataset)
+    remedies = pd.read_csv(report / "remedies.csv").set_index("remedy")
+    claims = {claim["id"]: claim for claim in json.loads((report / "claims.json").read_text())}
+    best = table[table["condition"] == facts["headline"]].iloc[0]
+    said = [_scaling(remedies.loc[SCALED], best)] if SCALED in remedies.index else []
+    said += [f"**{heads[found['verdict']]}** {found['sentence']}" for name, heads in HEADS.items() if (found := claims[name])["verdict"] in heads]
+    return f"{dataset} -->\n" + "".join(f"{_filled(f'- {one}', indent='  ')}\n" for one in said)
+
+
+HEADS = {
+    "weight-gradients-show-vanishing": {
+        CONFIRMED: "The norm of the weights' gradient shows whether gradients vanish.",
+        INCONCLUSIVE: "The number that everybody logs may miss a vanishing gradient.",
+        REFUTED: "The number that everybody logs misses vanishing gradients.",
+    },
+    "alarms-tell-of-failure": {
+        CONFIRMED: "Most published alarms tell of failure.",
+        INCONCLUSIVE: "Published alarms are little proof of failure.",
+        REFUTED: "Most published alarms do not tell of failure.",
+    },
+}
+"""Claim -> verdict -> its finding in a few words. A claim without a verdict has none."""
+
+
+def _scaling(row: pd.Series, best: pd.Series) -> str:
+    head = "Scale your inputs first." if row["low"] > 0 else "Scaled inputs do harm here." if row["high"] < 0 else "Scaled inputs change little here."
+    points = f"{row['points']:+.1f} points" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]")
+    said = f"**{head}** Test accuracy with standardized instead of raw inputs: {points}, mean over {row['activations']} activations."
+    failed = f" Failed runs: {row['failed_with']} instead of {row['failed_without']} of {row['runs']}." if row["failed_without"] else ""
+    return f"{said}{failed} {best['activation']} is then highest, {100 * best['mean']:.1f} %."
 
 
 def section(dataset: str, root: Path = Path()) -> str:
@@ -60,7 +99,7 @@ def section(dataset: str, root: Path = Path()) -> str:
 
 ![The gradient of one image's loss at each layer, before training](reports/{dataset}/figures/{FIGURE}.svg)
 
-{textwrap.fill(caption, 100, break_long_words=False, break_on_hyphens=False)}
+{_filled(caption)}
 """
 
 
@@ -75,6 +114,10 @@ def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not {*ranking.COLUMNS} <= {*table}:
         raise older
     return table, json.loads((folder / "provenance.json").read_text())
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _accuracy(row: Any) -> str:
