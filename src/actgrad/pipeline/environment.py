@@ -36,7 +36,7 @@ HARMLESS = (
 per epoch; logging does not compute; the recipe sets TensorFlow's threads (joblib sets those of other libraries in its processes); and
 Terraform is another tool."""
 
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """If Linux has none of these, TensorFlow cannot use a GPU, so it need not be asked."""
 
 

@@ -28,7 +28,7 @@ def fingerprint(deciding: Mapping[str, Any], data_sha256: str, core_sha256: str,
 
 def core_sha256(package: Path) -> str:
     """sha256 over the meaning of the core in a folder of this package: its syntax, without docstrings, comments, formatting, annotations
-    and the text of errors.
+    and sentences.
 
     Raises:
         FileNotFoundError: if the folder holds no such core.
@@ -47,8 +47,11 @@ def core_sha256(package: Path) -> str:
 def _tokens(node: Any) -> Iterator[str]:
     """A syntax tree as text. Unlike ast.dump's, it does not depend on the version of Python."""
     if isinstance(node, ast.JoinedStr):  # Python 3.12.1 adds an empty text after a format
-        node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
-    if isinstance(node, list):
+        words = _is_words(node.values)
+        node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and (words or value.value == ""))]
+    if isinstance(node, ast.Constant) and _is_words([node]):
+        yield "words"
+    elif isinstance(node, list):
         yield "["
         for item in node:
             if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)):  # a docstring
@@ -68,6 +71,11 @@ def _tokens(node: Any) -> Iterator[str]:
         yield ")"
     else:
         yield f"{node!r},"
+
+
+def _is_words(parts: list[ast.expr]) -> bool:
+    """Whether texts with two spaces or more stand here: a sentence for people. Names and other values have none."""
+    return "".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)).count(" ") > 1
 
 
 CORE_SHA256 = core_sha256(Path(__file__).parents[1])
