@@ -10,7 +10,7 @@ def main() -> None:
     study = loading.study()
     for dataset in study.datasets:
         loading.data_config(dataset, [])
-    print(f"params.yaml: {composed.check(study)} runs, all of whose files can be used")
+    print(f"params.yaml: {composed.check(study)} runs in conditions that can be used")
 
 
 if __name__ == "__main__":

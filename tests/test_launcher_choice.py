@@ -49,6 +49,7 @@ def machine(tmp_path, monkeypatch):
             ["hydra/launcher=ray", "++hydra.launcher.ray.init.num_cpus=6"],
         ),
         (8, "submitit_local", {}, ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2", "hydra.sweeper.max_batch_size=4"]),
+        (8, "submitit_local", {"cpus_per_task": 1}, ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=4"]),
         (
             8,
             "submitit_slurm",
@@ -61,6 +62,13 @@ def machine(tmp_path, monkeypatch):
 def test_a_launcher_is_told_what_there_is_room_for_unless_the_users_own_file_says_so(machine, cores, launcher, own, told):
     machine(cores, launcher, own)
     assert launchers.launcher_overrides(threads=2) == told
+
+
+def test_the_users_own_number_of_runs_at_once_stays(machine, tmp_path):
+    machine(8, "submitit_local", {})
+    path = tmp_path / "local" / "default.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"hydra": {"sweeper": {"max_batch_size": 2}}}))
+    assert launchers.launcher_overrides(threads=2) == ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2"]
 
 
 @pytest.fixture

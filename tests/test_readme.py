@@ -53,8 +53,8 @@ def test_findings_are_what_the_report_says(small_report):
     assert made.startswith(
         "<!-- findings of digits -->\n"
         "- **Scale your inputs first.** Test accuracy with standardized instead of raw inputs: +10.0 points\n"
-        "  [+8.5, +11.5], mean over 3 activations. Failed runs: 0 instead of 4 of 10. elu is then highest, 95.0\n"
-        "  %.\n"
+        "  [+8.5, +11.5], mean over 3 activations. Failed runs: 0 instead of 4 of 10. elu is then highest,\n"
+        "  95.0 %.\n"
         "- **The number that everybody logs misses vanishing gradients.** In 5 of 55 runs.\n"
         "<!-- end of findings -->\n"
     )

@@ -215,3 +215,13 @@ def test_a_file_that_is_a_folder_is_not_finished(written, expected):
     (written / "probe.csv").mkdir()
     assert results.finished(written, expected) is None
     assert results.missing(written) == ["probe.csv"]
+
+
+def test_the_metrics_of_another_run_are_not_taken(tmp_path, monkeypatch):
+    """Two folders that were swapped: publish would log each run as the other."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs", "digits", "relu", "baseline-0")
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"files": {}, "key": "digits/relu/baseline-1"}))
+    with refuses("misplaced-file", "baseline-0 holds the run digits/relu/baseline-1"):
+        results.read_metrics(folder)

@@ -261,7 +261,8 @@ def test_a_run_carries_the_hash_of_the_core_that_made_it_though_that_is_edited_m
     printed += process.communicate()[0]
     assert process.returncode == 1
     assert (
-        "failed: digits/relu/he-0: code, configuration or data were edited while it was trained; it is trained again by the same command" in printed
+        "failed: digits/relu/he-0: its files are damaged, or code, configuration or data were edited while it was trained; the same command"
+        in printed
     )
     assert "error[runs-failed]: 0 runs trained, 1 failed" in printed
     assert metrics_of(project, "he-0")["core_sha256"] == core
@@ -339,7 +340,7 @@ def processes(project: Project) -> list[list[str]]:
     ("how", "code", "said"),
     [
         (signal.SIGINT, 130, "interrupted; the same command goes on where it was"),
-        pytest.param(signal.SIGTERM, 143, "terminated; the same command goes on where it was", marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, "terminated; the same command goes on where it was"),
     ],
 )
 def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how, code, said):
@@ -356,4 +357,12 @@ def test_a_study_that_is_told_to_stop_leaves_no_process_and_goes_on(project, how
     assert here == []
     assert study_of(project).endswith("digits: 3 runs, 3 of them trained now\n")
     assert "digits/relu/he-0  goes on after epoch" in log(project)
+    assert nothing_differs(project)
+
+
+@pytest.mark.slow
+def test_some_runs_of_a_clone_without_the_others_leave_the_record_of_all(project):
+    shutil.rmtree(run_folder(project, "standardized-0"))
+    printed = study_of(project, "condition=he")
+    assert "runs/digits/relu.csv is left as it is: 1 of its runs are not here; dvc pull brings them" in printed
     assert nothing_differs(project)

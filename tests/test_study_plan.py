@@ -48,6 +48,13 @@ def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(
     assert study._environment_of(run) == environment()
 
 
+def test_a_run_that_a_worker_trained_in_another_environment_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run,) = some_runs(0)
+    write_bytes(run.folder / "metrics.json", json.dumps({"environment": environment() | {"gpu": "H100"}}).encode())
+    assert study._wrong(run, "d") == "it was trained with gpu H100, which this process has not; start the study on a machine like those that train"
+
+
 def test_runs_whose_names_run_together_have_status_files_of_their_own(tmp_path):
     assert status.path(tmp_path, "digits/leaky/relu_he-0") != status.path(tmp_path, "digits/leaky_relu/he-0")
 

@@ -64,7 +64,8 @@ def new_folder(path: str, key: str) -> Path:
 
 
 def replace_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Make a folder hold these files and no others. An interruption leaves the old folder or the new one."""
+    """Make a folder hold these files and no others. An interruption leaves the old folder or the new one; so does SIGKILL on
+    Linux, where the file system can exchange folders."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent) as temporary:

@@ -39,10 +39,10 @@ def commit_of(path: Path, project: Path = PROJECT) -> str | None:
     return _line(_git(project, "log", "-1", "--format=%H", "--", str(path)))
 
 
-def uncommitted(*paths: str, project: Path = PROJECT) -> list[str]:
-    """The files below these paths that differ from the commit or are not in git. Ignored files are left out."""
-    printed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *paths) or b""
-    return [line[3:] for line in printed.decode().splitlines()]
+def uncommitted(*paths: str, project: Path = PROJECT) -> list[str] | None:
+    """The files below these paths that differ from the commit or are not in git; None without a repository. Ignored files are left out."""
+    printed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *paths)
+    return None if printed is None else [line[3:] for line in printed.decode().splitlines()]
 
 
 @contextmanager

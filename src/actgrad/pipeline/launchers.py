@@ -32,14 +32,16 @@ def launcher_overrides(threads: int) -> list[str]:
         told = {"hydra.launcher.n_jobs": at_once}
     elif name == "ray":
         told = {"++hydra.launcher.ray.remote.num_cpus": threads}
-        if not any(key.startswith("ray.init") for key in own):
+        if not any(key.startswith("launcher.ray.init") for key in own):
             told["++hydra.launcher.ray.init.num_cpus"] = at_once * threads
     elif name == "submitit_local":
         told = {"hydra.launcher.cpus_per_task": threads, "hydra.sweeper.max_batch_size": at_once}
     elif name == "submitit_slurm":
         told = {"hydra.launcher.cpus_per_task": threads}
-    keys = {key.removeprefix("++").removeprefix("hydra.launcher."): key for key in told}
-    return [f"hydra/launcher={name}", *(f"{full}={told[full]}" for key, full in keys.items() if key not in own)]
+    return [
+        f"hydra/launcher={name}",
+        *(f"{key}={value}" for key, value in told.items() if key.removeprefix("++hydra.").removeprefix("hydra.") not in own),
+    ]
 
 
 def _own_file() -> dict[str, Any]:
@@ -55,9 +57,9 @@ def _chosen(own_file: dict[str, Any]) -> bool:
 
 
 def _own_values(own_file: dict[str, Any]) -> set[str]:
-    """The dotted keys that the user's file sets for the launcher."""
-    launcher = (own_file.get("hydra") or {}).get("launcher") or {}
-    return set(_dotted(launcher)) if isinstance(launcher, dict) else set()
+    """The dotted keys below `hydra` that the user's file sets, such as launcher.n_jobs."""
+    own = own_file.get("hydra")
+    return set(_dotted(own)) if isinstance(own, dict) else set()
 
 
 def _dotted(values: dict, prefix: str = "") -> list[str]:

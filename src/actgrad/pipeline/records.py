@@ -40,6 +40,14 @@ def write(dataset: str, activation: str) -> None:
     write_bytes(paths.summary_path(dataset, activation), json_bytes(summary))
 
 
+def absent(dataset: str, activation: str) -> int:
+    """How many runs of the table, which are still listed, have no folder here: in a clone whose results were not pulled."""
+    if not paths.record_path(dataset, activation).is_file():
+        return 0
+    missing = {run.folder.name for run in composed.read(dataset, activation).runs if not (run.folder / FILES[-1]).is_file()}
+    return len(missing & set(read(dataset, activation)["run"]))
+
+
 def row(folder: Path) -> dict[str, Any]:
     """The record of one run, from its folder. metrics.json lists the sha256 of the other files, so its own sha256 covers all of them."""
     metrics = json.loads((folder / "metrics.json").read_text())

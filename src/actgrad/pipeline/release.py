@@ -2,30 +2,44 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from actgrad import git
 from actgrad.config import loading
+from actgrad.errors import UserError
 from actgrad.pipeline import composed, records
 from actgrad.pipeline.dvc import dvc, locked_stages
 from actgrad.results import paths
 from actgrad.results.fingerprint import CORE_SHA256
 
-RESULTS = ("runs", "reports", "dvc.lock", "published")
+COMMITTED = ("src", "conf", "params.yaml", "dvc.yaml", "dvc.lock", "runs", "reports", "published")
+"""What results are made from, and the results."""
+REPORTS = Path("reports")
 PUBLISHED = "published"
 """The DVC remote that is a folder in git."""
 
 
 def problems() -> list[str]:
-    """A sentence for each result that is not committed, is missing, or is not what code and configuration make now."""
-    study, wrong = loading.study(), [f"{path} is not committed" for path in git.uncommitted(*RESULTS)]
+    """A sentence for each result that is not committed, is missing, or is not what code and configuration make now.
+
+    Raises:
+        UserError: if the project is in no git repository.
+    """
+    differing = git.uncommitted(*COMMITTED)
+    if differing is None:
+        raise UserError("no-commit", "this folder is in no git repository, so there are no committed results to check; git init, and commit")
+    study, wrong = loading.study(), [f"{path} is not committed" for path in differing]
     if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
         wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")
     lock = locked_stages()
-    for dataset in study.datasets:
-        if f"report@{dataset}" not in lock:
-            continue  # never trained: the official CIFAR-10 needs a download
-        stale = json.loads(dvc("status", "--json", f"report@{dataset}"))
+    trained = [dataset for dataset in study.datasets if f"report@{dataset}" in lock]  # the official CIFAR-10 needs a download
+    lost = [path for dataset in study.datasets if dataset not in trained for path in (paths.RUNS / dataset, REPORTS / dataset) if path.exists()]
+    wrong += [f"{path} has results, and dvc.lock has no entry for them" for path in lost]
+    if not trained:
+        wrong.append("dvc.lock has no results of any dataset of params.yaml")
+    for dataset in trained:
+        stale = json.loads(dvc("status", "--json", "--with-deps", f"report@{dataset}"))
         wrong += [f"{stage} is not up to date" for stage in stale]
         for activation in study.activations:
             wrong += _of_activation(dataset, activation)

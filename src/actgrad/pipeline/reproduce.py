@@ -77,6 +77,9 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
     counts = Counter(verdict.word for verdict in verdicts)
     print(f"\n{len(verdicts)} runs: " + ", ".join(f"{counts[word]} {word}" for word in WORDS))
     different = [verdict.run for verdict in verdicts if verdict.word == DIFFERENT]
+    for key in (key for key in after if key not in before):
+        print(f"{key}: {DIFFERENT}: the commit's record lacks it")
+        different.append(key)
     for what, was, now in (("dvc.lock", lock, _stages(copy, dataset)), (f"reports/{dataset}", report, _md5s(copy / "reports" / dataset))):
         differing = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
         print(f"{what}: {f'{len(differing)} entries differ ({differing[0]} among them)' if differing else IDENTICAL}")

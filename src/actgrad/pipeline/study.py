@@ -118,13 +118,16 @@ def _train_missing(selection: Selection, study: Study) -> None:
     for activation in activations if selection.whole else ():
         _remove_unlisted(selection.dataset, activation, [run.folder.name for run in runs if run.activation == activation])
     for activation in activations:
-        records.write(selection.dataset, activation)
+        if not selection.whole and (absent := records.absent(selection.dataset, activation)):
+            path = paths.record_path(selection.dataset, activation)
+            print(f"{path} is left as it is: {absent} of its runs are not here; dvc pull brings them, dvc repro trains them")
+        else:
+            records.write(selection.dataset, activation)
     if failed:
         counts = f"{len([run for run in todo if run not in failed])} runs trained, {len(failed)} failed"
         raise UserError("runs-failed", f"{counts}, see above and {selection.log}; mend the cause and start the same command again")
-    if [run.values for activation in activations for run in selection.runs(activation)] != [run.values for run in runs] or sha256(
-        data
-    ) != data_sha256:
+    composed_now = [run for activation in activations for run in selection.runs(activation)]
+    if [run.values for run in composed_now] != [run.values for run in runs] or sha256(data) != data_sha256:
         raise UserError("changed-meanwhile", "the composed runs or the dataset were changed while runs were trained; start the same command again")
     print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now{_elsewhere(runs)}")
 
@@ -170,15 +173,15 @@ def _finished(run: ComposedRun, fingerprint: str) -> bool:
 
 
 def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
-    """Why the files in a run's folder are not valid results of the run; None if they are.
-
-    The run may have been trained in another environment, on a machine of a cluster.
-    """
-    made_in = _made_in(run)
+    """Why the files in a run's folder are not valid results of the run; None if they are."""
+    made_in, expected = _made_in(run), _environment_of(run)
     if made_in is None:
         return "it has no metrics.json that can be read"
-    if not _finished(run, run.fingerprint(data_sha256, CORE_SHA256, made_in)):
-        return "code, configuration or data were edited while it was trained; it is trained again by the same command"
+    if made_in != expected:
+        other = ", ".join(f"{name} {made_in.get(name, 'unset')}" for name in {**expected, **made_in} if made_in.get(name) != expected.get(name))
+        return f"it was trained with {other}, which this process has not; start the study on a machine like those that train"
+    if not _finished(run, run.fingerprint(data_sha256, CORE_SHA256, expected)):
+        return "its files are damaged, or code, configuration or data were edited while it was trained; the same command trains it again"
     return None
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def findings(dataset: str, root: Path = Path()) -> str:
     """What a practitioner takes away, in three sentences, from the files of reports/<dataset>/: scaling, weight gradients, alarms."""
     report = root / "reports" / dataset
     table, facts = _read(report, dataset)
-    remedies = pd.read_csv(report / "remedies.csv").set_index("remedy")
+    remedies = pd.read_csv(report / "remedies.csv")
     claims = {claim["id"]: claim for claim in json.loads((report / "claims.json").read_text())}
     best = table[table["condition"] == facts["headline"]].iloc[0]
-    said = [_scaling(remedies.loc[SCALED], best)] if SCALED in remedies.index else []
+    said = [_scaling(row, best) for row in remedies[remedies["remedy"] == SCALED].to_dict("records")]
     said += [f"**{heads[found['verdict']]}** {found['sentence']}" for name, heads in HEADS.items() if (found := claims[name])["verdict"] in heads]
     return f"{dataset} -->\n" + "".join(f"{_filled(f'- {one}', indent='  ')}\n" for one in said)
 
@@ -63,7 +64,7 @@ HEADS = {
 """Claim -> verdict -> its finding in a few words. A claim without a verdict has none."""
 
 
-def _scaling(row: pd.Series, best: pd.Series) -> str:
+def _scaling(row: Mapping[Any, Any], best: pd.Series) -> str:
     head = "Scale your inputs first." if row["low"] > 0 else "Scaled inputs do harm here." if row["high"] < 0 else "Scaled inputs change little here."
     points = f"{row['points']:+.1f} points" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]")
     said = f"**{head}** Test accuracy with standardized instead of raw inputs: {points}, mean over {row['activations']} activations."

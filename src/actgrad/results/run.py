@@ -108,8 +108,6 @@ class RunResult:
         try:
             metrics = read_metrics(folder)
             contents = {name: (folder / name).read_bytes() for name in FILES[:-1]}
-            if folder.parts[-4:-3] == (RUNS.name,) and metrics["key"] != "/".join(folder.parts[-3:]):
-                raise UserError("misplaced-file", f"{folder} holds the run {metrics['key']}; {AGAIN}")
             if changed := [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != metrics["files"].get(name)]:
                 raise UserError("damaged-result", f"{folder / changed[0]} is not the file that metrics.json lists there; {AGAIN}")
             return cls(
@@ -135,7 +133,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """The metrics.json of a run.
 
     Raises:
-        UserError: if it is damaged.
+        UserError: if it is damaged, or another run's.
     """
     path = folder / "metrics.json"
     try:
@@ -144,6 +142,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise UserError("damaged-result", f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None
     if not (isinstance(metrics, dict) and isinstance(metrics.get("files"), dict)):
         raise UserError("damaged-result", f"{path} does not hold the metrics of a run; {AGAIN}")
+    if folder.parts[-4:-3] == (RUNS.name,) and metrics.get("key") != "/".join(folder.parts[-3:]):
+        raise UserError("misplaced-file", f"{folder} holds the run {metrics.get('key')}; {AGAIN}")
     return metrics
 
 
