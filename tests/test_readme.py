@@ -68,6 +68,12 @@ def test_scaling_is_praised_only_where_its_interval_says_so(small_report, low, h
     assert head in readme.findings("digits", small_report)
 
 
+def test_a_remedy_under_which_nothing_can_be_compared_is_no_finding(small_report):
+    path = small_report / "reports" / "digits" / "remedies.csv"
+    path.write_text(path.read_text().replace("3,2,10.04,8.5,11.5", "0,0,,,"))
+    assert readme.findings("digits", small_report).count("**") == 2  # the finding on weight gradients alone
+
+
 def test_a_reader_sees_what_won_what_is_level_and_what_failed(small_report):
     said = readme.section("digits", small_report)
     assert said.startswith("digits -->\n| activation | test accuracy, % [95 % interval] | against elu | ")

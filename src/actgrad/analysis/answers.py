@@ -133,7 +133,7 @@ def _updates(evidence: Evidence) -> str:
     known = ratios[np.isfinite(ratios)]
     if known.empty:
         return ""
-    near = int((np.abs(np.log10(known) + 3) <= 0.5).sum())
+    near = int(updates.usual(known).sum())
     ends = f"from {known.min():.1g} ({known.idxmin()}) to {known.max():.1g} ({known.idxmax()})" if len(known) > 1 else f"{known.iloc[0]:.1g}"
     return f"In the last epoch an update is {ends} of the weights; {near} of {len(known)} activations are near 1e-3."
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from actgrad.analysis import tables
 from actgrad.analysis.alarms import alarms
+from actgrad.analysis.remedies import remedies
 from actgrad.analysis.runs import Runs, belong_together
 from actgrad.config.loading import Listed, listed
 from actgrad.config.schema import Study
@@ -65,6 +66,11 @@ class Evidence:
     def alarms(self) -> pd.DataFrame:
         """How well published rules predict failure, as alarms.alarms returns it."""
         return alarms(self.conditions)
+
+    @functools.cached_property
+    def remedies(self) -> pd.DataFrame:
+        """What the usual remedies bring, as returned by remedies.remedies."""
+        return remedies(self.conditions)
 
     @functools.cached_property
     def depth(self) -> pd.DataFrame | None:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from actgrad.analysis.claims.registry import accuracies
-from actgrad.analysis.runs import Runs
+from actgrad.analysis.runs import Runs, accuracies
 from actgrad.analysis.statistics import estimate
 from actgrad.diagnosis.rules import BATCH_NORM, HE, RESIDUAL, SCALED, SEARCHED
 

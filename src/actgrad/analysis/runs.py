@@ -72,6 +72,11 @@ def test_accuracy(run: RunResult) -> float | None:
     return run.metrics["last"].get(TEST_ACCURACY)
 
 
+def accuracies(runs: Sequence[RunResult]) -> dict[int, float | None]:
+    """Seed -> test accuracy after the last epoch; None for a run that failed or diverged."""
+    return {run.seed: test_accuracy(run) if outcome(run) == LEARNED else None for run in runs}
+
+
 # --- which runs can be compared
 
 

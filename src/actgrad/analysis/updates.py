@@ -1,9 +1,16 @@
 """Update ratio in the last epoch: norm of an update divided by the norm of the weights before it."""
 
+from typing import Any
+
 import pandas as pd
 
 from actgrad.analysis.runs import Runs
 from actgrad.results.run import RunResult
+
+
+def usual(ratio: Any) -> Any:
+    """Whether ratios are about 1e-3: between 10^-3.5 and 10^-2.5."""
+    return (ratio >= 10**-3.5) & (ratio <= 10**-2.5)
 
 
 def of_network(run: RunResult) -> float:

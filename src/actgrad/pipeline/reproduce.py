@@ -71,15 +71,13 @@ def verify(copy: Path, dataset: str, threads: int | None) -> list[str]:
         raise UserError("command-failed", f"dvc repro report@{dataset} failed in a copy of the last commit, see above")
     after = _recorded(copy, dataset, study.activations)
     verdicts = [compare(key, row, after.get(key), {"threads": ("the recipe's", str(threads))} if threads else {}) for key, row in before.items()]
+    verdicts += [Verdict(key, DIFFERENT, "the commit's record lacks it") for key in after if key not in before]
     print(f"\n{dataset} at commit {commit}, trained again:\n")
     for verdict in verdicts:
         print(f"  {verdict.run:<{max(len(one.run) for one in verdicts)}}  {verdict.word}{verdict.differences and ': '}{verdict.differences}")
     counts = Counter(verdict.word for verdict in verdicts)
     print(f"\n{len(verdicts)} runs: " + ", ".join(f"{counts[word]} {word}" for word in WORDS))
     different = [verdict.run for verdict in verdicts if verdict.word == DIFFERENT]
-    for key in (key for key in after if key not in before):
-        print(f"{key}: {DIFFERENT}: the commit's record lacks it")
-        different.append(key)
     for what, was, now in (("dvc.lock", lock, _stages(copy, dataset)), (f"reports/{dataset}", report, _md5s(copy / "reports" / dataset))):
         differing = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
         print(f"{what}: {f'{len(differing)} entries differ ({differing[0]} among them)' if differing else IDENTICAL}")

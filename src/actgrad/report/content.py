@@ -13,7 +13,6 @@ from actgrad.analysis import tables
 from actgrad.analysis.claims import ledgers
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
-from actgrad.analysis.remedies import remedies
 from actgrad.config.schema import Data
 from actgrad.report import figures, page
 from actgrad.report.provenance import provenance
@@ -49,7 +48,7 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         "ranking.csv": csv_bytes(ranked),
         "pairs.csv": csv_bytes(evidence.pairs_under),
         "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
-        "remedies.csv": csv_bytes(remedies(evidence.conditions)),
+        "remedies.csv": csv_bytes(evidence.remedies),
     }
     files |= {f"{name}.csv": csv_bytes(table) for name, table in known.items() if table is not None}
     return files | {f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings}

@@ -17,7 +17,6 @@ from actgrad.analysis import learning_rates, tables
 from actgrad.analysis.answers import answers, of_study, portraits
 from actgrad.analysis.claims import NOT_MEASURED
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.remedies import remedies
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
 from actgrad.analysis.words import fold, network
 from actgrad.report import embedding
@@ -125,7 +124,7 @@ def page(
             findings=findings,
             drawings={drawing.name: drawing for drawing in drawings},
             differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
-            remedies=remedies(evidence.conditions).to_dict("records"),
+            remedies=evidence.remedies.to_dict("records"),
             pairs_under=_pairs_under(evidence),
             sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
             worse_when_tuned=tables.worse_when_tuned(evidence.runs, tuned),

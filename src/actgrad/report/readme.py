@@ -44,7 +44,7 @@ def findings(dataset: str, root: Path = Path()) -> str:
     remedies = pd.read_csv(report / "remedies.csv")
     claims = {claim["id"]: claim for claim in json.loads((report / "claims.json").read_text())}
     best = table[table["condition"] == facts["headline"]].iloc[0]
-    said = [_scaling(row, best) for row in remedies[remedies["remedy"] == SCALED].to_dict("records")]
+    said = [_scaling(row, best) for row in remedies[(remedies["remedy"] == SCALED) & remedies["points"].notna()].to_dict("records")]
     said += [f"**{heads[found['verdict']]}** {found['sentence']}" for name, heads in HEADS.items() if (found := claims[name])["verdict"] in heads]
     return f"{dataset} -->\n" + "".join(f"{_filled(f'- {one}', indent='  ')}\n" for one in said)
 

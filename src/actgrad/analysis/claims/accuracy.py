@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actgrad.analysis import statistics
-from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, accuracies, claim, keys, measured
+from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, claim, keys, measured
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import test_accuracy, threshold
+from actgrad.analysis.runs import accuracies, test_accuracy, threshold
 from actgrad.analysis.statistics import MOST_SEEDS, estimate, seeds_to_settle
 
 RIVALS = ("sigmoid", "tanh")

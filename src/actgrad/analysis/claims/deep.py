@@ -11,14 +11,13 @@ from actgrad.analysis.claims.registry import (
     NOT_MEASURED,
     REFUTED,
     Finding,
-    accuracies,
     claim,
     measured,
     verdict,
 )
 from actgrad.analysis.claims.weights import VANISHES
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import Runs
+from actgrad.analysis.runs import Runs, accuracies
 from actgrad.analysis.statistics import estimate
 from actgrad.results.run import RunResult
 

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from actgrad.analysis import statistics
-from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, accuracies, claim, measured
+from actgrad.analysis.claims.registry import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Finding, claim, measured
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import LEARNED, outcome, test_accuracy
+from actgrad.analysis.runs import LEARNED, accuracies, outcome, test_accuracy
 from actgrad.results.run import RunResult
 
 SMALL = "standardized"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import LEARNED, outcome, probed, test_accuracy
+from actgrad.analysis.runs import probed
 from actgrad.analysis.statistics import Estimate, share
 from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, number
 from actgrad.results.run import RunResult
@@ -106,11 +106,6 @@ def _row(entry: Claim, evidence: Evidence) -> dict[str, Any]:
 
 
 # --- parts
-
-
-def accuracies(runs: Sequence[RunResult]) -> dict[int, float | None]:
-    """Seed -> test accuracy after the last epoch; None for a run that failed or diverged."""
-    return {run.seed: test_accuracy(run) if outcome(run) == LEARNED else None for run in runs}
 
 
 def of_share(count: int, of: int, confirmed: Callable[[float, float], bool], refuted: Callable[[float, float], bool]) -> tuple[str, Estimate]:

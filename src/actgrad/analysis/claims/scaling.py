@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from actgrad.analysis.claims.registry import INCONCLUSIVE, NOT_MEASURED, Finding, accuracies, claim, measured, verdict
+from actgrad.analysis.claims.registry import INCONCLUSIVE, NOT_MEASURED, Finding, claim, measured, verdict
 from actgrad.analysis.evidence import Evidence
+from actgrad.analysis.runs import accuracies
 from actgrad.analysis.statistics import estimate
 
 RAW, TUNED = "baseline", "standardized_tuned"

@@ -44,7 +44,7 @@ def update_ratio(evidence: Evidence) -> Finding:
     if not learned:
         return Finding(NOT_MEASURED, "No run learned.")
     ratios = np.array([updates.of_network(run) for run in learned])
-    near = int((np.abs(np.log10(ratios) + 3) <= 0.5).sum())
+    near = int(updates.usual(ratios).sum())
     verdict, share = of_share(near, len(learned), lambda low, _: low > 0.8, lambda _, high: high < 0.5)
     ends = f"{ratios.min():.1g} to {ratios.max():.1g}"
     sentence = f"In {near} of the {len(learned)} runs that learned, the ratio is about 1e-3 in the last epoch. It goes from {ends}."

@@ -20,7 +20,7 @@ def _known(evidence: Evidence) -> pd.DataFrame | None:
     return evidence.alarms if counts["failed"] and counts["learned"] else None
 
 
-@figure(f"Alarms in the first {'three' if EPOCHS == 3 else EPOCHS} epochs", _known)
+@figure(f"Alarms in the first {EPOCHS} epochs", _known)
 def alarms(shown: Shown) -> Layers:
     """Share of runs in which each published rule fires early, over all conditions, with its exact 95 % interval. A useful alarm has the first dot
     far to the right and the second far to the left."""
