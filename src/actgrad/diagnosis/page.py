@@ -20,7 +20,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } .answer { font-size: 1.15rem }
 table { border-collapse: collapse; font-size: 0.9rem }
-th, td { text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top } td:nth-child(4) { white-space: nowrap }
+th, td { text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td:nth-child(4) { white-space: nowrap }
 .scroll { overflow-x: auto } p.note { color: var(--soft); font-size: 0.9rem }
 """
 SCRIPT = """
