@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from keras import layers
 from sklearn.datasets import load_digits
 
@@ -15,7 +16,9 @@ import actgrad.comparison
 from actgrad.analysis import statistics
 from actgrad.analysis.runs import learned
 from actgrad.analysis.runs import test_accuracy as accuracy_of
-from conftest import ROOT
+from actgrad.config.schema import Activation, parse
+from actgrad.networks.activations import curve
+from conftest import NAMES, ROOT
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:400, ..., None] / 16, DIGITS.target[:400]
@@ -26,6 +29,13 @@ def build(activation) -> keras.Model:
     x = layers.Dense(24, activation=activation(), name="first")(layers.Flatten()(inputs))
     x = layers.Dense(24, activation=activation(), name="second")(x)
     return keras.Model(inputs, layers.Dense(10, activation="softmax", name="output")(x))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES["activation"] if name != "rrelu"])  # which Keras lacks, and `compare` too
+def test_an_activation_is_that_of_the_study(name):
+    _, activation = actgrad.comparison._activation(name)
+    of_study = parse(Activation, yaml.safe_load((ROOT / "conf" / "activation" / f"{name}.yaml").read_text()))
+    pd.testing.assert_frame_equal(curve(activation), curve(of_study))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from actgrad.config import composing, overrides
 from actgrad.config.schema import Config
 from actgrad.console import check_typing
 from actgrad.errors import nearest
-from conftest import NAMES, ROOT, refuses, sentence, train
+from conftest import NAMES, ROOT, Project, refuses, sentence, train
 
 
 def understood(*arguments: str) -> Config:
@@ -269,6 +269,13 @@ def test_params_that_dvc_would_refuse_in_its_own_words_are_refused_before(tmp_pa
     monkeypatch.setattr(sys, "argv", ["check.py"])
     with refuses(code, expected):
         check.main()
+
+
+@pytest.mark.slow
+def test_a_file_of_an_activation_that_cannot_be_used_is_refused_before_the_first_run(tmp_path):
+    project = Project(tmp_path)
+    project.edit("conf/activation/relu.yaml", "layer: ReLU", "layers: ReLU")
+    assert "layers is not a key" in project.run("python", "src/check.py", check=False)
 
 
 def test_every_pipeline_of_the_makefile_checks_first():

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from actgrad.console import muted_stderr
+from actgrad.console import muted_stderr, wrong_usage
 from actgrad.errors import UserError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,7 +21,7 @@ PAIRS = (("x", "y"), ("x_val", "y_val"), ("x_train", "y_train"))
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError("usage", f"{message}; {self.prog} --help shows what it takes")
+        raise wrong_usage(message, self.prog)
 
 
 def main(arguments: list[str] | None = None) -> int:

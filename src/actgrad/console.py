@@ -127,9 +127,14 @@ def _address(uri: str, here: Path) -> str:
     return f"sqlite:///{_from_root(held[1], here)}{held[2]}" if held else uri
 
 
+def wrong_usage(message: str, command: str) -> UserError:
+    """The error of a command line that cannot be understood."""
+    return UserError("usage", f"{message}; {command} --help shows what it takes")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError("usage", f"{message}; python src/{self.prog} --help shows what it takes")
+        raise wrong_usage(message, f"python src/{self.prog}")
 
 
 def script_parser(description: str | None, examples: str) -> argparse.ArgumentParser:

@@ -106,7 +106,7 @@ def _begins_rightly(file: str) -> bool:
 def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:
     """`; did you mean KEY=VALUE?` for the key most similar to a typed one. The typed key may lack the part before the last dot."""
     whole: Any = OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)
-    known = list(_dotted(whole))
+    known = list(dotted(whole))
     last = {key.rpartition(".")[2]: key for key in known}
     key = nearest(typed, known, 0.85) if "." in typed else last.get(nearest(typed, last) or "")
     key = None if key and typed.startswith(f"{key}.") else key
@@ -114,8 +114,9 @@ def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:
     return f"; did you mean {key}{value[1] if value else ''}?" if key else ""
 
 
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys of nested values, such as recipe and recipe.epochs, without those of Hydra's own."""
     for key, value in values.items():
         if key != "hydra":
             yield f"{prefix}{key}"
-            yield from _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else ()
+            yield from dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else ()

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
 
 from actgrad.config.loading import CONF
+from actgrad.console import wrong_usage
 from actgrad.errors import UserError
 
 OPTIONAL_GROUPS = ("local", "rates")
@@ -73,7 +74,7 @@ def run_name(activation: str, given: Sequence[str]) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise UserError("usage", f"{message}; python src/train.py --help shows what it takes")
+    raise wrong_usage(message, "python src/train.py")
 
 
 def _parsed(text: str) -> Override:

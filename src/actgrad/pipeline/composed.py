@@ -82,15 +82,18 @@ def text(dataset: str, activation: str, study: Study) -> str:
 
 
 def check(study: Study) -> int:
-    """Compose one run of each dataset and condition, and return the number of runs of the study.
+    """Compose a run of each dataset and condition, and one of each activation, and return the number of runs of the study.
 
     Raises:
         UserError: if a file of conf/ or params.yaml cannot be used.
     """
     runs = 0
     for dataset in study.datasets:
+        checked: set[str] = set()
         for name, one in loading.listed(study, dataset).items():
-            _config(dataset, one.activations[0], name, one.seeds[0])
+            for activation in [other for other in one.activations if other not in checked] or one.activations[:1]:
+                _config(dataset, activation, name, one.seeds[0])
+            checked |= {*one.activations}
             runs += len(one.activations) * len(one.seeds)
     return runs
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from actgrad.config.composing import launcher_choice
+from actgrad.config.composing import dotted, launcher_choice
 from actgrad.config.loading import CONF
 
 
@@ -59,15 +59,7 @@ def _chosen(own_file: dict[str, Any]) -> bool:
 def _own_values(own_file: dict[str, Any]) -> set[str]:
     """The dotted keys below `hydra` that the user's file sets, such as launcher.n_jobs."""
     own = own_file.get("hydra")
-    return set(_dotted(own)) if isinstance(own, dict) else set()
-
-
-def _dotted(values: dict, prefix: str = "") -> list[str]:
-    return [
-        dotted
-        for key, value in values.items()
-        for dotted in (_dotted(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"])
-    ]
+    return set(dotted(own)) if isinstance(own, dict) else set()
 
 
 def _cores() -> int:
