@@ -35,7 +35,7 @@ def written(root: Path) -> Path:
     return folder / "index.html"
 
 
-@pytest.fixture(params=[*REPORTS, None], ids=lambda path: path.parent.name if path else "made now")
+@pytest.fixture(scope="module", params=[*REPORTS, None], ids=lambda path: path.parent.name if path else "made now")
 def page(browser, made_now, request) -> Page:
     """A report opened from the file system, without a network. Its errors are in page.complaints."""
     context = browser.new_context(offline=True)

@@ -62,7 +62,7 @@ def test_the_conditions_of_the_study_list_runs_of_its_activations(dataset):
         assert set(runs.seeds) <= set(study.seeds)
 
 
-@pytest.mark.parametrize("dataset", NAMES["data"])
+@pytest.mark.parametrize("dataset", [pytest.param(name, marks=[] if name in ("digits", "cifar10") else pytest.mark.slow) for name in NAMES["data"]])
 def test_every_condition_composes_for_every_dataset(run_config, dataset):
     study = loading.study(ROOT / "params.yaml")
     for condition, runs in loading.listed(study, dataset).items():
