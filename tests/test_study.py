@@ -318,7 +318,8 @@ def test_a_killed_worker_costs_nothing_and_leaves_the_same_bytes(project, launch
         killer.join()
         shutil.rmtree(project.folder / "conf" / "local")
     assert len(killed) == 1
-    assert "its process died; it goes on where it was" in printed
+    if launcher != "ray":  # Ray starts it again itself, often before it is noticed
+        assert "its process died; it goes on where it was" in printed
     assert printed.endswith("digits: 3 runs, 3 of them trained now\n")
     assert sorted(line.split("  ")[0] for line in printed.splitlines() if "  done  " in line) == sorted(f"digits/relu/{name}" for name in ALL)
     assert nothing_differs(project)
