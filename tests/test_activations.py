@@ -140,6 +140,25 @@ def test_a_layer_of_ones_own_that_does_not_work_is_refused_with_a_sentence(tmp_p
         activations.curve(Activation(name="x", layer="odd_acts.Odd"))
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "keras.ops.relu(z - keras.ops.mean(z, axis=0))",
+        "z - keras.ops.mean(z, axis=(1, 2), keepdims=True) if z.ndim == 4 else z",
+        "keras.ops.softmax(z) if training else keras.ops.relu(z)",
+        "z[:, :1] if z.ndim == 4 else z",
+    ],
+)
+def test_an_activation_of_ones_own_that_mixes_images_places_or_units_is_refused(tmp_path, monkeypatch, call):
+    (tmp_path / "odd_acts.py").write_text(
+        f"import keras\nclass Odd(keras.layers.Layer):\n    def call(self, z, training=False):\n        return {call}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_acts", raising=False)
+    with refuses("not-an-activation", "odd_acts.Odd"):
+        activations.curve(Activation(name="x", layer="odd_acts.Odd"))
+
+
 @pytest.mark.parametrize("layer", ["Softmax", "LayerNormalization"])
 def test_a_layer_that_does_not_act_on_each_unit_by_itself_is_no_activation(layer):
     with refuses("not-an-activation", layer):

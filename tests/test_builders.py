@@ -70,6 +70,27 @@ def applied(input_shape, classes, activation, initializer):
 def few(input_shape, classes):
     return None
 
+def untrainable(input_shape, classes, activation, initializer):
+    network = sequential(input_shape, classes, activation, initializer)
+    network.trainable = False
+    return network
+
+def two_outputs(input_shape, classes, activation, initializer):
+    inputs = keras.Input(input_shape)
+    x = activation()(layers.Dense(9)(layers.Flatten()(inputs)))
+    return keras.Model(inputs, {"a": layers.Dense(classes)(x), "b": layers.Dense(3)(x)})
+
+def half(input_shape, classes, activation, initializer):
+    keras.config.set_dtype_policy("mixed_float16")
+    return sequential(input_shape, classes, activation, initializer)
+
+class OwnStep(keras.Sequential):
+    def train_step(self, data):
+        raise RuntimeError("never called")
+
+def own_step(input_shape, classes, activation, initializer):
+    return OwnStep([keras.Input(input_shape), layers.Flatten(), layers.Dense(9), activation(), layers.Dense(classes)])
+
 number = 3
 """
 IMAGES = image_set(8, channels=1)
@@ -207,6 +228,9 @@ def test_probabilities_learn_what_logits_learn(own, few_digits):
         ("own_nets.no_activation", {}, "no-activation", "Dense(64, activation=activation()), or activation()(x)"),
         ("own_nets.wide", {}, "wrong-network", "model.build=own_nets.wide returns (11,) an image; let it return one number a class, 10"),
         ("own_nets.image", {}, "wrong-network", "model.build=own_nets.image returns (8, 8, 10) an image; let it return one number a class, 10"),
+        ("own_nets.two_outputs", {}, "wrong-network", "has several outputs; let it return one number a class, 10"),
+        ("own_nets.half", {}, "wrong-network", "changes Keras' dtype_policy for the whole process; leave it, and set recipe.precision"),
+        ("own_nets.own_step", {}, "wrong-network", "with a train_step of its own, which would not be used; leave it out"),
         ("own_nets.raising", {}, "own-code-failed", "model.build=own_nets.raising fails: no such luck"),
         ("own_nets.applied", {}, "own-code-failed", "write activation()(x), or layers.Dense(64, activation=activation())"),
     ],
@@ -218,7 +242,11 @@ def test_what_is_no_network_is_refused_with_a_sentence(own, build, config, code,
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("sigmoid", "let it return logits or a softmax"), ("at_the_end", "in a loop, or in its output")],
+    [
+        ("sigmoid", "let it return logits or a softmax"),
+        ("at_the_end", "in a loop, or in its output"),
+        ("untrainable", "the model has no trainable weight"),
+    ],
 )
 def test_a_network_that_cannot_be_trained_or_measured_is_refused(own, few_digits, name, expected):
     with refuses("unmeasurable-model", expected):

@@ -165,15 +165,29 @@ def test_what_an_imported_module_imports_counts_too(write):
     assert len(seen) == 5
 
 
-def test_a_module_that_is_installed_elsewhere_is_no_code_of_ones_own(write, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("folder", "counts"), [("far", True), ("site-packages", False)])
+def test_a_module_in_another_folder_counts_unless_it_is_installed(write, tmp_path, monkeypatch, folder, counts):
     write("net_code.py", "import numpy, far_code")
-    far = tmp_path / "far"
+    far = tmp_path / folder
     far.mkdir()
     (far / "far_code.py").write_text("A = 1")
     monkeypatch.syspath_prepend(far)
     before = own_code_sha256("net_code.build")
-    assert before == hashlib.sha256(b"import numpy, far_code").hexdigest()
+    assert (before == hashlib.sha256(b"import numpy, far_code").hexdigest()) != counts
     (far / "far_code.py").write_text("A = 2")
+    own_code_sha256.cache_clear()
+    assert (own_code_sha256("net_code.build") != before) == counts
+
+
+def test_code_of_this_project_that_a_module_of_ones_own_imports_counts_in_the_core_alone(write):
+    write("net_code.py", "import actgrad.networks.layers, os")
+    assert own_code_sha256("net_code.build") == hashlib.sha256(b"import actgrad.networks.layers, os").hexdigest()
+
+
+def test_how_lines_end_does_not_count(write, tmp_path):
+    write("net_code.py", "A = 1\nB = 2\n")
+    before = own_code_sha256("net_code.build")
+    (tmp_path / "net_code.py").write_bytes(b"A = 1\r\nB = 2\r\n")
     own_code_sha256.cache_clear()
     assert own_code_sha256("net_code.build") == before
 
@@ -215,6 +229,18 @@ def test_code_of_ones_own_that_was_edited_after_the_process_started_trains_nothi
     write("helper_code.py", "A = 1")
     own_code_sha256("late_code.build")
     (tmp_path / "helper_code.py").write_text("A = 2")
-    keras_process.load_own_code.cache_clear()
     with refuses("changed-meanwhile", "late_code.build"):
-        keras_process.load_own_code("late_code.build")
+        keras_process.load_own_code(["late_code.build"])
+
+
+def test_modules_of_ones_own_keep_nothing_of_an_earlier_run(write):
+    """Both paths see one helper module, as in a new process."""
+    write("net_code.py", "import helper_code\nkept = helper_code.kept")
+    write("act_code.py", "import helper_code\nkept = helper_code.kept")
+    write("helper_code.py", "kept = []")
+    for _ in range(2):
+        keras_process.load_own_code(["act_code.A", "net_code.build"])
+        net, act = (importlib.import_module(name) for name in ("net_code", "act_code"))
+        assert net.kept is act.kept
+        assert net.kept == []
+        net.kept.append("of this run")

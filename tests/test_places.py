@@ -313,6 +313,18 @@ def test_the_folder_of_another_run_is_refused_before_anything_is_trained(script,
 
 
 @pytest.mark.slow
+def test_a_run_that_another_clone_wrote_meanwhile_is_not_replaced(script, tmp_path):
+    """Its locks are in its own folder. Here, code of the user stands for the other clone."""
+    assert script("download.py", "data=digits").returncode == 0
+    other = 'import keras, pathlib\npathlib.Path("mine/metrics.json").write_text(\'{"key": "digits/tanh/baseline-0", "fingerprint": "other"}\')\n'
+    (tmp_path / "meanwhile.py").write_text(f"{other}class Act(keras.layers.ReLU): ...\n")
+    layer = ["activation.layer=meanwhile.Act", "recipe.epochs=1", "tracking.enabled=false", "run_dir=mine"]
+    done = script("train.py", "data=digits", *layer, PYTHONPATH=str(tmp_path))
+    assert "wrote the run digits/tanh/baseline-0 into mine meanwhile" in sentence(done, "run-folder-taken")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.slow
 def test_a_study_waits_for_another_of_the_same_runs(tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
     env = os.environ | as_project(tmp_path)

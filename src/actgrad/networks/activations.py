@@ -1,6 +1,8 @@
 """Build layers of the activation under test from its configuration, and compute its curve."""
 
 import inspect
+import itertools
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import keras
@@ -124,7 +126,8 @@ def curve(activation: "Activation") -> pd.DataFrame:
             f"activation.layer={activation.layer} gives other values for the same pre-activations when it is called again; "
             "let it draw random numbers, or count, only where call() is given training=True",
         )
-    if apart.shape != (len(CURVE), 2) or not np.allclose(apart[:, 1], apart[0, 1], equal_nan=True):
+    alone = apart.shape == (len(CURVE), 2) and np.allclose(apart[:, 1], apart[0, 1], equal_nan=True)
+    if not alone or (is_own(activation.layer) and _mixes(activation, width)):
         raise UserError(
             "not-an-activation",
             f"activation.layer={activation.layer} is not an activation function: a unit's output depends on another unit, or units are lost; "
@@ -132,3 +135,26 @@ def curve(activation: "Activation") -> pd.DataFrame:
         )
     slope = keras.ops.convert_to_numpy(backend().derivative(layer, keras.ops.convert_to_tensor(z)))
     return pd.DataFrame({"z": CURVE, "value": apart[:, 0], "derivative": slope[:, 0]})
+
+
+def _mixes(activation: "Activation", width: int) -> bool:
+    """Whether an output of an activation layer has a gradient from another unit, place or image, after a dense or a convolutional layer, in
+    training or evaluation; or whether units are lost.
+
+    Args:
+        width: number of pre-activations per unit.
+    """
+    for places, training in itertools.product(((4,), (2, 2, 1)), (False, True)):
+        layer = build(activation, "alone")
+        z = keras.ops.convert_to_tensor(np.linspace(-3, 3, 8 * width, dtype=np.float32).reshape(*places, 2 * width))
+        numbers = np.arange(8).reshape(*places, 2)
+        with suppress(Exception):  # not for this shape; where the network has such a layer, it shows the reason
+            if tuple(layer(z, training=training).shape) != numbers.shape:
+                return True
+            for bit in range(3):  # each pair of the 8 outputs differs in one of these
+                half = (numbers >> bit) % 2
+                for chosen in (half, 1 - half):
+                    slopes = backend().derivative(lambda x, layer=layer, chosen=chosen, training=training: layer(x, training=training) * chosen, z)
+                    if np.nan_to_num(keras.ops.convert_to_numpy(slopes).reshape(*places, 2, width)[chosen == 0]).any():
+                        return True
+    return False

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GIVEN = ("input_shape", "classes", "activation", "initializer")
 """The first arguments of every builder, before the values of model.config."""
+NOT_USED = ("train_step", "test_step", "compute_loss")
+"""Methods of a network that a study does not call, because it trains all networks alike."""
 EXAMPLES = 16
 """Number of images on which a new network is tested."""
 
@@ -64,10 +66,15 @@ def build(
     """
     keras.config.set_dtype_policy(precision or config.recipe.precision)
     shape, path = train_images.shape[1:], config.model.build
+    settings = _keras_settings()
     activation, initializer = ActivationFactory(config.activation), initializers(config.recipe.kernel_initializer, config.seed)
     built = _call(config, builder or _located(path), shape, classes, activation, initializer)
     if not isinstance(built, keras.Model):
         raise UserError("wrong-network", f"model.build={path} returns {type(built).__name__}, not a keras.Model; return the network")
+    if own := [name for name in NOT_USED if getattr(type(built), name) is not getattr(keras.Model, name)]:
+        raise UserError("wrong-network", f"model.build={path} returns a network with a {own[0]} of its own, which would not be used; leave it out")
+    if changed := [name for name, value in _keras_settings().items() if value != settings[name]]:
+        raise UserError("wrong-network", f"model.build={path} changes Keras' {changed[0]} for the whole process; leave it, and set recipe.precision")
     if not activation.made:
         raise UserError(
             "no-activation", f"model.build={path} makes no layer of its activation; write Dense(64, activation=activation()), or activation()(x)"
@@ -78,16 +85,24 @@ def build(
         x = keras.layers.Rescaling(list(1 / deviation), list(-mean / deviation), name="input_scaling")(x)
     try:
         model = keras.Model(inputs, built(x), name="network")
-        outputs = keras.ops.convert_to_numpy(model(train_images[:EXAMPLES].astype(np.float32)))
+        returned = model(train_images[:EXAMPLES].astype(np.float32))
     except Exception as error:  # a user's network may raise anything
         raise UserError(
             "own-code-failed", f"the network of {_named(config)} fails on images of shape {shape}: {first_line(error)}; {_remedy(activation)}"
         ) from None
+    if not keras.ops.is_tensor(returned):
+        raise UserError("wrong-network", f"the network of model.build={path} has several outputs; let it return one number a class, {classes}")
+    outputs = keras.ops.convert_to_numpy(returned)
     if outputs.shape[1:] != (classes,):
         raise UserError(
             "wrong-network", f"the network of model.build={path} returns {outputs.shape[1:]} an image; let it return one number a class, {classes}"
         )
     return Network(model, activation.made, from_logits=not _are_probabilities(outputs.astype(float)))
+
+
+def _keras_settings() -> dict[str, object]:
+    config = keras.config
+    return {"dtype_policy": config.dtype_policy().name, **{name: getattr(config, name)() for name in ("floatx", "epsilon", "image_data_format")}}
 
 
 def _located(path: str) -> Callable[..., Any]:

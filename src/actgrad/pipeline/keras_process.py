@@ -8,13 +8,16 @@ import os
 import pkgutil
 import pydoc
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+
+import archspec.cpu
 
 from actgrad.console import muted_stderr
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
-from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_code_sha256
+from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_code_sha256, own_files
 
 
 @functools.cache
@@ -29,8 +32,14 @@ def load_keras() -> None:
     gc.set_threshold(50_000)  # Python's default of 700 new objects is too low for libraries that make millions
     modules: dict[str, Any] = sys.modules  # with None as its module, a name cannot be imported
     absent = modules.setdefault("sklearn", None) is None
-    with muted_stderr():  # TensorFlow's libraries write there before its log level takes effect
-        import keras
+    processor = archspec.cpu.host()
+    if processor.family.name == "x86_64" and "avx" not in processor.features:  # TensorFlow would abort
+        raise UserError("old-processor", f"TensorFlow needs a processor with AVX, which {processor.name} has not; use another machine")
+    try:
+        with muted_stderr():  # TensorFlow's libraries write there before its log level takes effect
+            import keras
+    except ValueError as error:  # of a value in keras.json
+        raise UserError("wrong-configuration", f"Keras refuses its own file, ~/.keras/keras.json: {error}; mend or remove it") from None
     if absent:
         del sys.modules["sklearn"]
     gc.freeze()  # all imported objects stay
@@ -55,15 +64,18 @@ def load_core() -> None:
         raise UserError("changed-meanwhile", "the code of src/actgrad was edited while this process started; start the same command again")
 
 
-@functools.cache
-def load_own_code(path: str) -> None:
-    """Import the module of a dotted path, if it is the user's own. A module that cannot be imported is refused later, with the
-    reason.
+def load_own_code(paths: Sequence[str]) -> None:
+    """Import the modules of dotted paths that are the user's own. They are imported anew, because they may keep something of an earlier run of
+    this process. A module that cannot be imported is refused later, with the reason.
 
     Raises:
-        UserError: if the module has changed since this process computed its sha256.
+        UserError: if a module has changed since this process computed its sha256.
     """
-    with suppress(pydoc.ErrorDuringImport):
-        pydoc.locate(path)
-    if own_code_sha256.__wrapped__(path) != own_code_sha256(path):
-        raise UserError("changed-meanwhile", f"the module of {path} was edited while this process started; start the same command again")
+    files = {str(file) for path in paths for file in own_files(path)}
+    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) in files]:
+        del sys.modules[name]
+    for path in paths:
+        with suppress(pydoc.ErrorDuringImport):
+            pydoc.locate(path)
+        if own_code_sha256.__wrapped__(path) != own_code_sha256(path):
+            raise UserError("changed-meanwhile", f"the module of {path} was edited while this process started; start the same command again")

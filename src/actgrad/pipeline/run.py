@@ -54,6 +54,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
     checkpoint = Checkpoint(checkpoints.path(folder), fingerprint(config.deciding(), dataset.sha256, CORE_SHA256, environment()))
     with checkpoint.exclusive():
         _check_whose(folder, config, checkpoint.fingerprint, may_replace)
+        before = results.identity_of(folder)
         metrics = results.finished(folder, checkpoint.fingerprint)
         if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # a checkpoint is removed last, when all else is done
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
@@ -63,7 +64,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
             checkpoint.remove()
             print(f"{config.key}: has the values of {twin.name}, and shares its training; results in {folder}")
         else:
-            metrics = _trained(config, dataset, folder, checkpoint)
+            metrics = _trained(config, dataset, folder, checkpoint, before)
             print(f"{config.key}: {metrics['status']}, results in {folder}")
     return metrics["last"].get(VAL_ACCURACY, math.nan)
 
@@ -72,8 +73,8 @@ def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bo
     """Raise UserError if a run by hand would replace other files, or a run that must stay. Runs of the study may replace anything."""
     if config.run:
         return
-    others = [path.name for path in sorted(folder.glob("*")) if path.name not in results.FILES and path.name[0] != "." and "=" not in path.name]
-    if others:  # a subfolder with = in its name is a run with other values
+    others = [path.name for path in sorted(folder.glob("*")) if path.name not in results.FILES and path.name[0] not in ".~" and "=" not in path.name]
+    if others:  # a subfolder with = or ~ in its name is a run with other values
         raise UserError("run-folder-taken", f"run_dir={folder} holds {others[0]}, which is no file of a run; name a new folder with run_dir=PATH")
     held = results.identity_of(folder)
     if held in (None, (config.key, fingerprint)):
@@ -115,14 +116,15 @@ def _say_link(config: Config, metrics: dict[str, Any]) -> None:
         print(f"{config.key}: in MLflow: {link}")
 
 
-def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpoint, before: tuple[str, str] | None) -> dict[str, Any]:
     load_core()
-    for path in own_code_paths(config.deciding()):  # here, because refused and finished runs do not need it
-        load_own_code(path)
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
-    from actgrad.training import loop
+    from actgrad.training import determinism, loop
     from actgrad.training.batches import steps_per_epoch
+
+    determinism.start(config.seed, config.recipe.threads)  # before the user's code, which may compute as it is imported
+    load_own_code(own_code_paths(config.deciding()))  # here, because refused and finished runs do not need it
 
     steps = steps_per_epoch(config, dataset) * config.recipe.epochs
     progress = Progress(config, steps)
@@ -134,6 +136,10 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
                 "own-code-failed", f"code of your own ended the training of {config.key} by SystemExit({error.code}); let it raise another error"
             ) from None
         result = result_of(config, measured, dataset.sha256, checkpoint.fingerprint)
+        if (now := results.identity_of(folder)) not in (None, before):  # another clone, whose locks are not in this one
+            raise UserError(
+                "run-folder-taken", f"another process wrote the run {now[0]} into {folder} meanwhile; name another folder with run_dir=PATH"
+            )
         metrics = result.write(folder)
         live_run.finished(replace(result, metrics=metrics), folder, network)
     checkpoint.remove()

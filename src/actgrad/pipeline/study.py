@@ -305,7 +305,10 @@ def launching_environment() -> dict[str, str]:
 
 
 def _last_line(path: Path, start: int) -> str:
-    """The last line in a file after its first `start` bytes; the last error line of train.py, if there is one."""
+    """The last line in a file after its first `start` bytes; the last error line of train.py, or joblib's line on how workers ended, if
+    there is one.
+    """
     lines = [line.strip() for line in path.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if PRINTED.match(line)] or lines or ["it printed nothing"]
+    of_workers = [line for line in lines if "exit codes of the workers" in line]
+    said = [line for line in lines if PRINTED.match(line)] or of_workers or lines or ["it printed nothing"]
     return PRINTED.sub("", said[-1])

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,23 +90,24 @@ def own_code_paths(deciding: Mapping[str, Any]) -> tuple[str, str]:
 
 @functools.cache  # for the same reason; a process imports a module only once
 def own_code_sha256(path: str) -> str:
-    """sha256 over the Python files of the package or module at the start of a dotted path, and of neighbouring modules that it imports.
-    Empty for code of Keras or this project, and for modules without a file.
-    """
-    top = path.partition(".")[0]
+    """sha256 over `own_files`. Empty for code of Keras or this project, and for modules without a file."""
     digest = hashlib.sha256()
-    files = sorted(_own_files(top, {})) if is_own(path) else ()
+    files = own_files(path)
     for file in files:
-        digest.update(file.read_bytes())
+        digest.update(file.read_bytes().replace(b"\r\n", b"\n"))  # as on a system where Git writes lines so
     return digest.hexdigest() if files else ""
 
 
-def _own_files(top: str, found: dict[Path, None], folder: Path | None = None) -> dict[Path, None]:
-    """The Python files of a top-level package or module, and of the modules in the same folder that they import.
-
-    Args:
-        folder: the module is left out unless it lies in this folder.
+def own_files(path: str) -> list[Path]:
+    """The Python files of the user's package or module at the start of a dotted path, and of all modules of the user that it imports. A module
+    that is installed is not looked into for imports: others of its kind are not edited.
     """
+    return sorted(_files_from(path.partition(".")[0], {})) if is_own(path) else []
+
+
+def _files_from(top: str, found: dict[Path, None], may_be_installed: bool = True) -> dict[Path, None]:
+    if top in ("actgrad", *sys.stdlib_module_names):
+        return found
     try:
         spec = importlib.util.find_spec(top)
     except ValueError:  # a module without a specification: __main__
@@ -114,14 +116,12 @@ def _own_files(top: str, found: dict[Path, None], folder: Path | None = None) ->
         return found
     folders = [Path(one) for one in spec.submodule_search_locations or ()]
     files = [file for one in folders for file in one.rglob("*.py")] or ([Path(spec.origin)] if spec.origin else [])
-    beside = (folders or files)[0].parent
-    if folder not in (None, beside):
-        return found
-    for file in files:
+    installed = (folders or files)[0].parent.name in ("site-packages", "dist-packages")
+    for file in files if may_be_installed or not installed else ():
         if file not in found:
             found[file] = None
-            for other in () if beside.name in ("site-packages", "dist-packages") else _imported(file):
-                _own_files(other, found, beside)
+            for other in () if installed else _imported(file):
+                _files_from(other, found, may_be_installed=False)
     return found
 
 

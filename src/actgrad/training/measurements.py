@@ -30,6 +30,7 @@ class Measurements:
 
     def __init__(self, model: keras.Model, activations: Sequence[keras.Layer], images: np.ndarray, labels: np.ndarray, steps: int):
         try:
+            layers = weighted_layers(model)
             self._probe = ActivationProbe(model, images, labels, known=activations)
         except ValueError as error:
             raise UserError("unmeasurable-model", f"the network cannot be measured: {error}") from None
@@ -45,7 +46,7 @@ class Measurements:
         ended = self._order.watch(model)
         model(keras.ops.convert_to_tensor(images[:1], "float32"))
         ended()
-        self._layers = self._order.sort(weighted_layers(model))
+        self._layers = self._order.sort(layers)
         self._recording = Recording(model.optimizer, "gradient", steps)
         self._recording.start()
 
