@@ -151,14 +151,12 @@ def test_one_parquet_file_is_split_whatever_its_name(tmp_path, columns, names):
     assert dataset.ignored == ({"columns": 2} if len(columns) == 2 else {})
 
 
-def test_parquet_in_folders_named_by_split(tmp_path):
-    files = {
-        "default/train/0000.parquet": parquet(6),
-        "default/test/0000.parquet": parquet(4, seed=1),
-        "default/validation/0.parquet": parquet(4, seed=2),
-    }
+@pytest.mark.parametrize("place", ["default/{}/0000", "split={}/0", "pets_{}", "pets.{}-00000-of-00001", "{}1", "pets_{0}/{0}"])
+def test_a_word_of_a_file_or_its_folder_names_the_split_of_parquet(tmp_path, place):
+    names = {"train": 6, "test": 4, "validation": 5}
+    files = {f"{place.format(name)}.parquet": parquet(n, seed=n) for name, n in names.items()}
     dataset = storage.prepare(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz")
-    assert np.array_equal(dataset.images["val"], image_set(4, seed=2))
+    assert [len(images) for images in dataset.images.values()] == [6, 5, 4]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +175,9 @@ def test_parquet_in_folders_named_by_split(tmp_path):
         ({"other/train-00000-of-00002.parquet": parquet(6, seed=9)}, "split-twice", "holds the train split twice, in data and other"),
         ({"data/valid-00000-of-00001.parquet": parquet(6, seed=9)}, "unknown-split", "valid-00000-of-00001.parquet"),
         ({"data/more.parquet": parquet(6, seed=9)}, "unknown-split", "data/more.parquet"),
+        ({"train/test.parquet": b""}, "unknown-split", "train/test.parquet has the names of several splits, train and test, in its path"),
+        ({"data/pets_dev.parquet": b""}, "unknown-split", "data/pets_dev.parquet is in none of the splits train, val, test, validation; rename dev"),
+        ({"a": b""}, "unexpected-part", "a is no Parquet file"),
         ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
         ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
         ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),

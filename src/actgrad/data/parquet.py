@@ -31,7 +31,7 @@ MAGIC = b"PAR1"
 ROWS_AT_ONCE = 64
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 """The first of these columns that exists holds the labels, if several columns could."""
-OWN_NAMES = {**{name: name for name in SPLITS}, "validation": "val"}
+OWN_NAMES = (*SPLITS, "validation")
 """Names of splits in the names of Parquet files."""
 WORD, SHARD = re.compile(r"[^\W\d_]+"), re.compile(r"(\d+)-of-(\d+)", re.ASCII)
 EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parquet, or *.parquet in folders of these names"
@@ -94,7 +94,7 @@ def _is_parquet(source: Path) -> bool:
 
 def _splits(listing: Listing) -> dict[PurePosixPath, str]:
     """The split of each Parquet file, from its own name or its folder's name."""
-    files = [path for path in listing.files if path.suffix.casefold() == ".parquet" or listing.source.name == str(path)]
+    files = [path for path in listing.files if path.suffix.casefold() == ".parquet"]
     for path in listing.without_documents(files):
         listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
     if not files:
@@ -111,14 +111,13 @@ def _splits(listing: Listing) -> dict[PurePosixPath, str]:
 
 
 def _split(listing: Listing, path: PurePosixPath) -> str | None:
-    """The split in a file's name, or else in its folder's name; None if neither names one."""
-    word = WORD.match(path.stem)
-    for name in (word[0] if word else "", path.parent.name):
-        if name in OWN_NAMES:
-            return OWN_NAMES[name]
-        if split_called(name):
-            listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(name)}")
-    return None
+    """The split that a word of a file's name, or of its folder's name, stands for; None if no word stands for one."""
+    named = {word: split for word in WORD.findall(f"{path.parent.name} {path.stem}") if (split := split_called(word))}
+    if len(set(named.values())) > 1:
+        listing.refuse("unknown-split", path, f"has the names of several splits, {' and '.join(named)}, in its path; leave one of them there")
+    if named and not set(named) & set(OWN_NAMES):
+        listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(next(iter(named)))}")
+    return next(iter(named.values()), None)
 
 
 def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> None:
