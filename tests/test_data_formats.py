@@ -181,6 +181,7 @@ def test_a_word_of_a_file_or_its_folder_names_the_split_of_parquet(tmp_path, pla
         ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
         ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
         ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),
+        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=["cat", "dog"] * 2)}, "mixed-datasets", "label_kind='names'"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "empty-row", "has no label in row 2"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "wrong-labels", "labels of the test split run from -1 to 1"),
         (

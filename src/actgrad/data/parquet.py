@@ -39,10 +39,11 @@ EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parque
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of Parquet files: of images, of labels, and unused ones. `class_names` is empty if the file has none."""
+    """The columns of Parquet files: of images, of labels (numbers or names), and unused ones. `class_names` is empty if the file has none."""
 
     image: str
     label: str
+    label_kind: str | None
     class_names: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -178,7 +179,8 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
     """Find the column of images, which holds the bytes of files, and the column of labels, which holds numbers or names."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
     images = [name for name in names if _holds_files(schema.field(name).type)]
-    labels = [name for name in names if _holds_labels(schema.field(name).type)]
+    kinds = {name: _label_kind(schema.field(name).type) for name in names}
+    labels = [name for name in names if kinds[name]]
     label = next((name for name in LABEL_COLUMNS if name in labels), labels[0] if len(labels) == 1 else None)
     if len(images) != 1 or label is None:
         have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
@@ -188,7 +190,7 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
             f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names",
         )
     unused = tuple(name for name in names if name not in (images[0], label))
-    return Columns(images[0], label, _class_names(listing, path, schema, label), unused)
+    return Columns(images[0], label, kinds[label], _class_names(listing, path, schema, label), unused)
 
 
 def _holds_files(kind: "pa.DataType") -> bool:
@@ -200,12 +202,15 @@ def _holds_files(kind: "pa.DataType") -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
-def _holds_labels(kind: "pa.DataType") -> bool:
+def _label_kind(kind: "pa.DataType") -> str | None:
+    """Whether the labels in a column are numbers or names; None if the column can hold no labels."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return _holds_labels(kind.value_type)
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        return _label_kind(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "numbers"
+    return "names" if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else None
 
 
 def _class_names(listing: Listing, path: PurePosixPath, schema: "pa.Schema", label: str) -> tuple[str, ...]:
