@@ -254,6 +254,41 @@ def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
     )
 
 
+TRAIN = under("a", "train")
+
+
+@pytest.mark.parametrize(
+    ("make", "joined"),
+    [
+        *(
+            (lambda p, mode=mode: tar(p / "a", FILES, mode).read_bytes() + tar(p / "b", TRAIN, mode).read_bytes(), True)
+            for mode in ("w", "w:gz", "w:xz")
+        ),
+        (lambda p: tar(p / "a", FILES, "w").read_bytes() + bytes(5000) + b"x" * 2048, True),
+        (lambda p: tar(p / "a", FILES, "w").read_bytes() + bytes(3_000_000), False),
+        (lambda p: zipped(p / "a", FILES).read_bytes() + zipped(p / "b", TRAIN).read_bytes(), True),
+        (lambda p: zipped(p / "a", FILES).read_bytes() + zipped(p / "b", TRAIN).read_bytes()[:-22], True),
+        (lambda p: commented(zipped(p / "a", FILES)).read_bytes() + bytes(5000) + b"x", True),
+        (lambda p: commented(zipped(p / "a", FILES)).read_bytes() + bytes(5000), False),
+    ],
+)
+def test_only_zeros_may_lie_beside_an_archive(tmp_path, make, joined):
+    """Of two joined archives, a reader would use one, and say nothing of the other."""
+    source = tmp_path / "source"
+    source.write_bytes(make(tmp_path))
+    if joined:
+        assert "(it is joined with another archive, or with other data); get it again" in refusal(pets(source), tmp_path / "o.npz", "damaged-file")
+    else:
+        assert len(storage.prepare(pets(source), tmp_path / "o.npz").images["test"]) == 4
+
+
+def commented(path: Path) -> Path:
+    """A zip with a comment, which is the last of its bytes."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"of pets"
+    return path
+
+
 def test_names_that_cannot_be_printed_are_escaped(tmp_path):
     said = refusal(pets(tar(tmp_path / "a.tar", FILES | {"train/ca\nt\x1b[2J/more/x.png": MORE})), tmp_path / "o.npz", "unexpected-part")
     assert r"train/ca\nt\x1b[2J/more/x.png is not at" in said
