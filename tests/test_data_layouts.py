@@ -232,6 +232,14 @@ def test_links_and_encrypted_files_of_a_zip_are_refused(tmp_path):
     assert "train/cat/secret.png is encrypted; unpack the archive yourself" in refusal(pets(encrypted), tmp_path / "o.npz", "unusual-archive")
 
 
+@pytest.mark.parametrize(("encoding", "flag"), [("utf-8", 0x800), ("utf-8", 0), ("cp437", 0)])
+def test_names_in_a_zip_are_read_with_and_without_the_flag_of_utf8(tmp_path, encoding, flag, monkeypatch):
+    monkeypatch.setattr(zipfile.ZipInfo, "_encodeFilenameFlags", lambda entry: (entry.filename.encode(encoding), flag))
+    source = zipped(tmp_path / "a.zip", {name.replace("cat", "café"): content for name, content in FILES.items()})
+    monkeypatch.undo()
+    assert storage.prepare(pets(source), tmp_path / "o.npz").class_names == ["café", "dog"]
+
+
 def test_a_file_that_an_archive_holds_twice_is_refused(tmp_path):
     with tarfile.open(tar(tmp_path / "a.tar", FILES, "w"), "a") as archive:
         archive.addfile(tarfile.TarInfo("train/cat/000.png"))

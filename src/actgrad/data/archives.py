@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,8 @@ ZIP_ENTRY = b"PK\x01\x02"
 """First bytes of each entry in the directory of a zip."""
 ZIP_END = b"PK\x05\x06"
 """First bytes of the 22 that end a zip. Its comment follows, of at most 2**16 bytes."""
+UTF8 = 0x800
+"""The flag of an entry of a zip whose name is UTF-8."""
 JOINED = "it is joined with another archive, or with other data"
 
 
@@ -192,6 +194,7 @@ def _check_alone(source: Path, archive: zipfile.ZipFile) -> None:
 def _zip_entries(source: Path) -> Iterator[Entry]:
     with open_zip(source) as archive:
         for entry in archive.infolist():
+            entry.filename = _name(entry)
             path = _path_inside(source, entry.filename)
             if stat.S_ISLNK(entry.external_attr >> 16):
                 _refuse_link(source, entry.filename)
@@ -200,6 +203,14 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
                     "unusual-archive", f"{source}: {shown(entry.filename)} is encrypted; unpack the archive yourself, and give the folder"
                 )
             yield Entry(path, entry.is_dir(), partial(_unzip, source, archive, entry))
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry. Some programs write UTF-8 without the flag that says so, and zipfile then reads it as code page 437."""
+    if not entry.flag_bits & UTF8:
+        with suppress(UnicodeError):
+            return entry.filename.encode("cp437").decode()
+    return entry.filename
 
 
 def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
