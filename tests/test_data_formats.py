@@ -181,6 +181,11 @@ def test_a_word_of_a_file_or_its_folder_names_the_split_of_parquet(tmp_path, pla
         ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
         ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
         ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),
+        (
+            {name: parquet(6, names=("Cat", "cat")) for name in parquet_files()},
+            "wrong-class-name",
+            "the classes 'Cat' and 'cat' differ at most in case",
+        ),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=["cat", "dog"] * 2)}, "mixed-datasets", "label_kind='names'"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "empty-row", "has no label in row 2"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "wrong-labels", "labels of the test split run from -1 to 1"),
@@ -208,7 +213,7 @@ def test_faults_of_parquet_files(tmp_path, changes, code, expected):
     [
         ({"image": ["a"] * 4, "label": [0] * 4}, "wrong-columns", "image (string), label (int64)"),
         ({"label": [0.5] * 4}, "wrong-columns", "label (double)"),
-        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ in case or spaces alone"),
+        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ at most in case"),
         ({"label": [2, 3, 2, 3]}, "wrong-labels", "labels run from 2 to 3 with 2 different ones; number the classes from 0"),
         ({"label": np.array([0, 2**64 - 1] * 2, np.uint64)}, "wrong-labels", "a label is 18446744073709551615"),
         ({"mask": [b"x"] * 4}, "wrong-columns", "mask (binary)"),

@@ -15,7 +15,6 @@ from actgrad.config.schema import Data
 from actgrad.data.archives import check_limits, members, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
 from actgrad.data.ignored import COLUMNS
-from actgrad.data.image_folder import check_alike
 from actgrad.data.images import decoded, stacked
 from actgrad.data.labels import from_zero
 from actgrad.data.sources import Listing, ignored_counts, listed
@@ -231,7 +230,6 @@ def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]
     if isinstance(every[0], str):
         spelt = {label: unicodedata.normalize("NFC", label) for label in set(every)}
         class_names = sorted(set(spelt.values()))
-        check_alike(source, class_names)
         number = {name: i for i, name in enumerate(class_names)}
         return {split: np.array([number[spelt[label]] for label in part]) for split, part in labels.items()}, class_names, []
     if max(map(abs, every)) >= 2**63:
