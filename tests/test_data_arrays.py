@@ -44,6 +44,7 @@ from data_sources import npz, pets, refusal
         ({"class_names": np.array(["a", "a"])}, "wrong-class-name", "the classes 'a' and 'a' differ at most in case, spaces or the shape of letters"),
         ({"class_names": np.array(["a  cat", "A cat"])}, "wrong-class-name", "the classes 'a  cat' and 'A cat' differ at most in case"),
         ({"class_names": np.array(["a", "b "])}, "wrong-class-name", "the class 'b ' has an empty name, or spaces at its ends"),
+        ({"class_names": np.array([b"cat", b"caf\xe9"])}, "wrong-class-name", r"the class name b'caf\xe9' is not UTF-8; write it in UTF-8"),
         ({"y_test": np.zeros(4, int)}, "empty-class", "the test split has no image of the class '1'; every split needs every class"),
         ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "wrong-shape", "its channels come first, move them to the end with numpy.moveaxis"),
         (
@@ -59,6 +60,11 @@ from data_sources import npz, pets, refusal
 )
 def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, code, expected):
     assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz", code)
+
+
+def test_class_names_that_are_bytes_are_read_as_utf8(tmp_path):
+    source = npz(tmp_path / "own.npz", class_names=np.array([b"cat", "café".encode()]))
+    assert storage.prepare(pets(source, format="npz"), tmp_path / "o.npz").class_names == ["cat", "café"]
 
 
 def test_an_npz_without_a_test_split_gives_one(tmp_path):

@@ -110,7 +110,9 @@ def test_cifar100_has_the_fine_labels(tmp_path):
     ("changes", "code", "expected"),
     [
         ({"cifar-100-binary/test.bin": None}, "missing-part", "test.bin"),
-        ({"cifar-100-binary/test.bin": bytes(3075)}, "damaged-file", "3,074-byte"),
+        ({"cifar-100-binary/test.bin": bytes(3075)}, "damaged-file", "test.bin is empty or not a whole number of 3,074-byte records"),
+        ({"cifar-100-binary/train.bin": b""}, "damaged-file", "train.bin is empty"),
+        ({"cifar-100-binary/fine_label_names.txt": b"caf\xe9\n"}, "wrong-class-name", r"the class name b'caf\xe9' is not UTF-8"),
         ({"cifar-100-binary/data_batch_1.bin": b""}, "unexpected-part", "data_batch_1.bin"),
         ({"again/test.bin": bytes(3074)}, "file-twice", "again/test.bin is there again as cifar-100-binary/test.bin"),
     ],

@@ -174,6 +174,12 @@ def test_a_file_that_is_none_of_cifar10_is_refused(tmp_path, extra, code):
     )
 
 
+def test_an_empty_batch_of_cifar10_is_refused(tmp_path):
+    files = cifar10_files()[0] | {"cifar-10-batches-bin/data_batch_3.bin": b""}
+    said = refusal(pets(tar(tmp_path / "a.tar", files), format="cifar10_binary"), tmp_path / "o", "damaged-file")
+    assert "data_batch_3.bin is empty or not a whole number of 3,073-byte records; get the archive again" in said
+
+
 # --- links and other things
 
 
