@@ -62,6 +62,15 @@ def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, c
     assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz", code)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
+def test_arrays_in_fortran_order_give_the_same_images(tmp_path, kind):
+    images = image_set(20, 12).astype(kind)
+    for name, array in (("c", images), ("f", np.asfortranarray(images))):
+        storage.prepare(pets(npz(tmp_path / "own.npz", x_train=array, x_test=array[:4] // 2), format="npz"), tmp_path / name)
+    c, f = (np.load(tmp_path / name)["x_train"] for name in "cf")
+    assert np.array_equal(c, f)
+
+
 def test_class_names_that_are_bytes_are_read_as_utf8(tmp_path):
     source = npz(tmp_path / "own.npz", class_names=np.array([b"cat", "café".encode()]))
     assert storage.prepare(pets(source, format="npz"), tmp_path / "o.npz").class_names == ["cat", "café"]

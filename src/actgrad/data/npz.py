@@ -95,7 +95,7 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
                 "wrong-pixels", f"{source}: {name} must hold whole pixel values from 0 to 255 and has others (as {array.dtype}); scale and round them"
             )
         array = whole
-    return array
+    return np.ascontiguousarray(array)  # a transposed array is stored in Fortran order; checksums of images need C order
 
 
 def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
