@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -144,6 +145,14 @@ def test_a_class_is_the_same_in_either_spelling_of_unicode(tmp_path):
     files = {path.replace("cat", composed if "train" in path else decomposed): content for path, content in FILES.items()}
     dataset = storage.prepare(pets(zipped(tmp_path / "a.zip", files)), tmp_path / "o.npz")
     assert dataset.class_names == [composed, "dog"]
+
+
+def test_images_have_the_same_order_in_either_spelling_of_unicode(tmp_path):
+    for form in ("NFC", "NFD"):
+        files = {unicodedata.normalize(form, name.replace("000", "é").replace("001", "f")): content for name, content in FILES.items()}
+        storage.prepare(pets(zipped(tmp_path / f"{form}.zip", files), val_size=0), tmp_path / form)
+    composed, decomposed = (np.load(tmp_path / form)["x_test"] for form in ("NFC", "NFD"))
+    assert np.array_equal(composed, decomposed)
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path):

@@ -37,7 +37,7 @@ def read_image_folder(data: Data, source: Path) -> Dataset:
     for name, image in decoded(source, files, data.image_size):
         split, label = places[PurePosixPath(name)]
         found.setdefault(split, {}).setdefault(label, []).append((name, image))
-    ordered = {split: {label: sorted(classes[label], key=lambda item: item[0]) for label in class_names} for split, classes in found.items()}
+    ordered = {split: {label: sorted(classes[label], key=_order) for label in class_names} for split, classes in found.items()}
     images = stacked(source, {split: [item for items in classes.values() for item in items] for split, classes in ordered.items()})
     labels = {split: np.repeat(np.arange(len(class_names)), [len(items) for items in classes.values()]) for split, classes in ordered.items()}
     return with_all_splits(images, labels, class_names, ignored=ignored_counts(listing))
@@ -116,6 +116,11 @@ def _refuse_empty(listing: Listing, places: Layout, has_splits: bool) -> None:
 def _class(path: PurePosixPath) -> str:
     """The class of an image, in Unicode's form NFC, which is the same on every system."""
     return unicodedata.normalize("NFC", path.parts[-2])
+
+
+def _order(item: tuple[str, np.ndarray]) -> tuple[str, str]:
+    """Sort key of an image: its path in NFC, then as it is spelt."""
+    return unicodedata.normalize("NFC", item[0]), item[0]
 
 
 def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str, str]]) -> None:
