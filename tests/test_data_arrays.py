@@ -71,6 +71,13 @@ def test_arrays_in_fortran_order_give_the_same_images(tmp_path, kind):
     assert np.array_equal(c, f)
 
 
+def test_two_joined_npz_files_are_refused(tmp_path):
+    one, other = npz(tmp_path / "own.npz"), npz(tmp_path / "other.npz", class_names=np.array(["no", "yes"]))
+    one.write_bytes(one.read_bytes() + other.read_bytes())
+    said = refusal(pets(one, format="npz"), tmp_path / "o.npz", "damaged-file")
+    assert "is not an .npz of plain arrays (it is joined with another archive, or with other data); get it again" in said
+
+
 def test_class_names_that_are_bytes_are_read_as_utf8(tmp_path):
     source = npz(tmp_path / "own.npz", class_names=np.array([b"cat", "café".encode()]))
     assert storage.prepare(pets(source, format="npz"), tmp_path / "o.npz").class_names == ["cat", "café"]

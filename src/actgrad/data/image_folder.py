@@ -124,7 +124,7 @@ def _order(item: tuple[str, np.ndarray]) -> tuple[str, str]:
 
 
 def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str, str]]) -> None:
-    """Raise UserError unless each split has every class, and no class looks like another, which may be the reason that a split lacks it."""
+    """Raise UserError unless each split has every class. Classes that look alike are refused first, because they may be why a split lacks one."""
     found = set(places.values())
     class_names = sorted({label for _, label in found})
     check_names(str(source), class_names)

@@ -51,7 +51,7 @@ def read_parquet(data: Data, source: Path) -> Dataset:
     """Read one Parquet file as the train split, or a folder or archive of them. If no file names a split, all are the train split.
 
     Raises:
-        UserError: if a file is damaged, above the limits or belongs to no split, if a shard is missing, if the columns are unclear, or if a row has
+        UserError: if a file is damaged, above the limits or of no split or two, if a shard is missing, if the columns are unclear, or if a row has
             no image or no label.
     """
     single = _is_parquet(source)
