@@ -41,8 +41,10 @@ from data_sources import npz, pets, refusal
             "empty-class",
             "no image has the label 2, which is the class 'c'; remove its name, or add images of it",
         ),
-        ({"class_names": np.array(["a", "a"])}, "wrong-class-name", "two classes have the name 'a'"),
+        ({"class_names": np.array(["a", "a"])}, "wrong-class-name", "the classes 'a' and 'a' differ at most in case, spaces or the shape of letters"),
+        ({"class_names": np.array(["a  cat", "A cat"])}, "wrong-class-name", "the classes 'a  cat' and 'A cat' differ at most in case"),
         ({"class_names": np.array(["a", "b "])}, "wrong-class-name", "the class 'b ' has an empty name, or spaces at its ends"),
+        ({"class_names": np.array([b"cat", b"caf\xe9"])}, "wrong-class-name", r"the class name b'caf\xe9' is not UTF-8; write it in UTF-8"),
         ({"y_test": np.zeros(4, int)}, "empty-class", "the test split has no image of the class '1'; every split needs every class"),
         ({"x_train": np.moveaxis(image_set(20, 12), 3, 1)}, "wrong-shape", "its channels come first, move them to the end with numpy.moveaxis"),
         (
@@ -58,6 +60,27 @@ from data_sources import npz, pets, refusal
 )
 def test_arrays_that_are_not_known_or_do_not_fit_are_refused(tmp_path, arrays, code, expected):
     assert expected in refusal(pets(npz(tmp_path / "own.npz", **arrays), format="npz"), tmp_path / "o.npz", code)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
+def test_arrays_in_fortran_order_give_the_same_images(tmp_path, kind):
+    images = image_set(20, 12).astype(kind)
+    for name, array in (("c", images), ("f", np.asfortranarray(images))):
+        storage.prepare(pets(npz(tmp_path / "own.npz", x_train=array, x_test=array[:4] // 2), format="npz"), tmp_path / name)
+    c, f = (np.load(tmp_path / name)["x_train"] for name in "cf")
+    assert np.array_equal(c, f)
+
+
+def test_two_joined_npz_files_are_refused(tmp_path):
+    one, other = npz(tmp_path / "own.npz"), npz(tmp_path / "other.npz", class_names=np.array(["no", "yes"]))
+    one.write_bytes(one.read_bytes() + other.read_bytes())
+    said = refusal(pets(one, format="npz"), tmp_path / "o.npz", "damaged-file")
+    assert "is not an .npz of plain arrays (it is joined with another archive, or with other data); get it again" in said
+
+
+def test_class_names_that_are_bytes_are_read_as_utf8(tmp_path):
+    source = npz(tmp_path / "own.npz", class_names=np.array([b"cat", "café".encode()]))
+    assert storage.prepare(pets(source, format="npz"), tmp_path / "o.npz").class_names == ["cat", "café"]
 
 
 def test_an_npz_without_a_test_split_gives_one(tmp_path):

@@ -110,7 +110,9 @@ def test_cifar100_has_the_fine_labels(tmp_path):
     ("changes", "code", "expected"),
     [
         ({"cifar-100-binary/test.bin": None}, "missing-part", "test.bin"),
-        ({"cifar-100-binary/test.bin": bytes(3075)}, "damaged-file", "3,074-byte"),
+        ({"cifar-100-binary/test.bin": bytes(3075)}, "damaged-file", "test.bin is empty or not a whole number of 3,074-byte records"),
+        ({"cifar-100-binary/train.bin": b""}, "damaged-file", "train.bin is empty"),
+        ({"cifar-100-binary/fine_label_names.txt": b"caf\xe9\n"}, "wrong-class-name", r"the class name b'caf\xe9' is not UTF-8"),
         ({"cifar-100-binary/data_batch_1.bin": b""}, "unexpected-part", "data_batch_1.bin"),
         ({"again/test.bin": bytes(3074)}, "file-twice", "again/test.bin is there again as cifar-100-binary/test.bin"),
     ],
@@ -151,14 +153,12 @@ def test_one_parquet_file_is_split_whatever_its_name(tmp_path, columns, names):
     assert dataset.ignored == ({"columns": 2} if len(columns) == 2 else {})
 
 
-def test_parquet_in_folders_named_by_split(tmp_path):
-    files = {
-        "default/train/0000.parquet": parquet(6),
-        "default/test/0000.parquet": parquet(4, seed=1),
-        "default/validation/0.parquet": parquet(4, seed=2),
-    }
+@pytest.mark.parametrize("place", ["default/{}/0000", "split={}/0", "pets_{}", "pets.{}-00000-of-00001", "{}1", "pets_{0}/{0}"])
+def test_a_word_of_a_file_or_its_folder_names_the_split_of_parquet(tmp_path, place):
+    names = {"train": 6, "test": 4, "validation": 5}
+    files = {f"{place.format(name)}.parquet": parquet(n, seed=n) for name, n in names.items()}
     dataset = storage.prepare(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz")
-    assert np.array_equal(dataset.images["val"], image_set(4, seed=2))
+    assert [len(images) for images in dataset.images.values()] == [6, 5, 4]
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,18 @@ def test_parquet_in_folders_named_by_split(tmp_path):
         ({"other/train-00000-of-00002.parquet": parquet(6, seed=9)}, "split-twice", "holds the train split twice, in data and other"),
         ({"data/valid-00000-of-00001.parquet": parquet(6, seed=9)}, "unknown-split", "valid-00000-of-00001.parquet"),
         ({"data/more.parquet": parquet(6, seed=9)}, "unknown-split", "data/more.parquet"),
+        ({"train/test.parquet": b""}, "unknown-split", "train/test.parquet has the names of several splits, train and test, in its path"),
+        ({"data/pets_dev.parquet": b""}, "unknown-split", "data/pets_dev.parquet is in none of the splits train, val, test, validation; rename dev"),
+        ({"a": b""}, "unexpected-part", "a is no Parquet file"),
         ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
         ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
         ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),
+        (
+            {name: parquet(6, names=("Cat", "cat")) for name in parquet_files()},
+            "wrong-class-name",
+            "the classes 'Cat' and 'cat' differ at most in case",
+        ),
+        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=["cat", "dog"] * 2)}, "mixed-datasets", "label_kind='names'"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "empty-row", "has no label in row 2"),
         ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "wrong-labels", "labels of the test split run from -1 to 1"),
         (
@@ -206,7 +215,7 @@ def test_faults_of_parquet_files(tmp_path, changes, code, expected):
     [
         ({"image": ["a"] * 4, "label": [0] * 4}, "wrong-columns", "image (string), label (int64)"),
         ({"label": [0.5] * 4}, "wrong-columns", "label (double)"),
-        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ in case or spaces alone"),
+        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ at most in case"),
         ({"label": [2, 3, 2, 3]}, "wrong-labels", "labels run from 2 to 3 with 2 different ones; number the classes from 0"),
         ({"label": np.array([0, 2**64 - 1] * 2, np.uint64)}, "wrong-labels", "a label is 18446744073709551615"),
         ({"mask": [b"x"] * 4}, "wrong-columns", "mask (binary)"),

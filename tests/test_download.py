@@ -210,15 +210,17 @@ def test_an_archive_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
         storage.load(pets(source, val_size=0))
 
 
-def test_a_folder_does_not_pass_for_the_archive_of_the_checksum(tmp_path, monkeypatch):
+def test_a_folder_does_not_pass_for_the_archive_of_the_checksum(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     archive = tar(tmp_path / "a.tar.gz", folder_files())
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     storage.prepare(pets(unpacked(tmp_path / "a", folder_files()), sha256=digest), storage.path("pets"))
+    assert f"note: data.archive={tmp_path / 'a'} is a folder, so it is not compared with data.sha256" in capsys.readouterr().err
     with refuses("other-dataset", "data/pets.npz"):
         storage.load(pets(None, sha256=digest))
     storage.prepare(pets(archive, sha256=digest), storage.path("pets"))
     storage.load(pets(None, sha256=digest))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow

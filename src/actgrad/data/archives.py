@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,11 @@ MAX_BYTES, MAX_FILE_BYTES, MAX_FILES = 4 * GIB, GIB // 4, 2_000_000
 """Limits of an unpacked archive. Images are held in memory, and a small archive can claim to hold terabytes."""
 ZIP_ENTRY = b"PK\x01\x02"
 """First bytes of each entry in the directory of a zip."""
+ZIP_END = b"PK\x05\x06"
+"""First bytes of the 22 that end a zip. Its comment follows, of at most 2**16 bytes."""
+UTF8 = 0x800
+"""The flag of an entry of a zip whose name is UTF-8."""
+JOINED = "it is joined with another archive, or with other data"
 
 
 @dataclass(frozen=True)
@@ -161,10 +166,11 @@ def open_zip(source: Path) -> Iterator[zipfile.ZipFile]:
 
     Raises:
         UserError: if it is above the limits.
-        An exception of files.DAMAGED: if it is not a whole zip file.
+        An exception of files.DAMAGED: if it is not a whole zip file, or if other data lie before or behind it.
     """
     check_limits(source, files=_count_zip_entries(source))
     with zipfile.ZipFile(source) as archive:
+        _check_alone(source, archive)
         check_limits(source, total_bytes=sum(entry.file_size for entry in archive.infolist()))
         yield archive
 
@@ -175,9 +181,20 @@ def _count_zip_entries(source: Path) -> int:
         return sum(1 for _ in re.finditer(re.escape(ZIP_ENTRY), content))
 
 
+def _check_alone(source: Path, archive: zipfile.ZipFile) -> None:
+    """Raise BadZipFile if other data lie before or behind a zip, such as a second zip: ZipFile would read only one of them, and say nothing."""
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - 2**17))
+        tail = file.read()
+    behind = tail[tail.rfind(ZIP_END) + 22 + len(archive.comment) :].strip(b"\0")
+    if behind or min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir):
+        raise zipfile.BadZipFile(JOINED)
+
+
 def _zip_entries(source: Path) -> Iterator[Entry]:
     with open_zip(source) as archive:
         for entry in archive.infolist():
+            entry.filename = _name(entry)
             path = _path_inside(source, entry.filename)
             if stat.S_ISLNK(entry.external_attr >> 16):
                 _refuse_link(source, entry.filename)
@@ -186,6 +203,14 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
                     "unusual-archive", f"{source}: {shown(entry.filename)} is encrypted; unpack the archive yourself, and give the folder"
                 )
             yield Entry(path, entry.is_dir(), partial(_unzip, source, archive, entry))
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry. Some programs write UTF-8 without the flag that says so, and zipfile then reads it as code page 437."""
+    if not entry.flag_bits & UTF8:
+        with suppress(UnicodeError):
+            return entry.filename.encode("cp437").decode()
+    return entry.filename
 
 
 def _unzip(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -215,6 +240,10 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise EOFError  # a tar ends in zeros; tarfile does not notice a cut between two members
+        while rest := stream.read(2**20):
+            check_limits(source, total_bytes=stream.tell())
+            if rest.strip(tarfile.NUL):
+                raise tarfile.TarError(JOINED)  # tarfile would read only the first of two tars
 
 
 def _untar(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 from actgrad.config.schema import Data
 from actgrad.data.archives import members
 from actgrad.data.dataset import Dataset, with_all_splits
+from actgrad.data.labels import utf8
 from actgrad.data.sources import ignored_counts, listed
 from actgrad.errors import UserError
 
@@ -39,7 +40,7 @@ def read_cifar10_binary(_: Data, source: Path) -> Dataset:
     """Read records of one label byte and 3,072 pixel bytes: the red, green and blue planes of 32x32, row by row.
 
     Raises:
-        UserError: if a file is missing, cut, there twice, or not part of this version.
+        UserError: if a file is missing, empty, cut, there twice, or not part of this version, or if a class name is not UTF-8.
     """
     return _read(CIFAR10, source)
 
@@ -69,13 +70,12 @@ def _read(version: Version, source: Path) -> Dataset:
     images, labels = {}, {}
     for split, batches in version.batches.items():
         size = version.label_bytes + PIXELS
-        if any(len(files[batch]) % size for batch in batches):
-            raise UserError(
-                "damaged-file", f"{source}: a batch of the {split} split is not a whole number of {size:,}-byte records; get the archive again"
-            )
+        for batch in batches:
+            if not files[batch] or len(files[batch]) % size:
+                raise UserError("damaged-file", f"{source}: {batch} is empty or not a whole number of {size:,}-byte records; get the archive again")
         records = np.frombuffer(b"".join(files[batch] for batch in batches), dtype=np.uint8).reshape(-1, size)
         labels[split] = records[:, version.label_bytes - 1]
         planes = records[:, version.label_bytes :].reshape(-1, 3, 32, 32)
         images[split] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-    class_names = files[version.class_names].decode(errors="replace").split()
+    class_names = [utf8(source, name) for name in files[version.class_names].split()]
     return with_all_splits(images, labels, class_names, ignored=ignored_counts(listing))

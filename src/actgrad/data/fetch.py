@@ -122,7 +122,9 @@ def _local(data: Data, path: Path) -> Path:
         raise UserError("folder-for-file", f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
     if data.files:
         _keep(data, path, _checked_files(data, path))
-    elif path.is_file() and data.sha256 is not None:
+    elif path.is_dir() and data.sha256 is not None:
+        sys.stderr.write(f"note: data.archive={path} is a folder, so it is not compared with data.sha256, the checksum of an archive\n")
+    elif data.sha256 is not None:
         if (found := sha256(path)) != data.sha256:
             raise UserError(
                 "wrong-checksum",

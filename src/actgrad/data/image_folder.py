@@ -1,7 +1,7 @@
 """Read folders and archives of image files: <split>/<class>/<file>, or <class>/<file> where there are no splits."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,6 +13,7 @@ from actgrad.data.ignored import is_document
 from actgrad.data.images import decoded, stacked
 from actgrad.data.sources import Listing, ignored_counts, listed
 from actgrad.data.split_names import mistyped_split, renaming, split_called
+from actgrad.data.splits import check_names
 from actgrad.errors import UserError
 
 Layout = dict[PurePosixPath, tuple[str, str]]
@@ -36,7 +37,7 @@ def read_image_folder(data: Data, source: Path) -> Dataset:
     for name, image in decoded(source, files, data.image_size):
         split, label = places[PurePosixPath(name)]
         found.setdefault(split, {}).setdefault(label, []).append((name, image))
-    ordered = {split: {label: sorted(classes[label], key=lambda item: item[0]) for label in class_names} for split, classes in found.items()}
+    ordered = {split: {label: sorted(classes[label], key=_order) for label in class_names} for split, classes in found.items()}
     images = stacked(source, {split: [item for items in classes.values() for item in items] for split, classes in ordered.items()})
     labels = {split: np.repeat(np.arange(len(class_names)), [len(items) for items in classes.values()]) for split, classes in ordered.items()}
     return with_all_splits(images, labels, class_names, ignored=ignored_counts(listing))
@@ -117,25 +118,19 @@ def _class(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", path.parts[-2])
 
 
+def _order(item: tuple[str, np.ndarray]) -> tuple[str, str]:
+    """Sort key of an image: its path in NFC, then as it is spelt."""
+    return unicodedata.normalize("NFC", item[0]), item[0]
+
+
 def check_folder_classes(source: Path, places: Mapping[PurePosixPath, tuple[str, str]]) -> None:
-    """Raise UserError unless each split has every class, and no two classes are the same to a reader."""
-    splits = sorted({split for split, _ in places.values()}, key=SPLITS.index)
-    names = {split: {label for of, label in places.values() if of == split} for split in splits}
-    check_alike(source, set().union(*names.values()))
-    for split in splits:
-        if absent := sorted(set().union(*names.values()) - names[split]):
+    """Raise UserError unless each split has every class. Classes that look alike are refused first, because they may be why a split lacks one."""
+    found = set(places.values())
+    class_names = sorted({label for _, label in found})
+    check_names(str(source), class_names)
+    for split in sorted({split for split, _ in found}, key=SPLITS.index):
+        if absent := [label for label in class_names if (split, label) not in found]:
             raise UserError(
                 "empty-class",
                 f"{source}: the {split} split has no folder for the class {shown(absent[0])!r}, which another split has; each needs all classes",
-            )
-
-
-def check_alike(source: Path, names: Iterable[str]) -> None:
-    """Raise UserError if two names differ only in case or spaces."""
-    seen: dict[str, str] = {}
-    for name in sorted(names):
-        other = seen.setdefault(" ".join(name.casefold().split()), name)
-        if other != name:
-            raise UserError(
-                "wrong-class-name", f"{source}: the classes {shown(other)!r} and {shown(name)!r} differ in case or spaces alone; give them one name"
             )

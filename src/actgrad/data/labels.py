@@ -1,4 +1,4 @@
-"""Labels of sources without class names."""
+"""Labels of sources without class names, and class names that are bytes."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -28,6 +28,18 @@ def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str,
         raise UserError("wrong-labels", f"{source}: {spread(found)}; number the classes from 0 without a gap")
     remarks = [f"labels 1 to {found[-1]} of the source are the classes 0 to {found[-1] - 1}"] if first else []
     return {split: part.astype(np.int64) - first for split, part in labels.items()}, [str(label) for label in found], remarks
+
+
+def utf8(source: Path, name: bytes) -> str:
+    """A class name that a source holds as bytes.
+
+    Raises:
+        UserError: if it is not UTF-8.
+    """
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise UserError("wrong-class-name", f"{source}: the class name {name!r} is not UTF-8; write it in UTF-8") from None
 
 
 def spread(found: list[int]) -> str:

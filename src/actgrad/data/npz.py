@@ -8,7 +8,7 @@ import numpy as np
 
 from actgrad.data.archives import open_zip, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
-from actgrad.data.labels import spread
+from actgrad.data.labels import spread, utf8
 from actgrad.data.split_names import array_called
 from actgrad.errors import UserError
 from actgrad.files import DAMAGED
@@ -64,7 +64,7 @@ def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
 def _class_names(source: Path, names: np.ndarray | None, train_labels: np.ndarray) -> list[str]:
     """The class names in the file, or the numbers of the classes if it has none."""
     if names is not None:
-        return [str(name) for name in names.ravel()]
+        return [utf8(source, name) if isinstance(name, bytes) else str(name) for name in names.ravel().tolist()]
     classes = np.unique(train_labels).tolist()
     if classes != list(range(len(classes))):
         remedy = "subtract 1 from all labels" if classes == list(range(1, len(classes) + 1)) else "number the classes from 0 without a gap"
@@ -95,7 +95,7 @@ def _pixels(source: Path, name: str, array: np.ndarray) -> np.ndarray:
                 "wrong-pixels", f"{source}: {name} must hold whole pixel values from 0 to 255 and has others (as {array.dtype}); scale and round them"
             )
         array = whole
-    return array
+    return np.ascontiguousarray(array)  # a transposed array is stored in Fortran order; checksums of images need C order
 
 
 def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:

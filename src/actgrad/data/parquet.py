@@ -15,7 +15,6 @@ from actgrad.config.schema import Data
 from actgrad.data.archives import check_limits, members, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
 from actgrad.data.ignored import COLUMNS
-from actgrad.data.image_folder import check_alike
 from actgrad.data.images import decoded, stacked
 from actgrad.data.labels import from_zero
 from actgrad.data.sources import Listing, ignored_counts, listed
@@ -31,7 +30,7 @@ MAGIC = b"PAR1"
 ROWS_AT_ONCE = 64
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 """The first of these columns that exists holds the labels, if several columns could."""
-OWN_NAMES = {**{name: name for name in SPLITS}, "validation": "val"}
+OWN_NAMES = (*SPLITS, "validation")
 """Names of splits in the names of Parquet files."""
 WORD, SHARD = re.compile(r"[^\W\d_]+"), re.compile(r"(\d+)-of-(\d+)", re.ASCII)
 EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parquet, or *.parquet in folders of these names"
@@ -39,10 +38,11 @@ EXPECTED = "expected are train-*.parquet, test-*.parquet and validation-*.parque
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of Parquet files: of images, of labels, and unused ones. `class_names` is empty if the file has none."""
+    """The columns of Parquet files: of images, of labels (numbers or names), and unused ones. `class_names` is empty if the file has none."""
 
     image: str
     label: str
+    label_kind: str | None
     class_names: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -51,7 +51,7 @@ def read_parquet(data: Data, source: Path) -> Dataset:
     """Read one Parquet file as the train split, or a folder or archive of them. If no file names a split, all are the train split.
 
     Raises:
-        UserError: if a file is damaged, above the limits or belongs to no split, if a shard is missing, if the columns are unclear, or if a row has
+        UserError: if a file is damaged, above the limits or of no split or two, if a shard is missing, if the columns are unclear, or if a row has
             no image or no label.
     """
     single = _is_parquet(source)
@@ -94,7 +94,7 @@ def _is_parquet(source: Path) -> bool:
 
 def _splits(listing: Listing) -> dict[PurePosixPath, str]:
     """The split of each Parquet file, from its own name or its folder's name."""
-    files = [path for path in listing.files if path.suffix.casefold() == ".parquet" or listing.source.name == str(path)]
+    files = [path for path in listing.files if path.suffix.casefold() == ".parquet"]
     for path in listing.without_documents(files):
         listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
     if not files:
@@ -111,14 +111,13 @@ def _splits(listing: Listing) -> dict[PurePosixPath, str]:
 
 
 def _split(listing: Listing, path: PurePosixPath) -> str | None:
-    """The split in a file's name, or else in its folder's name; None if neither names one."""
-    word = WORD.match(path.stem)
-    for name in (word[0] if word else "", path.parent.name):
-        if name in OWN_NAMES:
-            return OWN_NAMES[name]
-        if split_called(name):
-            listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(name)}")
-    return None
+    """The split that a word of a file's name, or of its folder's name, stands for; None if no word stands for one."""
+    named = {word: split for word in WORD.findall(f"{path.parent.name} {path.stem}") if (split := split_called(word))}
+    if len(set(named.values())) > 1:
+        listing.refuse("unknown-split", path, f"has the names of several splits, {' and '.join(named)}, in its path; leave one of them there")
+    if named and not set(named) & set(OWN_NAMES):
+        listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(next(iter(named)))}")
+    return next(iter(named.values()), None)
 
 
 def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> None:
@@ -179,7 +178,8 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
     """Find the column of images, which holds the bytes of files, and the column of labels, which holds numbers or names."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
     images = [name for name in names if _holds_files(schema.field(name).type)]
-    labels = [name for name in names if _holds_labels(schema.field(name).type)]
+    kinds = {name: _label_kind(schema.field(name).type) for name in names}
+    labels = [name for name in names if kinds[name]]
     label = next((name for name in LABEL_COLUMNS if name in labels), labels[0] if len(labels) == 1 else None)
     if len(images) != 1 or label is None:
         have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
@@ -189,7 +189,7 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
             f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names",
         )
     unused = tuple(name for name in names if name not in (images[0], label))
-    return Columns(images[0], label, _class_names(listing, path, schema, label), unused)
+    return Columns(images[0], label, kinds[label], _class_names(listing, path, schema, label), unused)
 
 
 def _holds_files(kind: "pa.DataType") -> bool:
@@ -201,12 +201,15 @@ def _holds_files(kind: "pa.DataType") -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
-def _holds_labels(kind: "pa.DataType") -> bool:
+def _label_kind(kind: "pa.DataType") -> str | None:
+    """Whether the labels in a column are numbers or names; None if the column can hold no labels."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return _holds_labels(kind.value_type)
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        return _label_kind(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "numbers"
+    return "names" if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else None
 
 
 def _class_names(listing: Listing, path: PurePosixPath, schema: "pa.Schema", label: str) -> tuple[str, ...]:
@@ -227,7 +230,6 @@ def _numbered(source: Path, labels: dict[str, list[Any]], names: tuple[str, ...]
     if isinstance(every[0], str):
         spelt = {label: unicodedata.normalize("NFC", label) for label in set(every)}
         class_names = sorted(set(spelt.values()))
-        check_alike(source, class_names)
         number = {name: i for i, name in enumerate(class_names)}
         return {split: np.array([number[spelt[label]] for label in part]) for split, part in labels.items()}, class_names, []
     if max(map(abs, every)) >= 2**63:

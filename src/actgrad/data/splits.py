@@ -88,8 +88,7 @@ def check(name: str, dataset: Dataset) -> None:
 
 
 def _check_classes(name: str, dataset: Dataset) -> None:
-    """Raise UserError unless the names of the classes differ and each class is in every split that has images."""
-    _check_names(name, dataset.class_names)
+    """Raise UserError unless each class is in every split that has images."""
     counts = {split: np.bincount(labels, minlength=len(dataset.class_names)) for split, labels in dataset.labels.items() if len(labels)}
     for label, class_name in enumerate(dataset.class_names):
         absent = [split for split, found in counts.items() if not found[label]]
@@ -103,22 +102,28 @@ def _check_classes(name: str, dataset: Dataset) -> None:
             )
 
 
-def _check_names(name: str, class_names: Iterable[str]) -> None:
-    """Raise UserError for a class name that a reader cannot see, or cannot tell from another."""
-    seen: set[str] = set()
+def check_names(name: str, class_names: Iterable[str]) -> None:
+    """Raise UserError for a class name that a reader cannot see, or cannot tell from another: Cat, cat, and Cat of wide letters are one name."""
+    seen: dict[str, str] = {}
     for class_name in class_names:
         if not class_name or class_name != class_name.strip() or not class_name.isprintable():
             raise UserError(
                 "wrong-class-name",
                 f"{name}: the class {class_name!a} has an empty name, or spaces at its ends, or signs that cannot be seen; rename it",
             )
-        if unicodedata.normalize("NFC", class_name) in seen:
-            raise UserError("wrong-class-name", f"{name}: two classes have the name {class_name!r}; give each its own")
-        seen.add(unicodedata.normalize("NFC", class_name))
+        alike = " ".join(unicodedata.normalize("NFKC", class_name).casefold().split())
+        if alike in seen:
+            raise UserError(
+                "wrong-class-name",
+                f"{name}: the classes {seen[alike]!r} and {class_name!r} differ at most in case, spaces or the shape of letters; "
+                "rename one, or make them one class",
+            )
+        seen[alike] = class_name
 
 
 def check_arrays(name: str, dataset: Dataset) -> None:
-    """Raise UserError unless all images have the same shape, and each has one label that is a class."""
+    """Raise UserError unless all images have the same shape, each has one label that is a class, and the names of the classes differ."""
+    check_names(name, dataset.class_names)
     shape, classes = dataset.images["train"].shape[1:], len(dataset.class_names)
     if len(dataset.images["train"]) == 0:
         raise UserError("empty-split", f"{name}: the train split is empty; it needs images")
