@@ -328,6 +328,7 @@ PARAMS = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["r
         (["data=digits", "activation=tanh"], {}, "not-in-study", ["activation=tanh is not in params.yaml, whose activations are relu"]),
         (["data=digits", "condition=he"], {}, "not-in-study", ["condition=he is not in params.yaml, whose conditions are baseline"]),
         (["data=digits", "seed=one"], {}, "wrong-value", ["seed=one", "seed=NUMBER"]),
+        (["data=digits", "seed=٣"], {}, "wrong-value", ["seed=٣", "seed=NUMBER"]),
         (["data=digits"], {"conditions": ["hee"]}, "unknown-name", ["condition=hee is not known; known: average_pooling, baseline"]),
         (["data=digits"], {"activations": ["tnh"]}, "unknown-name", ["activation=tnh is not known; known: elu"]),
         (["data=digits"], {"conditions": ["average_pooling"]}, "empty-condition", ["average_pooling", "linear"]),

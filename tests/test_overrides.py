@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import check
-from actgrad.config import composing, overrides
+from actgrad.config import composing, loading, overrides
 from actgrad.config.schema import Config
 from actgrad.console import check_typing
 from actgrad.errors import nearest
@@ -229,6 +229,11 @@ def test_a_name_on_the_command_line_is_another_run(run_config):
 def test_every_script_refuses_with_one_sentence(script, tmp_path, command, code, expected):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "conditions": ["baseline"], "activations": ["relu"], "seeds": [0]}))
     assert expected in sentence(script(*command), code)
+
+
+def test_a_key_of_a_dataset_that_is_given_to_download_twice_is_refused():
+    with refuses("given-twice", "data.val_size= is given twice"):
+        loading.data_config("digits", ["data.val_size=6", "data.val_size=2"])
 
 
 PARAMS = {"datasets": "[digits]", "conditions": "[baseline]", "activations": "[relu]", "seeds": "[0]"}

@@ -28,7 +28,8 @@ from made_up_runs import made_up
     [
         ("run_dir=mine", "run_dir={here}/mine"),
         ("run_dir=~/mine", "run_dir={home}/mine"),
-        ("run_dir=../mine", "run_dir={here}/../mine"),
+        ("run_dir=../mine", "run_dir={above}/mine"),
+        ("run_dir=a/../mine", "run_dir={here}/a/../mine"),  # a may be a link
         ("run_dir=a,b (1)", "run_dir='{here}/a,b (1)'"),
         ("run_dir='größe'", "run_dir='{here}/größe'"),
         ("run_dir=it's", 'run_dir="{here}/it\'s"'),
@@ -47,7 +48,7 @@ from made_up_runs import made_up
     ],
 )
 def test_a_relative_path_is_one_from_where_the_user_stands(tmp_path, monkeypatch, given, meant):
-    places = {"here": tmp_path, "home": tmp_path / "home", "project": PROJECT.resolve()}
+    places = {"here": tmp_path, "above": tmp_path.parent, "home": tmp_path / "home", "project": PROJECT.resolve()}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(places["home"]))
     monkeypatch.setattr(sys, "argv", ["train.py", given.format(**places) if "{project}" in given else given])
@@ -73,6 +74,20 @@ def test_in_the_root_itself_paths_stay_relative(monkeypatch):
     console._work_in_root()
     assert sys.argv[1:] == ["run_dir=outputs/x", "tracking.uri=sqlite:///x.db"]
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///y.db"
+
+
+def test_in_a_folder_of_the_root_paths_are_those_of_the_root(monkeypatch):
+    monkeypatch.chdir(PROJECT / "src" / "actgrad")
+    monkeypatch.setattr(sys, "argv", ["train.py", "run_dir=../../outputs/x"])
+    console._work_in_root()
+    assert sys.argv[1] == "run_dir=outputs/x"
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_script():
+    program = "from actgrad.console import run_script; run_script(lambda: print('猫'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u732b\n", "")
 
 
 @pytest.mark.slow

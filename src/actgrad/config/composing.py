@@ -100,7 +100,7 @@ def _begins_rightly(file: str) -> bool:
     path = CONF / f"{file}.yaml"
     if file.partition("/")[0] not in ("local", "data", "condition") or not path.is_file():
         return True
-    return " ".join(path.read_text().lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
+    return " ".join(path.read_text(encoding="utf-8").lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
 
 
 def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad.config.schema import Activation, Condition, Config, Data, Fewer, Study, parse
-from actgrad.console import unquoted
+from actgrad.console import each_once, unquoted
 from actgrad.errors import UserError, did_you_mean
 from actgrad.files import PROJECT
 
@@ -74,6 +74,7 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     values = _file("data", name, conf)
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError("not-understood", f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+    each_once(item.partition("=")[0] for item in overrides)
     archives = [value for key, _, value in (item.partition("=") for item in overrides) if key == "data.archive"]
     not_archives = [item for item in overrides if not item.startswith("data.archive=")]
     try:

@@ -10,7 +10,8 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
 
 from actgrad.config.loading import CONF
-from actgrad.console import wrong_usage
+from actgrad.config.schema import Data
+from actgrad.console import each_once, wrong_usage
 from actgrad.errors import UserError
 
 OPTIONAL_GROUPS = ("local", "rates")
@@ -39,7 +40,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     if len(asked := [flag for flag in EXCLUSIVE_FLAGS if getattr(given, flag)]) > 1:
         raise UserError("usage", f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
     overrides = [_parsed(text) for text in given.overrides]
-    _check_each_once(overrides)
+    each_once(one.get_key_element().lstrip("+") for one in overrides)
     for override in overrides:
         _check_choice(override)
         _check_values(override, given.multirun)
@@ -86,14 +87,6 @@ def _parsed(text: str) -> Override:
             f"{text!r} is not understood; write KEY=VALUE, such as data=digits, or -m KEY=VALUE,VALUE for several runs; "
             "other characters than letters, digits and ./-+ stand in quotes: \"KEY='VALUE'\"",
         ) from None
-
-
-def _check_each_once(overrides: Sequence[Override]) -> None:
-    seen = set()
-    for override in overrides:
-        if (key := override.get_key_element().lstrip("+")) in seen:
-            raise UserError("given-twice", f"{key}= is given twice; give it once")
-        seen.add(key)
 
 
 def _check_choice(override: Override) -> None:

@@ -51,7 +51,7 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
             for sentence in learning_rates.replaced(earlier, table):
                 print(sentence)
             table = learning_rates.merged(earlier, table)
-        before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
+        before = yaml.safe_load(target.read_text(encoding="utf-8"))["learning_rate"] if target.is_file() else {}
         text = learning_rates.rates_text(dataset, table, before)
         write_bytes(kept, csv_bytes(table))
         write_bytes(target, text.encode())
