@@ -119,13 +119,16 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     An activation of params.yaml is trained under a condition unless the activation or the condition has a list that lacks the other.
 
     Raises:
-        UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition.
+        UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition, or if `only`
+            names what is not listed.
     """
+    for name in study.only:
+        _require_listed("only", name, study.datasets, "datasets")
     only = study.only.get(dataset, Fewer())
     for name in only.conditions or ():
-        condition_config(name, conf)
+        _require_listed(f"only.{dataset}.conditions", name, study.conditions, "conditions")
     of_activations = {name: activation_config(name, conf).conditions for name in study.activations}
-    runs = {}
+    runs, all_seeds = {}, list(study.seeds)
     for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):
         condition = condition_config(name, conf)
         if _file("condition", name, conf).get("test") is False:
@@ -142,12 +145,15 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
                 f"the condition {name} is for {', '.join(own)}, and params.yaml lists none of them; "
                 f"add one to its activations, or take {name} out of its conditions",
             )
+        all_seeds += condition.seeds or []
         seeds = [seed for seed in condition.seeds or study.seeds if only.seeds is None or seed in only.seeds]
         if not seeds:
             raise UserError(
                 "empty-condition", f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions"
             )
         runs[name] = Listed(activations, seeds)
+    for seed in only.seeds or ():
+        _require_listed(f"only.{dataset}.seeds", seed, all_seeds, "seeds")
     for name in of_activations:
         if not any(name in of_condition.activations for of_condition in runs.values()):
             raise UserError(
@@ -155,6 +161,14 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
                 f"no condition of {dataset} has the activation {name}; add one to the conditions in params.yaml, or take {name} out",
             )
     return runs
+
+
+def _require_listed(place: str, named: Any, known: Sequence[Any], plural: str) -> None:
+    """Raise UserError if a place of params.yaml names what its list does not have."""
+    if named not in known:
+        names = list(dict.fromkeys(map(str, known)))
+        wrong = f"params.yaml: {place} names {named}, which is none of its {plural} {', '.join(names)}; add it to them, or take it out of only"
+        raise UserError("not-in-study", wrong + did_you_mean(str(named), names))
 
 
 def study(path: Path = PARAMS) -> Study:
