@@ -1,6 +1,7 @@
 """Read conf/ and params.yaml."""
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,29 @@ from actgrad.files import PROJECT
 
 CONF = PROJECT / "conf"
 PARAMS = Path("params.yaml")
-
-
+GROUPS = ("recipe", "data", "activation", "model", "tracking", "condition")
+"""Groups of conf/ that every run has."""
 FIRST_LINE = "# @package _global_"
 """First line of each file in conf/local, conf/data and conf/condition. Without it there, Hydra puts the file's values under the file's group."""
 
 
-def run_config(composed: DictConfig) -> Config:
-    """The checked configuration of one run, from what Hydra composed."""
+def run_config(composed: DictConfig, choices: Mapping[str, Any] | None = None) -> Config:
+    """The checked configuration of one run, from what Hydra composed.
+
+    Args:
+        choices: group of conf/ -> file that it was composed from.
+    """
     check_first_lines(composed)
+    written: Any = OmegaConf.to_container(composed, resolve=False)
+    if wrong := [group for group in GROUPS if not (isinstance(written.get(group), dict) and written[group])]:
+        for group, file in (choices or {}).items():
+            if group in wrong:
+                _file(group, file, CONF)  # refuses a file without values
+        return parse(Config, written)  # raises, and says what is wrong with them
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError("wrong-configuration", f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
-    groups = [values.get(group) for group in ("recipe", "activation", "data")]
-    if not all(isinstance(group, dict) for group in groups):
-        return parse(Config, values)  # raises, and says what is wrong with them
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
     if isinstance(rates, dict):
         if activation not in rates:
@@ -55,7 +63,10 @@ def check_first_lines(composed: DictConfig) -> None:
 
 
 def without_first_line(file: str) -> str:
-    """The sentence for a file of conf/ that does not begin with FIRST_LINE."""
+    """The sentence for a file of conf/ that does not begin with FIRST_LINE, as Hydra reads it."""
+    path = CONF / f"{file}.yaml"
+    if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
+        return f"conf/{file}.yaml begins with a byte order mark, so Hydra does not see its first line; save it as UTF-8 without this mark"
     return f"conf/{file}.yaml does not begin with the line `{FIRST_LINE}`; write it there, above all else"
 
 
@@ -201,7 +212,7 @@ def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("unknown-name", unknown(group, name, sorted(path.stem for path in (conf / group).glob("*.yaml"))))
     values = _yaml(path, f"conf/{group}/{name}.yaml")
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:
         raise UserError("not-yaml", f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
     return values
 
