@@ -32,7 +32,7 @@ def one_run(values: DictConfig) -> float:
         else:
             composing.check_names(config, choices, given)
             config = config.named(overrides.run_name(config.activation.name, given))
-        return run.complete(config, may_replace=not any(one.startswith("run_dir=") for one in given))
+        return run.complete(config, may_replace="${hydra:job.override_dirname}" in composing.run_dir_as_written(values))
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs

@@ -192,6 +192,12 @@ def test_what_a_condition_changes(run_config):
         assert found == {key: value for key, value in baseline.items() if key != "condition"} | values
 
 
+@pytest.mark.parametrize("condition", ["baseline", "tuning"])
+def test_the_folder_of_a_run_names_all_that_is_given_so_that_no_run_replaces_one_of_other_values(condition):
+    """train.py lets a run replace another in such a folder alone."""
+    assert "${hydra:job.override_dirname}" in composing.run_dir_as_written(composing.with_hydra([f"condition={condition}"]))
+
+
 def test_the_condition_itself_decides_nothing(run_config):
     assert run_config("condition=baseline").deciding() == run_config("condition=he", "recipe.kernel_initializer=glorot_uniform").deciding()
     assert set(run_config().deciding()) == {"seed", "test", "activation", "model", "recipe"}

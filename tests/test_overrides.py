@@ -65,6 +65,9 @@ def understood(*arguments: str) -> Config:
         (["-m", "condition=he,batch_norm"], "several-conditions", "python src/study.py data=NAME condition=NAME"),
         (["-m", "condition=he,tuning", "activation=relu"], "several-conditions", "write -m condition=tuning"),
         (["-m", "seed=0,1", "run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "seed=0,1", "++run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "condition=tuning", "run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "run_dir='x,y'"], "shared-run-folder", "run_dir=x,y would be"),  # in quotes, as console.run_script writes it
         (["seed=1", "seed=2"], "given-twice", "seed= "),
         (["data=digits", "data=digits"], "given-twice", "data= "),
         (["seed=1", "++seed=2"], "given-twice", "seed= "),

@@ -323,7 +323,7 @@ def test_a_folder_that_holds_other_files_is_no_run_dir(script, name):
 def test_the_folder_of_another_run_is_refused_before_anything_is_trained(script, tmp_path):
     assert script("download.py", "data=digits").returncode == 0
     held(tmp_path / "mine", "digits/relu/baseline-0", "other")
-    assert "digits/relu/baseline-0" in sentence(script("train.py", "data=digits", "run_dir=mine"), "run-folder-taken")
+    assert "digits/relu/baseline-0" in sentence(script("train.py", "data=digits", "++run_dir=mine"), "run-folder-taken")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["metrics.json"]
 
 

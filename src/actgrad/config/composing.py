@@ -51,6 +51,12 @@ def with_hydra(overrides: Sequence[str]) -> DictConfig:
         raise refusal(error) from None
 
 
+def run_dir_as_written(values: DictConfig) -> str:
+    """run_dir, before the values that it names are put in."""
+    written: Any = OmegaConf.to_container(values, resolve=False)
+    return str(written["run_dir"])
+
+
 def without_local() -> list[str]:
     """Overrides that leave out conf/local: DVC and other machines do not see it, so it must not decide a result of the study."""
     return ["~local"] if (CONF / "local" / "default.yaml").is_file() else []

@@ -8,7 +8,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
+from actgrad.config import composing
 from actgrad.config.loading import CONF
 from actgrad.config.schema import Data
 from actgrad.console import each_once, wrong_usage
@@ -126,12 +128,7 @@ def _check_values(override: Override, multirun: bool) -> None:
 def _check_together(overrides: dict[str, Override]) -> None:
     """Raise UserError for several runs that would share a folder, or that differ from the runs which their conditions list."""
     sweeps = [one for one in overrides.values() if one.is_sweep_override()]
-    run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
-    if sweeps and run_dir and "${" not in str(run_dir.input_line):
-        raise UserError(
-            "shared-run-folder",
-            f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'",
-        )
+    condition = overrides.get("condition")
     if condition in sweeps:
         if "tuning" in _values(condition):
             raise UserError(
@@ -143,6 +140,17 @@ def _check_together(overrides: dict[str, Override]) -> None:
                 f"{condition.input_line} would train one run of each, whatever activations and seeds these conditions list; name those you mean, "
                 "such as activation=relu,tanh seed=0,1, or train all that a condition lists: python src/study.py data=NAME condition=NAME",
             )
+
+    if "run" in overrides:  # of the study, whose runs have folders of their own
+        return
+    found = composing.with_hydra([text for one in overrides.values() if one not in sweeps for text in _replacing(one)])
+    of_conf = OmegaConf.select(found, "hydra.sweeper.params") or {}  # such as those of conf/condition/tuning.yaml
+    run_dir = composing.run_dir_as_written(found)
+    if "${" not in run_dir and (sweeps or of_conf.keys() - overrides.keys() or "," in run_dir):
+        raise UserError(
+            "shared-run-folder",
+            f"run_dir={run_dir} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'",
+        )
 
 
 def _replacing(override: Override) -> Iterator[str]:
