@@ -1,12 +1,13 @@
 """Prepare the arguments of train.py for Hydra, and refuse those that Hydra would misunderstand."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -18,7 +19,8 @@ from actgrad.errors import UserError
 
 OPTIONAL_GROUPS = ("local", "rates")
 """Groups of conf/ that a run can do without."""
-
+OF_DATA = [f"data.{key}" for key in Data.model_fields]
+"""Keys that a file of conf/data may lack."""
 
 UNNAMED = ("activation", "activation.name", "data", "data.archive", "local", "run", "run_dir")
 """Keys that are left out of the name of a run by hand: they are shown elsewhere, or decide no result."""
@@ -41,6 +43,8 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
         raise UserError("no-use", "--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
     if len(asked := [flag for flag in EXCLUSIVE_FLAGS if getattr(given, flag)]) > 1:
         raise UserError("usage", f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
+    if given.resolve and not (given.cfg or given.help):
+        raise UserError("no-use", "--resolve has no use here: it belongs to --cfg job, which shows the configuration; leave it out")
     overrides = [_parsed(text) for text in given.overrides]
     each_once(one.get_key_element().lstrip("+") for one in overrides)
     for override in overrides:
@@ -71,7 +75,7 @@ def run_name(activation: str, given: Sequence[str]) -> str:
     shown = {}
     for text, key in zip(given, keys, strict=True):
         short = key.rpartition(".")[2]
-        if key not in UNNAMED and not key.startswith("tracking.") and not (text.startswith("~") and keys.count(key) > 1):
+        if key not in UNNAMED and not key.startswith("tracking."):  # a later override of the same key takes the place of this one
             shown[key] = f"{'~' if text.startswith('~') else ''}{text.lstrip('+~').replace(key, short if last.count(short) == 1 else key, 1)}"
     return " ".join([activation, *shown.values()])
 
@@ -92,12 +96,14 @@ def _parsed(text: str) -> Override:
 
 
 def _check_choice(override: Override) -> None:
-    """Raise UserError for a group of conf/ without a choice, and for a value that every run needs but is left out."""
+    """Raise UserError for a group of conf/ or of Hydra without a choice, and for a value that every run needs but is left out."""
     group = override.key_or_group
     if override.is_delete():
         if "." not in group and "/" not in group and group not in OPTIONAL_GROUPS:
             raise UserError("missing-value", f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
         return
+    if group.partition("/")[0] == "hydra" and override.value() in (None, ""):
+        raise UserError("not-understood", f"{override.input_line} is not understood; write hydra/launcher=NAME")
     if not (CONF / group).is_dir():
         return
     allowed = (str, type(None)) if group in OPTIONAL_GROUPS else str
@@ -116,12 +122,12 @@ def _check_values(override: Override, multirun: bool) -> None:
         return
     if not multirun:
         raise UserError("several-values", f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
-    if override.is_range_sweep() and not list(override.sweep_iterator()):
+    values = [str(one) for one in _values(override)]
+    if not values and not override.is_interval_sweep():
         raise UserError(
             "missing-value", f"{override.input_line} names no value, so there is no run to train; write {override.key_or_group}=VALUE,VALUE"
         )
-    values = [str(one) for one in _values(override)]
-    if twice := [one for one in values if values.count(one) > 1]:
+    if twice := [one for one, times in Counter(values).items() if times > 1]:
         raise UserError("given-twice", f"{override.input_line} lists {twice[0]} twice; remove one")
 
 
@@ -154,17 +160,25 @@ def _check_together(overrides: dict[str, Override]) -> None:
 
 
 def _replacing(override: Override) -> Iterator[str]:
-    """An override as Hydra takes it. A dictionary is removed before another is added in its place."""
-    if override.type is OverrideType.CHANGE and any(isinstance(one, dict) for one in _values(override)):
-        yield f"~{override.key_or_group}"
-        yield f"+{override.input_line}"
+    """An override as Hydra takes it. A dictionary takes the place of another, and a key that the file of a dataset lacks is added."""
+    key, text = override.key_or_group, str(override.input_line)
+    may_lack = key in OF_DATA or override.type is not OverrideType.CHANGE
+    if override.is_delete():
+        yield text
+    elif any(isinstance(one, dict) for one in _values(override)):
+        yield f"++{key}=null" if may_lack else f"~{key}"
+        yield f"+{text.lstrip('+')}"
     else:
-        yield str(override.input_line)
+        yield f"++{text.lstrip('+')}" if key in OF_DATA else text
 
 
 def _values(override: Override) -> list[Any]:
-    """The values of an override: several for a list of choices, none for a pattern or a range."""
+    """The values of an override: several for choices, a pattern or a range, none for an interval."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
         return [Override._convert_value(one) for one in value.list]
+    if isinstance(value, Glob):
+        return value.filter(sorted(path.stem for path in (CONF / override.key_or_group).glob("*.yaml")))
+    if override.is_range_sweep():
+        return list(override.sweep_iterator())
     return [] if override.is_sweep_override() else [value]
