@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from actgrad import console
 from actgrad.files import PROJECT, exclusive_lock
@@ -352,8 +353,16 @@ def test_warnings_of_runs_are_counted(tmp_path):
         for said in sentences:
             console.warn(f"{said} of {one.key}", f"were {said}")
         content = {"state": status.DONE, "warnings": console.warned()}
-        status.path(tmp_path, one.key).parent.mkdir(parents=True)
         status.path(tmp_path, one.key).write_text(json.dumps(content))
     board = Board(runs, tmp_path)
     board.look()
-    assert board.warnings() == {"were a": [runs[0].key, runs[1].key], "were b": [runs[1].key]}
+    assert board.warnings() == [f"warning: 2 runs were a: {runs[0].key}, {runs[1].key}", f"warning: 1 runs were b: {runs[1].key}"]
+    many = {str(i): {"warnings": [{"of_runs": "were c"}]} for i in range(7)}
+    assert status.warnings(many) == ["warning: 7 runs were c: 0, 1, 2, 3, 4 and 2 more"]
+
+
+@pytest.mark.parametrize("run_dir", ["outputs/x", "/elsewhere/x", "../x"])
+def test_the_status_of_a_run_is_kept_apart_from_its_files_wherever_they_are(tmp_path, run_dir):
+    status.StatusWriter(str(tmp_path)).on_job_start(OmegaConf.create({"run": None, "run_dir": run_dir}))
+    assert status.written(tmp_path) == {run_dir: {"run": run_dir, "state": status.RUNNING}}
+    assert status.path(tmp_path, run_dir).parent == tmp_path

@@ -63,6 +63,11 @@ def are_several_runs(arguments: Sequence[str]) -> bool:
     return given.multirun and not (given.help or given.hydra_help)
 
 
+def swept(given: Sequence[str]) -> list[str]:
+    """The keys of the overrides that name several values."""
+    return [one.key_or_group for one in map(_parsed, given) if one.is_sweep_override()]
+
+
 def run_name(activation: str, given: Sequence[str]) -> str:
     """The name of a run by hand: its activation, and what else was overridden, as in `leaky_relu negative_slope=0.1 seed=7`.
 
