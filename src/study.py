@@ -28,13 +28,14 @@ def main() -> None:
     given = named(arguments.arguments, "data", "activation", "condition", "seed")
     if "data" not in given:
         raise UserError("usage", "name a dataset of params.yaml with data=NAME, such as data=digits")
-    if not given.get("seed", "0").isdecimal():
-        raise UserError("wrong-value", f"seed={given['seed']} is not a whole number; write seed=NUMBER")
+    seed = given.get("seed", "0")
+    if not (seed.isascii() and seed.isdecimal()):
+        raise UserError("wrong-value", f"seed={seed} is not a whole number; write seed=NUMBER")
     params = loading.study()
     loading.require_dataset(given["data"], params)
     for key, known in (("activation", params.activations), ("condition", params.conditions)):
         loading.require(key, given.get(key, known[0]), known, f"{key}s")
-    selection = study.Selection(given["data"], given.get("activation"), given.get("condition"), int(given["seed"]) if "seed" in given else None)
+    selection = study.Selection(given["data"], given.get("activation"), given.get("condition"), int(seed) if "seed" in given else None)
     if arguments.remove_unlisted:
         study.remove_unlisted_activations(selection.dataset, params)
         return

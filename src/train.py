@@ -21,17 +21,18 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach main(), which prints e
 def one_run(values: DictConfig) -> float:
     """Train, track and write one run; returns its last validation accuracy, for sweepers."""
     try:
-        config, hydra_config = loading.run_config(values), HydraConfig.get()
-        given = hydra_config.overrides.task
+        hydra_config = HydraConfig.get()
+        given, choices = hydra_config.overrides.task, hydra_config.runtime.choices
+        config = loading.run_config(values, choices)
         if config.run:
             composed.check_no_other_values(given)
             of_study = composed.run(config.run)
             values.merge_with(of_study.names)
             config = of_study.config(loading.run_config(values).tracking)
         else:
-            composing.check_names(config, hydra_config.runtime.choices, given)
+            composing.check_names(config, choices, given)
             config = config.named(overrides.run_name(config.activation.name, given))
-        return run.complete(config, may_replace=not any(one.startswith("run_dir=") for one in given))
+        return run.complete(config, may_replace="${hydra:job.override_dirname}" in composing.run_dir_as_written(values))
     except (UserError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other runs

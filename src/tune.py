@@ -13,12 +13,13 @@ EXAMPLES = """\
   python src/tune.py data=digits activation=relu,snake recipe.learning_rate=0.001,0.01,0.1
   python src/tune.py data=cifar10 recipe.epochs=2 seed=0,1,2
 """
+OVERRIDES = "other trials than conf/condition/tuning.yaml lists; of keys other than activation, recipe.learning_rate and seed, one value"
 
 
 def main() -> None:
     parser = script_parser(__doc__, EXAMPLES)
     parser.add_argument("dataset", metavar="data=NAME", help="a dataset that has been downloaded")
-    parser.add_argument("overrides", metavar="KEY=VALUE,VALUE", nargs="*", default=[], help="other trials than conf/condition/tuning.yaml lists")
+    parser.add_argument("overrides", metavar="KEY=VALUE,VALUE", nargs="*", default=[], help=OVERRIDES)
     arguments = parser.parse_args()
     search.run(dataset_name(arguments.dataset), arguments.overrides)
 

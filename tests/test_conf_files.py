@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from actgrad.config import composing
+from actgrad.config import composing, loading, overrides
 from actgrad.errors import UserError
 from actgrad.pipeline import launchers
 from conftest import ROOT, refuses, sentence
@@ -20,7 +20,8 @@ def conf(tmp_path, monkeypatch) -> Path:
     """A copy of conf/, in the project of `script`."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     (tmp_path / "conf" / "local").mkdir()
-    monkeypatch.setattr(composing, "CONF", tmp_path / "conf")
+    for module in (composing, loading):
+        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
     return tmp_path / "conf"
 
 
@@ -97,3 +98,34 @@ def test_another_mistake_in_a_file_keeps_its_own_sentence(conf):
 def test_a_local_file_that_has_a_value_for_a_whole_group(conf, text, given):
     (conf / "local" / "default.yaml").write_text(f"# @package _global_\n{text}")
     assert refused("wrong-value") == f"{given} cannot be used: it must be keys and values, {{KEY: VALUE}}"
+
+
+@pytest.mark.parametrize(
+    ("group", "content", "code", "expected"),
+    [
+        ("activation", "name: own\nlayer: ReLU  # größer\n".encode("latin-1"), "not-yaml", "own.yaml is not text in UTF-8"),
+        ("activation", b"", "not-yaml", "own.yaml holds no KEY: VALUE"),
+        ("activation", b"- ReLU\n", "not-yaml", "own.yaml holds no KEY: VALUE"),
+        ("condition", b"", "not-yaml", "own.yaml holds no KEY: VALUE"),
+        ("condition", "\ufeff# @package _global_\ncondition: {name: own}\n".encode(), "no-first-line", "own.yaml begins with a byte order mark"),
+        ("data", f"\ufeff{DIGITS}".replace("name: digits", "name: own").encode(), "no-first-line", "own.yaml begins with a byte order mark"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(conf, group, content, code, expected):
+    (conf / group / "own.yaml").write_bytes(content)
+    assert f"conf/{group}/{expected}" in refused(code, f"{group}=own")
+
+
+def test_an_error_of_encoding_that_is_not_of_a_file_of_conf_stays_what_it_is():
+    with pytest.raises(UnicodeDecodeError):
+        composing.refusal(UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "of another file"))
+
+
+def test_a_run_dir_of_a_local_file_is_no_folder_of_several_runs(conf):
+    local = conf / "local" / "default.yaml"
+    local.write_text("# @package _global_\nrun_dir: outputs/mine\n")
+    for several in (["seed=0,1"], ["condition=tuning"]):
+        with refuses("shared-run-folder", "run_dir=outputs/mine would be the folder of several runs"):
+            overrides.for_hydra(["-m", *several])
+    for alone in (["seed=0"], ["seed=0,1", "run_dir='x/${seed}'"], ["run=digits/relu/he-0,digits/relu/he-1"]):
+        overrides.for_hydra(["-m", *alone])

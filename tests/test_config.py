@@ -98,7 +98,7 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
         (tmp_path / "activation" / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, "layer": "ReLU", **values}))
     for name in ("plain", "other"):
         (tmp_path / "condition" / f"{name}.yaml").write_text(yaml.safe_dump({"condition": {"name": name}}))
-    both = {"datasets": ["a"], "conditions": ["plain", "other"], "activations": ["relu", "rrelu"], "seeds": [0, 1, 2]}
+    both = {"datasets": ["b"], "conditions": ["plain", "other"], "activations": ["relu", "rrelu"], "seeds": [0, 1, 2]}
 
     def listed(**only) -> dict:
         return loading.listed(schema.Study(**both, only={"b": schema.Fewer(**only)}), "b", tmp_path)
@@ -106,12 +106,17 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
     assert listed() == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1, 2])}
     assert listed(conditions=["plain"], seeds=[2]) == {"plain": loading.Listed(["relu", "rrelu"], [2])}
     for only, expected in (
-        ({"conditions": ["plane"]}, ["unknown-name", "condition=plane is not known; known: other, plain", "; did you mean condition=plain?"]),
+        ({"conditions": ["plane"]}, ["not-in-study", "only.b.conditions names plane, which is none of its conditions plain, other", "mean plain?"]),
+        ({"seeds": [1, 7]}, ["not-in-study", "only.b.seeds names 7, which is none of its seeds 0, 1, 2; add it to them, or take it out of only"]),
         ({"seeds": [7]}, ["empty-condition", "only.b.seeds", "plain"]),
         ({"conditions": ["other"]}, ["unused-activation", "rrelu"]),
     ):
         with refuses(*expected):
             listed(**only)
+    with refuses("not-in-study", "params.yaml: only names digitz, which is none of its datasets digits; ", "; did you mean digits?"):
+        loading.listed(schema.Study(**both | {"datasets": ["digits"]}, only={"digitz": schema.Fewer()}), "digits", tmp_path)
+    (tmp_path / "condition" / "plain.yaml").write_text("condition: {name: plain, seeds: [2, 7]}")
+    assert listed(seeds=[2, 7])["plain"].seeds == [2, 7]  # seeds of a condition's own
 
 
 def test_a_misspelt_key_of_what_a_dataset_has_is_named():
@@ -185,6 +190,12 @@ def test_what_a_condition_changes(run_config):
         found = run_config("activation=leaky_relu", f"condition={name}").model_dump()
         assert found.pop("condition")["name"] == name
         assert found == {key: value for key, value in baseline.items() if key != "condition"} | values
+
+
+@pytest.mark.parametrize("condition", ["baseline", "tuning"])
+def test_the_folder_of_a_run_names_all_that_is_given_so_that_no_run_replaces_one_of_other_values(condition):
+    """train.py lets a run replace another in such a folder alone."""
+    assert "${hydra:job.override_dirname}" in composing.run_dir_as_written(composing.with_hydra([f"condition={condition}"]))
 
 
 def test_the_condition_itself_decides_nothing(run_config):
@@ -328,6 +339,7 @@ PARAMS = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["r
         (["data=digits", "activation=tanh"], {}, "not-in-study", ["activation=tanh is not in params.yaml, whose activations are relu"]),
         (["data=digits", "condition=he"], {}, "not-in-study", ["condition=he is not in params.yaml, whose conditions are baseline"]),
         (["data=digits", "seed=one"], {}, "wrong-value", ["seed=one", "seed=NUMBER"]),
+        (["data=digits", "seed=٣"], {}, "wrong-value", ["seed=٣", "seed=NUMBER"]),
         (["data=digits"], {"conditions": ["hee"]}, "unknown-name", ["condition=hee is not known; known: average_pooling, baseline"]),
         (["data=digits"], {"activations": ["tnh"]}, "unknown-name", ["activation=tnh is not known; known: elu"]),
         (["data=digits"], {"conditions": ["average_pooling"]}, "empty-condition", ["average_pooling", "linear"]),

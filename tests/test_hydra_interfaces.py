@@ -6,7 +6,7 @@ import os
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext
@@ -64,7 +64,11 @@ def test_the_parts_of_an_override():
     for text, kinds in {"~a": (1, 0, 0), "a=1,2": (0, 1, 0), "a=range(3)": (0, 1, 1), "a=1": (0, 0, 0)}.items():
         one = parsed(text)
         assert (one.is_delete(), one.is_sweep_override(), one.is_range_sweep()) == kinds, "config/overrides.py tells the kinds of overrides so"
-    assert list(parsed("a=range(2)").sweep_iterator()) == [0, 1], "config/overrides.py tells an empty range by this"
+    assert list(parsed("a=range(2)").sweep_iterator()) == [0, 1], "config/overrides.py gets the values of a range so"
+    assert parsed("a=interval(0,1)").is_interval_sweep(), "config/overrides.py lists no values of an interval"
+    pattern = parsed("a=glob(*u*)").value()
+    assert isinstance(pattern, Glob), "config/overrides.py tells a pattern by the class Glob"
+    assert pattern.filter(["relu", "elu", "tanh"]) == ["relu", "elu"], "config/overrides.py gets the values of a pattern so"
 
 
 # --- errors of composing: config/composing.py

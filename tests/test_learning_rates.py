@@ -1,13 +1,19 @@
 """The search for learning rates: which rates it chooses, and which a run uses."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
 from actgrad.analysis import learning_rates, tables
+from actgrad.files import write_bytes
+from actgrad.pipeline import search
+from actgrad.pipeline import status as statuses
 from actgrad.results.paths import trials_path
+from actgrad.results.run import json_bytes
 from conftest import ROOT, refuses, sentence
 
 
@@ -111,6 +117,28 @@ def test_the_committed_rates_come_from_their_trials(dataset):
 def test_a_search_needs_data_and_a_validation_split(script):
     assert "data/digits.npz" in sentence(script("tune.py", "data=digits"), "missing-dataset")
     assert "data=nowhere is not known; known: cifar10" in sentence(script("tune.py", "data=nowhere"), "unknown-name")
+
+
+def test_a_search_over_what_the_table_does_not_tell_apart_is_refused():
+    with refuses("several-values", "recipe.batch_size has several values", "activation, recipe.learning_rate, seed"):
+        search.run("digits", ["activation=relu,tanh", "recipe.batch_size=32,64", "recipe.epochs=1"])
+
+
+def test_warnings_of_trials_are_said_at_the_end(tmp_path, monkeypatch, capsys):
+    """Some launchers keep the output of their jobs in files of their own."""
+
+    def trained(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        folder = Path(next(one for one in command if one.startswith("+hydra.callbacks.status.folder=")).partition("=")[2])
+        content = {"run": "outputs/x", "state": statuses.DONE, "warnings": [{"sentence": "no store", "of_runs": "were not logged to MLflow"}]}
+        write_bytes(statuses.path(folder, "outputs/x"), json_bytes(content))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "_dataset_sha256", lambda _: "d")
+    monkeypatch.setattr(search.subprocess, "run", trained)
+    with refuses("runs-failed", "nothing was written"):
+        search.run("digits", [])
+    assert "warning: 1 runs were not logged to MLflow: outputs/x; " in capsys.readouterr().out
 
 
 def test_the_edge_is_that_of_the_activation_s_own_grid_and_seeds_are_its_own():

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import check
-from actgrad.config import composing, overrides
+from actgrad.config import composing, loading, overrides
 from actgrad.config.schema import Config
 from actgrad.console import check_typing
 from actgrad.errors import nearest
@@ -54,6 +54,9 @@ def understood(*arguments: str) -> Config:
         (["~recipe"], "missing-value", "recipe=VALUE"),
         (["~seed"], "missing-value", "seed=VALUE"),
         (["~recipe.epochs"], "missing-value", "recipe.epochs"),
+        (["hydra/launcher=null"], "not-understood", "write hydra/launcher=NAME"),
+        (["hydra=null"], "not-understood", "write hydra/launcher=NAME"),
+        (["--resolve"], "no-use", "it belongs to --cfg job"),
         # several values
         (["seed=1,2"], "several-values", "write -m seed=1,2"),
         (["recipe.learning_rate=1e-3,1e-4"], "several-values", "write -m recipe.learning_rate=1e-3,1e-4"),
@@ -64,7 +67,12 @@ def understood(*arguments: str) -> Config:
         (["-m", "recipe.learning_rate=0.001,1e-3"], "given-twice", "recipe.learning_rate=0.001,1e-3 lists 0.001 twice"),
         (["-m", "condition=he,batch_norm"], "several-conditions", "python src/study.py data=NAME condition=NAME"),
         (["-m", "condition=he,tuning", "activation=relu"], "several-conditions", "write -m condition=tuning"),
+        (["-m", "condition=glob(*u*)", "activation=relu"], "several-conditions", "write -m condition=tuning"),
+        (["-m", "activation=glob(zzz*)"], "missing-value", "write activation=VALUE,VALUE"),
         (["-m", "seed=0,1", "run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "seed=0,1", "++run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "condition=tuning", "run_dir=here"], "shared-run-folder", "run_dir='outputs/${seed}'"),
+        (["-m", "run_dir='x,y'"], "shared-run-folder", "run_dir=x,y would be"),  # in quotes, as console.run_script writes it
         (["seed=1", "seed=2"], "given-twice", "seed= "),
         (["data=digits", "data=digits"], "given-twice", "data= "),
         (["seed=1", "++seed=2"], "given-twice", "seed= "),
@@ -107,6 +115,9 @@ def test_nothing_is_suggested_for_what_is_like_nothing(typed):
         (["activation=leaky_relu", "activation.config={negative_slope: 0.1}"], {"negative_slope": 0.1}),
         (["activation=elu", "activation.config={}"], {}),  # Hydra alone would keep alpha
         (["activation=elu", "activation.config={}", "+activation.config.negative_slope=0.2"], {"negative_slope": 0.2}),
+        (["activation=elu", "+activation.config={}"], {}),
+        (["activation=elu", "++activation.config={negative_slope: 0.1}"], {"negative_slope": 0.1}),
+        (["activation=elu", "+activation.config.more={a: 1}"], {"alpha": 1.0, "more": {"a": 1}}),
         (["activation=elu", "~activation.config.alpha"], {}),
     ],
     ids=lambda value: str(value),
@@ -118,6 +129,13 @@ def test_a_dictionary_is_what_is_typed(arguments, expected):
 def test_a_model_of_ones_own_can_be_named_on_the_command_line_alone():
     assert understood("model.build=my_pkg.nets.build", "model.config={}").model.config == {}
     assert understood("condition=batch_norm", "model.config={width: 3}").model.config == {"width": 3}
+
+
+def test_a_key_of_a_dataset_that_its_file_lacks_is_given_as_to_download():
+    data = understood("data=cifar10", "data.archive=x", "data.image_size=16", "data.val_size=7").data
+    assert (data.archive, data.image_size, data.val_size) == ("x", 16, 7)
+    with refuses("unknown-key", "; did you mean data.val_size=7?"):
+        understood("data=cifar10", "data.vall_size=7")
 
 
 def test_a_dictionary_that_is_swept_over_is_what_is_typed():
@@ -231,6 +249,11 @@ def test_every_script_refuses_with_one_sentence(script, tmp_path, command, code,
     assert expected in sentence(script(*command), code)
 
 
+def test_a_key_of_a_dataset_that_is_given_to_download_twice_is_refused():
+    with refuses("given-twice", "data.val_size= is given twice"):
+        loading.data_config("digits", ["data.val_size=6", "data.val_size=2"])
+
+
 PARAMS = {"datasets": "[digits]", "conditions": "[baseline]", "activations": "[relu]", "seeds": "[0]"}
 
 
@@ -293,6 +316,7 @@ def test_every_pipeline_of_the_makefile_checks_first():
         ("relu", ["condition=he", "+model.config.depth=12"], "relu condition=he depth=12"),
         ("relu", ["model.config.units=1", "activation.config.units=2"], "relu model.config.units=1 activation.config.units=2"),
         ("snake", ["activation.name=snake", "~activation.config", "+activation.config={a: 2}"], "snake config={a: 2}"),
+        ("relu", ["++activation.config=null", "+activation.config={}"], "relu config={}"),
         ("relu", ["~rates"], "relu ~rates"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from actgrad import console
 from actgrad.files import PROJECT, exclusive_lock
@@ -28,7 +29,8 @@ from made_up_runs import made_up
     [
         ("run_dir=mine", "run_dir={here}/mine"),
         ("run_dir=~/mine", "run_dir={home}/mine"),
-        ("run_dir=../mine", "run_dir={here}/../mine"),
+        ("run_dir=../mine", "run_dir={above}/mine"),
+        ("run_dir=a/../mine", "run_dir={here}/a/../mine"),  # a may be a link
         ("run_dir=a,b (1)", "run_dir='{here}/a,b (1)'"),
         ("run_dir='größe'", "run_dir='{here}/größe'"),
         ("run_dir=it's", 'run_dir="{here}/it\'s"'),
@@ -47,7 +49,7 @@ from made_up_runs import made_up
     ],
 )
 def test_a_relative_path_is_one_from_where_the_user_stands(tmp_path, monkeypatch, given, meant):
-    places = {"here": tmp_path, "home": tmp_path / "home", "project": PROJECT.resolve()}
+    places = {"here": tmp_path, "above": tmp_path.parent, "home": tmp_path / "home", "project": PROJECT.resolve()}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(places["home"]))
     monkeypatch.setattr(sys, "argv", ["train.py", given.format(**places) if "{project}" in given else given])
@@ -73,6 +75,20 @@ def test_in_the_root_itself_paths_stay_relative(monkeypatch):
     console._work_in_root()
     assert sys.argv[1:] == ["run_dir=outputs/x", "tracking.uri=sqlite:///x.db"]
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///y.db"
+
+
+def test_in_a_folder_of_the_root_paths_are_those_of_the_root(monkeypatch):
+    monkeypatch.chdir(PROJECT / "src" / "actgrad")
+    monkeypatch.setattr(sys, "argv", ["train.py", "run_dir=../../outputs/x"])
+    console._work_in_root()
+    assert sys.argv[1] == "run_dir=outputs/x"
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_script():
+    program = "from actgrad.console import run_script; run_script(lambda: print('猫'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u732b\n", "")
 
 
 @pytest.mark.slow
@@ -308,7 +324,7 @@ def test_a_folder_that_holds_other_files_is_no_run_dir(script, name):
 def test_the_folder_of_another_run_is_refused_before_anything_is_trained(script, tmp_path):
     assert script("download.py", "data=digits").returncode == 0
     held(tmp_path / "mine", "digits/relu/baseline-0", "other")
-    assert "digits/relu/baseline-0" in sentence(script("train.py", "data=digits", "run_dir=mine"), "run-folder-taken")
+    assert "digits/relu/baseline-0" in sentence(script("train.py", "data=digits", "++run_dir=mine"), "run-folder-taken")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["metrics.json"]
 
 
@@ -349,8 +365,16 @@ def test_warnings_of_runs_are_counted(tmp_path):
         for said in sentences:
             console.warn(f"{said} of {one.key}", f"were {said}")
         content = {"state": status.DONE, "warnings": console.warned()}
-        status.path(tmp_path, one.key).parent.mkdir(parents=True)
         status.path(tmp_path, one.key).write_text(json.dumps(content))
     board = Board(runs, tmp_path)
     board.look()
-    assert board.warnings() == {"were a": [runs[0].key, runs[1].key], "were b": [runs[1].key]}
+    assert board.warnings() == [f"warning: 2 runs were a: {runs[0].key}, {runs[1].key}", f"warning: 1 runs were b: {runs[1].key}"]
+    many = {str(i): {"warnings": [{"of_runs": "were c"}]} for i in range(7)}
+    assert status.warnings(many) == ["warning: 7 runs were c: 0, 1, 2, 3, 4 and 2 more"]
+
+
+@pytest.mark.parametrize("run_dir", ["outputs/x", "/elsewhere/x", "../x"])
+def test_the_status_of_a_run_is_kept_apart_from_its_files_wherever_they_are(tmp_path, run_dir):
+    status.StatusWriter(str(tmp_path)).on_job_start(OmegaConf.create({"run": None, "run_dir": run_dir}))
+    assert status.written(tmp_path) == {run_dir: {"run": run_dir, "state": status.RUNNING}}
+    assert status.path(tmp_path, run_dir).parent == tmp_path

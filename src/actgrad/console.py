@@ -4,11 +4,12 @@ import argparse
 import atexit
 import errno
 import gc
+import io
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -34,6 +35,8 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
     """
     signal.signal(signal.SIGTERM, _terminate)
     atexit.register(gc.freeze)  # else Python's last garbage collection takes two seconds, because of TensorFlow's many objects
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: a name that the terminal cannot show costs no result
     try:
         check_typing(sys.argv[1:])
         _work_in_root()
@@ -104,7 +107,10 @@ def _work_in_root() -> None:
 
 def _from_root(given: str, here: Path) -> str:
     """A path that was given in the folder `here`: relative to the project's root if it lies there, else absolute."""
-    path = here / os.path.expanduser(unquoted(given))  # noqa: PTH111 - Path's own raises for a user that is not known
+    path = Path(os.path.expanduser(unquoted(given)))  # noqa: PTH111 - Path's own raises for a user that is not known
+    while path.parts[:1] == ("..",):  # no others: a/.. is another folder if a is a link
+        here, path = here.parent, Path(*path.parts[1:])
+    path = here / path
     return str(path.relative_to(PROJECT.resolve()) if path.is_relative_to(PROJECT.resolve()) else path)
 
 
@@ -157,12 +163,20 @@ def named(arguments: Sequence[str], *keys: str) -> dict[str, str]:
         if not (equals and value and key in keys):
             meant = did_you_mean(key, keys) if equals else ""
             raise UserError(
-                "not-understood", f"{argument!r} is not understood; write {' '.join(f'{key}=NAME' for key in keys)}, such as data=digits{meant}"
+                "not-understood", f"{argument!r} is not understood; write {' '.join(f'{one}=NAME' for one in keys)}, such as data=digits{meant}"
             )
-        if key in found:
-            raise UserError("given-twice", f"{key}= is given twice; give it once")
         found[key] = value
+    each_once(argument.partition("=")[0] for argument in arguments)
     return found
+
+
+def each_once(keys: Iterable[str]) -> None:
+    """Raise UserError for a key that is given twice."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise UserError("given-twice", f"{key}= is given twice; give it once")
+        seen.add(key)
 
 
 def dataset_name(argument: str) -> str:

@@ -30,8 +30,8 @@ def read(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _row(folder: Path) -> dict[str, object]:
-    values = yaml.safe_load((folder / "config.yaml").read_text())
-    metrics = json.loads((folder / "metrics.json").read_text())
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     probes = pd.read_csv(folder / "probe.csv")
     units = probes[probes["hidden"] & (probes["step"] == probes["step"].max())]
     return {

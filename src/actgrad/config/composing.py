@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -14,7 +15,7 @@ from actgrad.config.loading import CONF, FIRST_LINE, PLACE_OF_NAME, check_first_
 from actgrad.config.schema import Config
 from actgrad.errors import UserError, nearest
 
-COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 """The errors that Hydra and OmegaConf raise while composing."""
 NEED_PACKAGES = ("ray", "submitit_local", "submitit_slurm")
 """Launchers that `make setup-scale` installs."""
@@ -30,11 +31,30 @@ def composed(overrides: Sequence[str]) -> Config:
     Raises:
         UserError: if they, or a file of conf/, cannot be used.
     """
+    found = with_hydra(overrides)
+    choices = found.hydra.runtime.choices
+    with open_dict(found):
+        del found["hydra"]
+    return run_config(found, choices)
+
+
+def with_hydra(overrides: Sequence[str]) -> DictConfig:
+    """What Hydra composes from these overrides, with its own values.
+
+    Raises:
+        UserError: if they, or a file of conf/, cannot be used.
+    """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return run_config(compose("config", list(overrides)))
+            return compose("config", list(overrides), return_hydra_config=True)
     except COMPOSING as error:
         raise refusal(error) from None
+
+
+def run_dir_as_written(values: DictConfig) -> str:
+    """run_dir, before the values that it names are put in."""
+    written: Any = OmegaConf.to_container(values, resolve=False)
+    return str(written["run_dir"])
 
 
 def without_local() -> list[str]:
@@ -48,13 +68,9 @@ def launcher_choice() -> str:
     Raises:
         UserError: if one of these files cannot be used.
     """
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            found = compose("config", ["run_dir=unused"], return_hydra_config=True)
-            check_first_lines(found)
-            return found.hydra.runtime.choices["hydra/launcher"]
-    except COMPOSING as error:
-        raise refusal(error) from None
+    found = with_hydra(["run_dir=unused"])
+    check_first_lines(found)
+    return found.hydra.runtime.choices["hydra/launcher"]
 
 
 def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
@@ -72,7 +88,11 @@ def check_names(config: Config, choices: Mapping[str, Any], overrides: Sequence[
 
 
 def refusal(error: Exception) -> UserError:
-    """The UserError for an error that Hydra or OmegaConf raised while composing."""
+    """The UserError for an error that Hydra or OmegaConf raised while composing. An error of another origin is raised again."""
+    if isinstance(error, UnicodeDecodeError):
+        if not (files := [path for path in sorted(CONF.rglob("*.yaml")) if not _is_utf8(path)]):
+            raise error
+        return UserError("not-yaml", f"conf/{files[0].relative_to(CONF)} is not text in UTF-8 ({error}); save it as UTF-8")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and choice in NEED_PACKAGES:
@@ -95,12 +115,20 @@ def refusal(error: Exception) -> UserError:
     return UserError("wrong-configuration", " ".join(str(error).split()))
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _begins_rightly(file: str) -> bool:
     """Whether a file of conf/ begins with FIRST_LINE, as Hydra reads it, or need not begin with it."""
     path = CONF / f"{file}.yaml"
     if file.partition("/")[0] not in ("local", "data", "condition") or not path.is_file():
         return True
-    return " ".join(path.read_text().lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
+    return " ".join(path.read_text(encoding="utf-8").lstrip().partition("\n")[0].lstrip("# ").split()) == FIRST_LINE.lstrip("# ")
 
 
 def _suggestion(typed: str, cause: OmegaConfBaseException, said: str) -> str:

@@ -1,6 +1,7 @@
 """Read conf/ and params.yaml."""
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,35 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actgrad.config.schema import Activation, Condition, Config, Data, Fewer, Study, parse
-from actgrad.console import unquoted
+from actgrad.console import each_once, unquoted
 from actgrad.errors import UserError, did_you_mean
 from actgrad.files import PROJECT
 
 CONF = PROJECT / "conf"
 PARAMS = Path("params.yaml")
-
-
+GROUPS = ("recipe", "data", "activation", "model", "tracking", "condition")
+"""Groups of conf/ that every run has."""
 FIRST_LINE = "# @package _global_"
 """First line of each file in conf/local, conf/data and conf/condition. Without it there, Hydra puts the file's values under the file's group."""
 
 
-def run_config(composed: DictConfig) -> Config:
-    """The checked configuration of one run, from what Hydra composed."""
+def run_config(composed: DictConfig, choices: Mapping[str, Any] | None = None) -> Config:
+    """The checked configuration of one run, from what Hydra composed.
+
+    Args:
+        choices: group of conf/ -> file that it was composed from.
+    """
     check_first_lines(composed)
+    written: Any = OmegaConf.to_container(composed, resolve=False)
+    if wrong := [group for group in GROUPS if not (isinstance(written.get(group), dict) and written[group])]:
+        for group, file in (choices or {}).items():
+            if group in wrong:
+                _file(group, file, CONF)  # refuses a file without values
+        return parse(Config, written)  # raises, and says what is wrong with them
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError("wrong-configuration", f"the configuration does not resolve: {str(error).splitlines()[0]}") from None
-    groups = [values.get(group) for group in ("recipe", "activation", "data")]
-    if not all(isinstance(group, dict) for group in groups):
-        return parse(Config, values)  # raises, and says what is wrong with them
     rates, activation = values["recipe"].get("learning_rate"), values["activation"].get("name")
     if isinstance(rates, dict):
         if activation not in rates:
@@ -55,7 +63,10 @@ def check_first_lines(composed: DictConfig) -> None:
 
 
 def without_first_line(file: str) -> str:
-    """The sentence for a file of conf/ that does not begin with FIRST_LINE."""
+    """The sentence for a file of conf/ that does not begin with FIRST_LINE, as Hydra reads it."""
+    path = CONF / f"{file}.yaml"
+    if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
+        return f"conf/{file}.yaml begins with a byte order mark, so Hydra does not see its first line; save it as UTF-8 without this mark"
     return f"conf/{file}.yaml does not begin with the line `{FIRST_LINE}`; write it there, above all else"
 
 
@@ -74,6 +85,7 @@ def data_config(name: str, overrides: list[str], conf: Path = CONF) -> Data:
     values = _file("data", name, conf)
     if wrong := [item for item in overrides if not item.startswith("data.") or "=" not in item]:
         raise UserError("not-understood", f"{wrong[0]!r} is not understood; write data.KEY=VALUE, with a KEY of {', '.join(Data.model_fields)}")
+    each_once(item.partition("=")[0] for item in overrides)
     archives = [value for key, _, value in (item.partition("=") for item in overrides) if key == "data.archive"]
     not_archives = [item for item in overrides if not item.startswith("data.archive=")]
     try:
@@ -118,13 +130,16 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     An activation of params.yaml is trained under a condition unless the activation or the condition has a list that lacks the other.
 
     Raises:
-        UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition.
+        UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition, or if `only`
+            names what is not listed.
     """
+    for name in study.only:
+        _require_listed("only", name, study.datasets, "datasets")
     only = study.only.get(dataset, Fewer())
     for name in only.conditions or ():
-        condition_config(name, conf)
+        _require_listed(f"only.{dataset}.conditions", name, study.conditions, "conditions")
     of_activations = {name: activation_config(name, conf).conditions for name in study.activations}
-    runs = {}
+    runs, all_seeds = {}, list(study.seeds)
     for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):
         condition = condition_config(name, conf)
         if _file("condition", name, conf).get("test") is False:
@@ -141,12 +156,15 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
                 f"the condition {name} is for {', '.join(own)}, and params.yaml lists none of them; "
                 f"add one to its activations, or take {name} out of its conditions",
             )
+        all_seeds += condition.seeds or []
         seeds = [seed for seed in condition.seeds or study.seeds if only.seeds is None or seed in only.seeds]
         if not seeds:
             raise UserError(
                 "empty-condition", f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions"
             )
         runs[name] = Listed(activations, seeds)
+    for seed in only.seeds or ():
+        _require_listed(f"only.{dataset}.seeds", seed, all_seeds, "seeds")
     for name in of_activations:
         if not any(name in of_condition.activations for of_condition in runs.values()):
             raise UserError(
@@ -154,6 +172,14 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
                 f"no condition of {dataset} has the activation {name}; add one to the conditions in params.yaml, or take {name} out",
             )
     return runs
+
+
+def _require_listed(place: str, named: Any, known: Sequence[Any], plural: str) -> None:
+    """Raise UserError if a place of params.yaml names what its list does not have."""
+    if named not in known:
+        names = list(dict.fromkeys(map(str, known)))
+        wrong = f"params.yaml: {place} names {named}, which is none of its {plural} {', '.join(names)}; add it to them, or take it out of only"
+        raise UserError("not-in-study", wrong + did_you_mean(str(named), names))
 
 
 def study(path: Path = PARAMS) -> Study:
@@ -186,7 +212,7 @@ def _file(group: str, name: str, conf: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("unknown-name", unknown(group, name, sorted(path.stem for path in (conf / group).glob("*.yaml"))))
     values = _yaml(path, f"conf/{group}/{name}.yaml")
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:
         raise UserError("not-yaml", f"conf/{group}/{name}.yaml holds no KEY: VALUE; mend it")
     return values
 

@@ -1,21 +1,26 @@
 """Prepare the arguments of train.py for Hydra, and refuse those that Hydra would misunderstand."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, OverrideType
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
+from actgrad.config import composing
 from actgrad.config.loading import CONF
-from actgrad.console import wrong_usage
+from actgrad.config.schema import Data
+from actgrad.console import each_once, wrong_usage
 from actgrad.errors import UserError
 
 OPTIONAL_GROUPS = ("local", "rates")
 """Groups of conf/ that a run can do without."""
-
+OF_DATA = [f"data.{key}" for key in Data.model_fields]
+"""Keys that a file of conf/data may lack."""
 
 UNNAMED = ("activation", "activation.name", "data", "data.archive", "local", "run", "run_dir")
 """Keys that are left out of the name of a run by hand: they are shown elsewhere, or decide no result."""
@@ -38,8 +43,10 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
         raise UserError("no-use", "--experimental-rerun has no use here: no run keeps what it needs; start the same command again")
     if len(asked := [flag for flag in EXCLUSIVE_FLAGS if getattr(given, flag)]) > 1:
         raise UserError("usage", f"--{' and --'.join(asked).replace('_', '-')} cannot be asked for at once; leave one out")
+    if given.resolve and not (given.cfg or given.help):
+        raise UserError("no-use", "--resolve has no use here: it belongs to --cfg job, which shows the configuration; leave it out")
     overrides = [_parsed(text) for text in given.overrides]
-    _check_each_once(overrides)
+    each_once(one.get_key_element().lstrip("+") for one in overrides)
     for override in overrides:
         _check_choice(override)
         _check_values(override, given.multirun)
@@ -56,6 +63,11 @@ def are_several_runs(arguments: Sequence[str]) -> bool:
     return given.multirun and not (given.help or given.hydra_help)
 
 
+def swept(given: Sequence[str]) -> list[str]:
+    """The keys of the overrides that name several values."""
+    return [one.key_or_group for one in map(_parsed, given) if one.is_sweep_override()]
+
+
 def run_name(activation: str, given: Sequence[str]) -> str:
     """The name of a run by hand: its activation, and what else was overridden, as in `leaky_relu negative_slope=0.1 seed=7`.
 
@@ -68,7 +80,7 @@ def run_name(activation: str, given: Sequence[str]) -> str:
     shown = {}
     for text, key in zip(given, keys, strict=True):
         short = key.rpartition(".")[2]
-        if key not in UNNAMED and not key.startswith("tracking.") and not (text.startswith("~") and keys.count(key) > 1):
+        if key not in UNNAMED and not key.startswith("tracking."):  # a later override of the same key takes the place of this one
             shown[key] = f"{'~' if text.startswith('~') else ''}{text.lstrip('+~').replace(key, short if last.count(short) == 1 else key, 1)}"
     return " ".join([activation, *shown.values()])
 
@@ -88,21 +100,15 @@ def _parsed(text: str) -> Override:
         ) from None
 
 
-def _check_each_once(overrides: Sequence[Override]) -> None:
-    seen = set()
-    for override in overrides:
-        if (key := override.get_key_element().lstrip("+")) in seen:
-            raise UserError("given-twice", f"{key}= is given twice; give it once")
-        seen.add(key)
-
-
 def _check_choice(override: Override) -> None:
-    """Raise UserError for a group of conf/ without a choice, and for a value that every run needs but is left out."""
+    """Raise UserError for a group of conf/ or of Hydra without a choice, and for a value that every run needs but is left out."""
     group = override.key_or_group
     if override.is_delete():
         if "." not in group and "/" not in group and group not in OPTIONAL_GROUPS:
             raise UserError("missing-value", f"{override.input_line} leaves out what every run needs; give it another value: {group}=VALUE")
         return
+    if group.partition("/")[0] == "hydra" and override.value() in (None, ""):
+        raise UserError("not-understood", f"{override.input_line} is not understood; write hydra/launcher=NAME")
     if not (CONF / group).is_dir():
         return
     allowed = (str, type(None)) if group in OPTIONAL_GROUPS else str
@@ -121,24 +127,19 @@ def _check_values(override: Override, multirun: bool) -> None:
         return
     if not multirun:
         raise UserError("several-values", f"{override.input_line} names several values; write -m {override.input_line} to train a run for each")
-    if override.is_range_sweep() and not list(override.sweep_iterator()):
+    values = [str(one) for one in _values(override)]
+    if not values and not override.is_interval_sweep():
         raise UserError(
             "missing-value", f"{override.input_line} names no value, so there is no run to train; write {override.key_or_group}=VALUE,VALUE"
         )
-    values = [str(one) for one in _values(override)]
-    if twice := [one for one in values if values.count(one) > 1]:
+    if twice := [one for one, times in Counter(values).items() if times > 1]:
         raise UserError("given-twice", f"{override.input_line} lists {twice[0]} twice; remove one")
 
 
 def _check_together(overrides: dict[str, Override]) -> None:
     """Raise UserError for several runs that would share a folder, or that differ from the runs which their conditions list."""
     sweeps = [one for one in overrides.values() if one.is_sweep_override()]
-    run_dir, condition = overrides.get("run_dir"), overrides.get("condition")
-    if sweeps and run_dir and "${" not in str(run_dir.input_line):
-        raise UserError(
-            "shared-run-folder",
-            f"{run_dir.input_line} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'",
-        )
+    condition = overrides.get("condition")
     if condition in sweeps:
         if "tuning" in _values(condition):
             raise UserError(
@@ -151,19 +152,38 @@ def _check_together(overrides: dict[str, Override]) -> None:
                 "such as activation=relu,tanh seed=0,1, or train all that a condition lists: python src/study.py data=NAME condition=NAME",
             )
 
+    if "run" in overrides:  # of the study, whose runs have folders of their own
+        return
+    found = composing.with_hydra([text for one in overrides.values() if one not in sweeps for text in _replacing(one)])
+    of_conf = OmegaConf.select(found, "hydra.sweeper.params") or {}  # such as those of conf/condition/tuning.yaml
+    run_dir = composing.run_dir_as_written(found)
+    if "${" not in run_dir and (sweeps or of_conf.keys() - overrides.keys() or "," in run_dir):
+        raise UserError(
+            "shared-run-folder",
+            f"run_dir={run_dir} would be the folder of several runs; leave it out, or name what differs: run_dir='outputs/${{seed}}'",
+        )
+
 
 def _replacing(override: Override) -> Iterator[str]:
-    """An override as Hydra takes it. A dictionary is removed before another is added in its place."""
-    if override.type is OverrideType.CHANGE and any(isinstance(one, dict) for one in _values(override)):
-        yield f"~{override.key_or_group}"
-        yield f"+{override.input_line}"
+    """An override as Hydra takes it. A dictionary takes the place of another, and a key that the file of a dataset lacks is added."""
+    key, text = override.key_or_group, str(override.input_line)
+    may_lack = key in OF_DATA or override.type is not OverrideType.CHANGE
+    if override.is_delete():
+        yield text
+    elif any(isinstance(one, dict) for one in _values(override)):
+        yield f"++{key}=null" if may_lack else f"~{key}"
+        yield f"+{text.lstrip('+')}"
     else:
-        yield str(override.input_line)
+        yield f"++{text.lstrip('+')}" if key in OF_DATA else text
 
 
 def _values(override: Override) -> list[Any]:
-    """The values of an override: several for a list of choices, none for a pattern or a range."""
+    """The values of an override: several for choices, a pattern or a range, none for an interval."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
         return [Override._convert_value(one) for one in value.list]
+    if isinstance(value, Glob):
+        return value.filter(sorted(path.stem for path in (CONF / override.key_or_group).glob("*.yaml")))
+    if override.is_range_sweep():
+        return list(override.sweep_iterator())
     return [] if override.is_sweep_override() else [value]

@@ -42,13 +42,8 @@ class Board:
     def reason(self, run: ComposedRun) -> str:
         return self._status.get(run.key, {}).get("reason", "it was not trained")
 
-    def warnings(self) -> dict[str, list[str]]:
-        """Warning -> keys of the runs that gave it."""
-        found: dict[str, list[str]] = {}
-        for run in self._runs:
-            for of_runs in dict.fromkeys(one["of_runs"] for one in self._status.get(run.key, {}).get("warnings", ())):
-                found.setdefault(of_runs, []).append(run.key)
-        return found
+    def warnings(self) -> list[str]:
+        return status.warnings(self._status)
 
     def fail(self, runs: Iterable[ComposedRun], reason: str) -> None:
         self._status |= {run.key: {"state": FAILED, "reason": reason} for run in runs}

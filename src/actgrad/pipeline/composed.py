@@ -120,7 +120,7 @@ def read(dataset: str, activation: str) -> Composed:
     path = paths.composed_path(dataset, activation)
     again = f"write it with python src/study.py data={dataset} activation={activation} --compose"
     try:
-        written = path.read_text()
+        written = path.read_text(encoding="utf-8")
         if written.startswith("# The runs of ") and not written.startswith(_head(dataset, activation)):
             raise UserError("misplaced-file", f"{path} does not hold the runs of {activation} on {dataset}, but those of another; {again}")
         content = yaml.load(written, yaml.CSafeLoader)

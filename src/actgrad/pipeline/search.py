@@ -11,6 +11,7 @@ import yaml
 from actgrad.analysis import learning_rates
 from actgrad.config.composing import composed, without_local
 from actgrad.config.loading import CONF, data_config
+from actgrad.config.overrides import swept
 from actgrad.data import storage
 from actgrad.errors import UserError
 from actgrad.files import PROJECT, exclusive_lock, new_folder, write_bytes
@@ -22,25 +23,34 @@ from actgrad.results.run import csv_bytes
 
 SET_HERE = ("data", "condition", "run_dir")
 """Keys of a trial that the search itself sets."""
+SEARCHED = ("activation", "recipe.learning_rate", "seed")
+"""Keys that may have several values in a search: the table of trials has them."""
 
 
 def run(dataset: str, overrides: Sequence[str]) -> None:
     """Train the trials, and write their table and conf/rates/<dataset>.yaml.
 
     Raises:
-        UserError: if the dataset has no validation split, conf/local changes a trial's values, a trial fails, or all trials of an activation diverge.
+        UserError: if another key than SEARCHED has several values, the dataset has no validation split, conf/local changes a trial's values,
+            a trial fails, or all trials of an activation diverge.
     """
     if own := [one for one in overrides if one.lstrip("+~").partition("=")[0] in SET_HERE]:
         raise UserError("no-use", f"{own[0]} has no use here: src/tune.py itself sets {', '.join(SET_HERE)}; leave it out")
+    if others := [key for key in swept(overrides) if key not in SEARCHED]:
+        raise UserError("several-values", f"{others[0]} has several values, but a search is over {', '.join(SEARCHED)} alone; give it one value")
     launcher = _launcher(dataset, overrides)
     compared = without_comparing(_dataset_sha256(dataset))
     new_folder(str(OUTPUTS), "outputs")
     with tempfile.TemporaryDirectory(prefix="trials-", dir=OUTPUTS) as folder:
         told = [*launcher, *status.overrides(Path(folder)), *compared]
         command = [*TRAIN, "-m", f"data={dataset}", "condition=tuning", *told, *overrides]
-        if subprocess.run(command, check=False, env=launching_environment()).returncode:
+        ended = subprocess.run(command, check=False, env=launching_environment())
+        statuses = status.written(Path(folder))
+        for warning in status.warnings(statuses):
+            print(f"{warning}; the output of these trials has the reasons", flush=True)
+        if ended.returncode:
             raise UserError("runs-failed", "the trials did not finish, see above; nothing was written")
-        trials = [Path(run_dir) for run_dir in status.written(Path(folder))]
+        trials = [Path(run_dir) for run_dir in statuses]
         if not trials:
             raise UserError("no-trial", "no trial was trained; name trials with recipe.learning_rate=NUMBER,NUMBER, and leave out run_dir=")
         table = learning_rates.read(trials)
@@ -51,7 +61,7 @@ def run(dataset: str, overrides: Sequence[str]) -> None:
             for sentence in learning_rates.replaced(earlier, table):
                 print(sentence)
             table = learning_rates.merged(earlier, table)
-        before = yaml.safe_load(target.read_text())["learning_rate"] if target.is_file() else {}
+        before = yaml.safe_load(target.read_text(encoding="utf-8"))["learning_rate"] if target.is_file() else {}
         text = learning_rates.rates_text(dataset, table, before)
         write_bytes(kept, csv_bytes(table))
         write_bytes(target, text.encode())

@@ -1,7 +1,8 @@
 """Status file that each job writes for the progress table."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from actgrad.files import write_bytes
 from actgrad.results.run import json_bytes
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+NAMED = 5
+"""Maximum number of runs that a warning names."""
 
 
 class StatusWriter(Callback):
@@ -39,7 +42,8 @@ class StatusWriter(Callback):
             self._write(config, {"state": FAILED, "reason": " ".join(f"{kind}{error}".split()), "warnings": warned()})
 
     def _write(self, config: DictConfig, content: dict[str, Any]) -> None:
-        write_bytes(path(self._folder, config.run or config.run_dir), json_bytes(content))
+        run = config.run or config.run_dir
+        write_bytes(path(self._folder, run), json_bytes({"run": run, **content}))
 
 
 def overrides(folder: Path) -> list[str]:
@@ -53,16 +57,29 @@ def is_watched(arguments: Sequence[str]) -> bool:
 
 
 def path(folder: Path, run: str) -> Path:
-    """The status file of a run, named by its key or by its run_dir."""
-    return folder / run / "status.json"
+    """The status file of a run, which is named by its key or by its run_dir. That may be any path, so the file has a checksum for a name."""
+    return folder / f"{hashlib.sha256(run.encode()).hexdigest()}.json"
 
 
 def read(folder: Path, run: str) -> dict[str, Any]:
     """The status of a run: `state`, the `reason` of a failure, and the `warnings` after its end, as console.warned returns them."""
     file = path(folder, run)
-    return json.loads(file.read_text()) if file.is_file() else {"state": QUEUED}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"state": QUEUED}
 
 
-def written(folder: Path) -> list[str]:
-    """The runs that have a status in a folder."""
-    return sorted(str(file.parent.relative_to(folder)) for file in folder.rglob("status.json"))
+def written(folder: Path) -> dict[str, dict[str, Any]]:
+    """Run -> status, for the runs that have one in a folder."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
+    return {one["run"]: one for one in sorted(found, key=lambda one: one["run"])}
+
+
+def warnings(statuses: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each kind of warning in these statuses: `warning: 2 runs were not logged to MLflow: digits/relu/he-0, digits/relu/he-1`."""
+    found: dict[str, list[str]] = {}
+    for run, one in statuses.items():
+        for of_runs in dict.fromkeys(warning["of_runs"] for warning in one.get("warnings", ())):
+            found.setdefault(of_runs, []).append(run)
+    return [
+        f"warning: {len(runs)} runs {of_runs}: {', '.join(runs[:NAMED])}{f' and {len(runs) - NAMED} more' if len(runs) > NAMED else ''}"
+        for of_runs, runs in found.items()
+    ]

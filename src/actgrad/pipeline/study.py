@@ -34,8 +34,6 @@ from actgrad.results.paths import OUTPUTS
 TRAIN = (sys.executable, str(PROJECT / "src" / "train.py"))
 ATTEMPTS = 3
 """Number of attempts at a run whose process dies."""
-NAMED = 5
-"""Maximum number of runs that a warning names."""
 LOOK = 0.5
 """Seconds between two reads of the status files."""
 GRACE = 10
@@ -254,9 +252,8 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: s
                         _died(board, run, died[run], f"the last line in {log}: {_last_line(log, before)}")
                 time.sleep(LOOK)  # other processes of the launcher may outlive it
                 board.look()
-        for of_runs, keys in board.warnings().items():
-            more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-            print(f"warning: {len(keys)} runs {of_runs}: {', '.join(keys[:NAMED])}{more}; {log} has the reasons", flush=True)
+        for warning in board.warnings():
+            print(f"{warning}; {log} has the reasons", flush=True)
         return {run: board.reason(run) for run in todo if board.state(run) != status.DONE}
 
 
