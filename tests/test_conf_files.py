@@ -1,4 +1,4 @@
-"""A user's file of conf/ without its first line is refused, whichever script reads it."""
+"""Files of conf/ and params.yaml that cannot be used are refused, whichever script reads them."""
 
 import shutil
 from pathlib import Path
@@ -129,3 +129,23 @@ def test_a_run_dir_of_a_local_file_is_no_folder_of_several_runs(conf):
             overrides.for_hydra(["-m", *several])
     for alone in (["seed=0"], ["seed=0,1", "run_dir='x/${seed}'"], ["run=digits/relu/he-0,digits/relu/he-1"]):
         overrides.for_hydra(["-m", *alone])
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "expected"),
+    [
+        ("datasets: []\nconditions: [baseline]\nactivations: [relu]\nseeds: [0]", "wrong-value", "params.yaml: datasets=[] "),
+        ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "missing-value", "params.yaml: conditions "),
+        (
+            "datasets: [digits]\nconditions: [baseline]\nactivations: [relu, relu]\nseeds: [0]",
+            "wrong-value",
+            "params.yaml: activations=['relu', 'relu'] cannot be used: relu is listed twice",
+        ),
+        ("datasets: [", "not-yaml", "params.yaml"),
+        ("datasets: [digits]\nconditions: [baseline]\nactivations: [relu]\nseed: 0\nseeds: [0]", "unknown-key", "params.yaml: seed "),
+    ],
+)
+def test_params_that_make_no_study_are_refused(tmp_path, text, code, expected):
+    (tmp_path / "params.yaml").write_text(text)
+    with refuses(code, expected):
+        loading.study(tmp_path / "params.yaml")

@@ -382,23 +382,3 @@ def test_cfg_job_prints_the_configuration(script):
     printed = yaml.safe_load(shown.stdout)
     assert printed["activation"]["config"] == {"negative_slope": 0.1}
     assert printed["run_dir"] == "outputs/digits/leaky_relu/baseline-7/activation.config.negative_slope=0.1"
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "expected"),
-    [
-        ("datasets: []\nconditions: [baseline]\nactivations: [relu]\nseeds: [0]", "wrong-value", "params.yaml: datasets=[] "),
-        ("datasets: [digits]\nactivations: [relu]\nseeds: [0]", "missing-value", "params.yaml: conditions "),
-        (
-            "datasets: [digits]\nconditions: [baseline]\nactivations: [relu, relu]\nseeds: [0]",
-            "wrong-value",
-            "params.yaml: activations=['relu', 'relu'] cannot be used: relu is listed twice",
-        ),
-        ("datasets: [", "not-yaml", "params.yaml"),
-        ("datasets: [digits]\nconditions: [baseline]\nactivations: [relu]\nseed: 0\nseeds: [0]", "unknown-key", "params.yaml: seed "),
-    ],
-)
-def test_params_that_make_no_study_are_refused(tmp_path, text, code, expected):
-    (tmp_path / "params.yaml").write_text(text)
-    with refuses(code, expected):
-        loading.study(tmp_path / "params.yaml")
