@@ -115,6 +115,9 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
             listed(**only)
     with refuses("not-in-study", "params.yaml: only names digitz, which is none of its datasets digits; ", "; did you mean digits?"):
         loading.listed(schema.Study(**both | {"datasets": ["digits"]}, only={"digitz": schema.Fewer()}), "digits", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "other.yaml").touch()
+    assert loading.listed(schema.Study(**both, only={"other": schema.Fewer()}), "b", tmp_path)  # a dataset that is not in the study now
     (tmp_path / "condition" / "plain.yaml").write_text("condition: {name: plain, seeds: [2, 7]}")
     assert listed(seeds=[2, 7])["plain"].seeds == [2, 7]  # seeds of a condition's own
 

@@ -133,8 +133,9 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
         UserError: if a condition or an activation is not known, a condition has no activation, or an activation no condition, or if `only`
             names what is not listed.
     """
-    for name in study.only:
-        _require_listed("only", name, study.datasets, "datasets")
+    datasets = [*study.datasets, *sorted(path.stem for path in (conf / "data").glob("*.yaml"))]
+    for name in study.only:  # which may keep what is said of a dataset that is left out for a while
+        _require_listed("only", name, datasets, "datasets")
     only = study.only.get(dataset, Fewer())
     for name in only.conditions or ():
         _require_listed(f"only.{dataset}.conditions", name, study.conditions, "conditions")
