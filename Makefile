@@ -57,7 +57,7 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/report_time.py data=digits
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
-	@echo "Open one of these links as soon as the server is up:"
+	@echo "Open one of these links as soon as the server is up, and close MLflow's assistant, so that the charts get its room:"
 	@MLFLOW_TRACKING_URI=sqlite:///mlflow.db python src/publish.py --links=http://127.0.0.1:$(PORT)
 	MLFLOW_DISABLE_TELEMETRY=true python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
