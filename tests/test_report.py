@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actgrad.analysis import claims, tables
+from actgrad.analysis import answers, claims, tables, words
 from actgrad.analysis.claims import ledger, ledgers
 from actgrad.analysis.claims.article import BUILD, NETWORK, TRAINING
 from actgrad.analysis.evidence import Evidence
@@ -369,3 +369,24 @@ def test_report_refuses_with_one_sentence_and_keeps_what_was_there(script, tmp_p
 
 def test_without_params_there_is_no_study(script):
     assert "params.yaml" in sentence(script("report.py", "data=digits"), "missing-file")
+
+
+def test_numbers_of_three_digits_are_written_out():
+    """`deep_16` once had “1e+02 %” and “1.5e+02 newly dead units”."""
+    assert [words.number(1.0, "of the runs"), words.number(150.2, "newly dead units")] == ["100 % of the runs", "150 newly dead units"]
+    assert [words.number(0.0333, "of the units"), words.number(0.25, "dphi/dz")] == ["3.3 % of the units", "0.25 dphi/dz"]
+
+
+def test_a_gradient_that_grows_is_called_larger():
+    """“0.65-fold smaller” was said of a gradient that is larger at the first layer."""
+    assert [words.smaller(2.0), words.smaller(float(np.log10(0.65)))] == ["100-fold smaller", "1.5-fold larger"]
+
+
+def test_how_fast_activations_learn_and_how_many_pairs_differ_is_said():
+    one = evidence({"relu": [made_up("relu", seed, 0.6 + seed / 100) for seed in (0, 1)], "tanh": [made_up("tanh", seed, 0.8) for seed in (0, 1)]})
+    for name, first in (("relu", (0.2, 0.4)), ("tanh", (0.5, 0.5))):
+        for run, accuracy in zip(one.runs[name], first, strict=True):
+            run.history.loc[0, "val/accuracy"] = accuracy
+    said = answers.answers(one, ranking(one), [])
+    assert said["learning"] == ("tanh learns fastest, with a validation accuracy of 50.0 % after the first epoch; relu learns slowest, with 30.0 %.")
+    assert "pairs" not in said  # with one pair, the table says it

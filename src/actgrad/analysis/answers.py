@@ -10,8 +10,9 @@ from actgrad.analysis import attenuation, learning_rates, ranking, tables, updat
 from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
 from actgrad.analysis.claims.leaky import slopes
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import every_run
-from actgrad.analysis.words import fold, listed, ordinal, percent
+from actgrad.analysis.runs import every_run, learned
+from actgrad.analysis.words import fold, listed, ordinal, percent, smaller
+from actgrad.training.names import VAL_ACCURACY
 
 
 def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
@@ -30,8 +31,7 @@ def _portrait(evidence: Evidence, row: Mapping[Any, Any], best: str, number: int
     place = f"{ordinal(row['rank'])} of {number} here" if number > 1 else "the only one here"
     said = [f"{head}, {place}{_compared(evidence, row, best)}"]
     if np.isfinite(row["attenuation"]):
-        smaller = row["attenuation"] >= 0
-        said.append(f"signal {fold(abs(row['attenuation']))} {'smaller' if smaller else 'larger'} at the first layer")
+        said.append(f"signal {smaller(row['attenuation'])} at the first layer")
     if np.isfinite(row["dead"]):
         said.append("no dead unit" if row["dead"] == 0 else f"{row['dead']:.3g} of {row['units']:.0f} units dead at the end")
     return said
@@ -57,6 +57,8 @@ def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping
     """
     found = {
         "results": _results(ranked),
+        "learning": _learning(evidence),
+        "pairs": _pairs(evidence),
         "signal": _signal(ranked),
         "training": _training(evidence),
         "explained": _explained(evidence),
@@ -90,13 +92,28 @@ def _results(ranked: pd.DataFrame) -> str:
     return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
 
 
+def _learning(evidence: Evidence) -> str:
+    kept = {name: learned(runs) for name, runs in evidence.runs.items()}
+    firsts = {name: float(np.mean([run.history[VAL_ACCURACY].iloc[0] for run in runs])) for name, runs in kept.items() if runs}
+    if len({*firsts.values()}) < 2:
+        return ""
+    best, worst = max(firsts, key=lambda name: firsts[name]), min(firsts, key=lambda name: firsts[name])
+    fastest = f"{best} learns fastest, with a validation accuracy of {percent(firsts[best])} after the first epoch"
+    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}."
+
+
+def _pairs(evidence: Evidence) -> str:
+    tested = evidence.pairs[evidence.pairs["p_holm"].notna()]
+    return f"{int(tested['significant'].sum())} of {len(tested)} pairs differ significantly." if len(tested) > 1 else ""
+
+
 def _signal(ranked: pd.DataFrame) -> str:
     known = ranked.set_index("activation")["attenuation"].dropna()
     if known.empty:
         return ""
     most, least = known.idxmax(), known.idxmin()
-    said = f"Before training, the gradient that arrives at the first layer is {fold(known.max())} smaller than at the last with {most}"
-    return f"{said}, and {fold(known.min())} with {least}." if len(known) > 1 else f"{said}."
+    said = f"Before training, the gradient that arrives at the first layer is {smaller(known.max())} than at the last with {most}"
+    return f"{said}, and {smaller(known.min())} with {least}." if len(known) > 1 else f"{said}."
 
 
 def _training(evidence: Evidence) -> str:
@@ -108,10 +125,10 @@ def _training(evidence: Evidence) -> str:
     if not known:
         return ""
     most = max(known, key=lambda name: abs(known[name][1] - known[name][0]))
-    smaller = sum(ends[1] < ends[0] for ends in known.values())
+    less = sum(ends[1] < ends[0] for ends in known.values())
     start, end = known[most]
-    reduced = f"Training reduces the loss of gradient for {smaller} of {len(known)} activations"
-    return f"{reduced}; it changes most with {most}, from {fold(start)} to {fold(end)}."
+    reduced = f"Training reduces the loss of gradient for {less} of {len(known)} activations"
+    return f"{reduced}; it changes most with {most}, whose gradient at the first layer is {smaller(start)} before and {smaller(end)} after."
 
 
 def _explained(evidence: Evidence) -> str:
@@ -220,7 +237,7 @@ def _linearity(evidence: Evidence) -> str:
         return ""
     row = table.iloc[table["folding_error"].argmin()]
     away = f"{100 * row['folding_error']:.3g} % of the largest logit"
-    return f"Of the trained networks, those with {row['activation']} are closest to one affine map; they differ from it by {away}."
+    return f"Under {evidence.headline}, networks with {row['activation']} are closest to one affine map; they differ from it by {away}."
 
 
 def _times(evidence: Evidence) -> str:

@@ -19,6 +19,11 @@ def fold(decades: float) -> str:
     return f"{ratio:,.0f}-fold" if ratio >= 10 else f"{ratio:g}-fold"
 
 
+def smaller(decades: float) -> str:
+    """How much smaller something is, from its decimal logarithm: 3,100-fold smaller, or 1.5-fold larger."""
+    return f"{fold(abs(decades))} {'larger' if decades < 0 else 'smaller'}"
+
+
 def network(model: Mapping[str, Any]) -> str:
     """Name of a network from the values of its conf/model; for a user's own network, the path of its builder."""
     known = {"actgrad.networks.lenet5.build": "LeNet-5", "actgrad.networks.mlp.build": "Multilayer perceptron"}
@@ -61,9 +66,14 @@ def number(effect: float | None, unit: str) -> str:
     if unit.startswith(("test accuracy over", "test accuracy,")):
         return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"
     if unit.startswith("of the ") and not 0 < abs(effect) < 1e-3:
-        return f"{100 * effect:.2g} % {unit.removesuffix('_activation')}"
+        return f"{_two_digits(100 * effect)} % {unit.removesuffix('_activation')}"
     if unit.startswith("share"):
         return f"{100 * effect:.0f} %"
     if unit.endswith("accuracy"):
         return percent(effect)
-    return f"{effect:.2g} {unit.removesuffix('_activation')}"
+    return f"{_two_digits(effect)} {unit.removesuffix('_activation')}"
+
+
+def _two_digits(value: float) -> str:
+    """Two digits, and all of a number of three or more: 0.25, 36, 150."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"

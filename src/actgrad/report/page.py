@@ -161,7 +161,7 @@ def _slots(
     made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
     said = answers(evidence, ranked, of_study)
     escape = _environment().from_string('<p class="answer">{{ answer }}</p>')
-    names = ("results", "learning", "signal", "training", "explained", "updates", "units", "conditions", "functions")
+    names = ("results", "learning", "signal", "training", "explained", "updates", "units", "conditions", "functions", "pairs")
     return made | {f"answer-{name}": escape.render(answer=said[name]) if name in said else "" for name in names}
 
 

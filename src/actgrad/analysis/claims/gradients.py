@@ -67,7 +67,7 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     "tanh suffers less from vanishing gradients than the sigmoid.",
     ["sigmoid", "tanh"],
     "preact_grads",
-    title="They vanish less with tanh",
+    title="Gradients vanish less with tanh",
 )
 def tanh_vanishes_less(evidence: Evidence) -> Finding:
     """Attenuation before any update: sigmoid's less tanh's, with the same initial weights. Confirmed if the interval over seeds lies above 0,

@@ -14,7 +14,8 @@ ROW = 27
 
 @figure("Test accuracy, seed by seed", lambda evidence: tables.seeds(evidence.runs))
 def seeds(shown: Shown) -> Layers:
-    """Each dot is a run; the bar is the 95 % interval of their mean. Runs left of a dotted line failed and are left out of the mean."""
+    """Each dot is a run; the bar is the 95 % interval of their mean. Runs left of a dotted line, if there is one, failed and are left out of the
+    mean."""
     base = alt.Chart(alt.NamedData("seeds"))
     here, row = base.transform_filter(HERE), alt.Y("rank:O", axis=None)
     x = alt.X(
@@ -55,13 +56,14 @@ def attenuation(shown: Shown) -> Layers:
     tips = [*RUN, alt.Tooltip("fold:Q", title="times smaller", format=",.3~r")]
     bars = (
         here.transform_aggregate(decades="max(decades)", groupby=["activation", "rank"])
+        .transform_calculate(fold="pow(10, datum.decades)")
         .mark_bar(height=11)
         .encode(
             x="decades:Q",
             y=row,
             color=colour(shown.activations),
             opacity=faded(0.45),
-            tooltip=["activation:N", alt.Tooltip("decades:Q", format=".2f")],
+            tooltip=["activation:N", alt.Tooltip("fold:Q", title="times smaller", format=",.3~r")],
         )
     )
     dots = folds.mark_point(filled=True, size=40, cursor="pointer").encode(

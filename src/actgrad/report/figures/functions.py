@@ -41,7 +41,8 @@ def linearity(shown: Shown) -> Layers:
     x = alt.X(
         "shown:Q", title="largest difference, as a share of the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6)
     )
-    tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("folding_error", "superposition_error"))]
+    titles = {"folding_error": "share of the largest logit", "superposition_error": "error of superposition"}
+    tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", title=title, format=".3g") for name, title in titles.items())]
     dots = base.mark_point(filled=True, size=80, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips)
     return alt.layer(dots).properties(height=22 * (1 + len(shown.activations)))
 

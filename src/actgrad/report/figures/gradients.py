@@ -124,7 +124,8 @@ def share_of_next(shown: Shown) -> Layers:
         "expected:Q", title="predicted share of the next layer's gradient", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5, format="~g")
     )
     y = alt.Y("share_of_next:Q", title="measured share", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5, format="~g"))
-    numbers = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("share_of_next", "predicted", "derivatives_alone")]
+    titles = {"share_of_next": "measured share", "predicted": "predicted", "derivatives_alone": "predicted from derivatives alone"}
+    numbers = [alt.Tooltip(f"{name}:Q", title=title, format=".3g") for name, title in titles.items()]
     dots = (
         base.transform_filter(HERE)
         .mark_point(filled=True, size=80, cursor="pointer")

@@ -84,7 +84,7 @@ SCALE = ("axis_scale", "Axis", ("log", "linear"))
 
 def faded(full: float = 1.0) -> Any:
     """Opacity: full for the activation shown alone, or for all if none is."""
-    return alt.condition("alone == '' || datum.activation == alone", alt.value(full), alt.value(0.08))
+    return alt.condition("alone == '' || datum.activation == alone", alt.value(full), alt.value(0.08 * full))
 
 
 # --- parts
