@@ -2,6 +2,7 @@
 
 from actgrad.config import loading
 from actgrad.console import run_script, script_parser
+from actgrad.errors import UserError
 from actgrad.pipeline import composed
 
 
@@ -10,7 +11,10 @@ def main() -> None:
     study = loading.study()
     for dataset in study.datasets:
         loading.data_config(dataset, [])
-    print(f"params.yaml: {composed.check(study)} runs in conditions that can be used")
+    runs = composed.check(study)
+    if "only" not in study.model_fields_set:
+        raise UserError("missing-value", "params.yaml: only is missing, and DVC needs it; write only: {}")
+    print(f"params.yaml: {runs} runs in conditions that can be used")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
     parser = script_parser(__doc__, EXAMPLES)
     parser.add_argument("dataset", metavar="data=NAME", help="a dataset whose runs have been trained")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--readme", action="store_true", help="make no report, but write the results of the existing one into README.md")
+    instead.add_argument("--readme", action="store_true", help="make no report, but put the results of the existing one in place of README.md's")
     instead.add_argument("--experience", action="store_true", help="make no report, but write its results about alarms and remedies into the package")
     arguments = parser.parse_args()
     dataset = dataset_name(arguments.dataset)

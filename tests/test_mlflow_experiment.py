@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from actgrad.config.loading import Listed
 from actgrad.tracking import experiments, store, views
+from actgrad.tracking.metrics import of_layer
 from made_up_runs import made_up
 
 
@@ -75,3 +76,11 @@ def test_the_first_training_prints_nothing_of_mlflow(script):
     assert script("download.py", "data=digits").returncode == 0
     done = script("train.py", "data=digits", "recipe.epochs=1", "recipe.steps_per_execution=1")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_name_of_any_layer_makes_a_metric_that_mlflow_takes(uri):
+    """A layer that is used twice has a # in the name of its second site: such runs were no longer logged."""
+    name = of_layer("dead", "re_lu_2#2 ü")
+    assert name == "dead/re_lu_2.2 ."
+    client = mlflow.MlflowClient()
+    client.log_metric(client.create_run(store.experiment(uri, "digits")).info.run_id, name, 1.0)

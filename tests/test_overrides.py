@@ -281,6 +281,7 @@ PARAMS = {"datasets": "[digits]", "conditions": "[baseline]", "activations": "[r
         ({"conditions": "[he, hee]"}, "unknown-name", "condition=hee is not known"),
         ({"conditions": "[he, tuning]"}, "no-test-split", "tuning"),
         ({"datasets": "[mnist]", "conditions": "[standardized_tuned]"}, "no-learning-rate", "mnist"),
+        ({}, "missing-value", "params.yaml: only is missing, and DVC needs it; write only: {}"),
         (None, "not-yaml", "params.yaml holds no KEY: VALUE; it needs datasets, conditions, activations, seeds"),
     ],
     ids=str,

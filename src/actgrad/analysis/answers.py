@@ -28,8 +28,8 @@ def _portrait(evidence: Evidence, row: Mapping[Any, Any], best: str, number: int
         head = "diverged in every seed" if row["diverged"] == runs else f"failed in {row['failed'] + row['diverged']} of {runs} seeds"
     else:
         head = percent(row["mean"]) + (f" in the {row['learned']} of {runs} seeds that learned" if row["learned"] < runs else "")
-    place = f"{ordinal(row['rank'])} of {number} here" if number > 1 else "the only one here"
-    said = [f"{head}, {place}{_compared(evidence, row, best)}"]
+    place = f", {ordinal(row['rank'])} of {number} here" if number > 1 else ", the only one here"
+    said = [f"{head}{'' if pd.isna(row['mean']) else place}{_compared(evidence, row, best)}"]
     if np.isfinite(row["attenuation"]):
         said.append(f"signal {smaller(row['attenuation'])} at the first layer")
     if np.isfinite(row["dead"]):
@@ -82,12 +82,14 @@ def _results(ranked: pd.DataFrame) -> str:
     if pd.isna(best["mean"]):
         return "No run learned."
     failed = ranked[ranked["failed"] + ranked["diverged"] > 0]
-    said = f"{best['activation']} has the highest mean test accuracy, {percent(best['mean'])}"
+    first = ranked.loc[ranked["mean"] == best["mean"], "activation"].tolist()
+    said = f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean test accuracy, {percent(best['mean'])}"
     if len(others) and others["p_holm"].notna().any():
         below = others.loc[others["significant"], "activation"].tolist()
         alike = len(others) - len(below)
         said += f"; {listed(below)} {'is' if len(below) == 1 else 'are'} significantly lower" if below else ""
-        said += f"; {alike} of {len(others)} others {'shows' if alike == 1 else 'show'} no significant difference" if alike else ""
+        rest = "the other shows" if len(others) == 1 else f"{alike} of {len(others)} others {'shows' if alike == 1 else 'show'}"
+        said += f"; {rest} no significant difference" if alike else ""
     lost = [f"{row['activation']} ({row['failed'] + row['diverged']} of {len(row['seeds'].split())})" for _, row in failed.iterrows()]
     return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
 
@@ -176,7 +178,7 @@ def _conditions(findings: Sequence[Mapping[str, Any]]) -> str:
         return f"All {len(judged)} verdicts that other conditions can judge are the same there."
     names = [finding["title"] for finding in changed]
     return (
-        f"Of {len(judged)} verdicts, {len(judged) - len(changed)} are the same under every other condition; those that change: {listed(names, '“')}."
+        f"Of {len(judged)} verdicts, {len(judged) - len(changed)} stay the same under every other condition; those that change: {listed(names, '“')}."
     )
 
 

@@ -32,7 +32,7 @@ def _between(name: str, digests: dict[str, list[bytes]]) -> Iterator[str]:
             raise UserError(
                 "shared-images",
                 f"{name}: {shared} of the {len(digests[of])} images of {of} are also in {other}; "
-                "a split must hold other images than the rest, so remove them from one of the two",
+                "a split must hold other images than the rest; keep one copy of each image",
             )
         if shared and SPLITS.index(of) > SPLITS.index(other):
             yield f"{shared} of the {len(digests[of])} images of {of} are also in {other}"
@@ -50,7 +50,7 @@ def _under_two_labels(dataset: Dataset, digests: dict[str, list[bytes]]) -> Iter
         for digest, label in zip(found, dataset.labels[split].tolist(), strict=True):
             labels.setdefault(digest, set()).add(label)
     if contradicting := sum(len(found) > 1 for found in labels.values()):
-        yield f"{contradicting} different images stand under more than one class"
+        yield f"{contradicting} different image{'s stand' if contradicting > 1 else ' stands'} under more than one class"
 
 
 def _without_contents(dataset: Dataset) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The metrics of a run's MLflow run. They are the same for a live run and a published one."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -98,6 +99,11 @@ def by_rate(result: RunResult) -> Values:
     return {(VAL_ACCURACY_BY_RATE, step): last[VAL_ACCURACY]} if VAL_ACCURACY in last else {}
 
 
+def of_layer(name: str, layer: str) -> str:
+    """The name of a layer's metric. MLflow takes only some characters, and the second use of a layer has a # in its name."""
+    return f"{name}/{re.sub(r'[^ .:0-9A-Za-z_-]', '.', layer)}"
+
+
 def logged_layers(layers: Sequence[T]) -> list[T]:
     """The logged layers: all of them, or LAYERS evenly spaced ones with both ends."""
     return [layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, min(len(layers), LAYERS)).round().astype(int))]
@@ -116,7 +122,7 @@ def _metrics(steps: pd.DataFrame, probes: pd.DataFrame, planned: int) -> Values:
     chosen = probes[probes["layer"].isin(logged_layers(hidden["layer"].unique().tolist())) | ~probes["hidden"].astype(bool)]
     measured = pd.concat([_by_name(rows, STEP_METRICS), _by_name(chosen, PROBE_METRICS)])
     cells = zip(*(measured[column] for column in ("name", "layer", "step", "value")), strict=True)
-    by_layer = {(f"{name}/{layer}", int(step)): float(value) for name, layer, step, value in cells}
+    by_layer = {(of_layer(name, layer), int(step)): float(value) for name, layer, step, value in cells}
     return by_layer | dict(_of_network(hidden))
 
 

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from actgrad.config.loading import Listed
-from actgrad.tracking.metrics import ATTENUATION, DEAD, PROBE_METRICS, STEP_METRICS, VAL_ACCURACY_BY_RATE, Layers
+from actgrad.tracking.metrics import ATTENUATION, DEAD, PROBE_METRICS, STEP_METRICS, VAL_ACCURACY_BY_RATE, Layers, of_layer
 from actgrad.training.names import HISTORY, TEST, TEST_ACCURACY, TEST_LOSS, TRAIN_ACCURACY, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
 TAG = "mlflow.sharedViewState."
@@ -199,7 +199,7 @@ def _gradients(layers: Layers) -> dict[str, list[Chart]]:
 
 
 def _each(name: str, layers: Sequence[str], log: bool = False) -> list[Chart]:
-    return [Chart(f"{name}/{layer}", log=log) for layer in layers]
+    return [Chart(of_layer(name, layer), log=log) for layer in layers]
 
 
 # --- how MLflow keeps them
