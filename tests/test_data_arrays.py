@@ -52,6 +52,7 @@ from data_sources import npz, pets, refusal
             "wrong-labels",
             "is float64 of (20, 2); labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)",
         ),
+        ({"y_train": np.arange(20) % 2.0}, "wrong-labels", "is float64 of (20,); save them with y.astype(int)"),
         ({"y_train": np.array(["cat", "dog"] * 10)}, "wrong-labels", "names become numbers by names, y = numpy.unique(y, return_inverse=True)"),
         ({"y_train": np.full(20, 2**64 - 1, np.uint64)}, "wrong-labels", "y_train has the label 18446744073709551615"),
         ({"x_test": image_set(4, 12), "x_train": np.concatenate([image_set(4, 12)] * 5)}, "shared-images", "are also in"),

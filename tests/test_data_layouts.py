@@ -243,7 +243,7 @@ def test_names_that_cannot_be_printed_are_escaped(tmp_path):
         ({"train/cat/x.png": FILES["train/cat/000.png"]}, ["1 of the 13 images of train are copies of others in it"]),
         (
             {"train/dog/x.png": FILES["train/cat/000.png"]},
-            ["1 of the 13 images of train are copies of others in it", "1 different images stand under more than one class"],
+            ["1 of the 13 images of train are copies of others in it", "1 different image stands under more than one class"],
         ),
         ({}, []),
     ],

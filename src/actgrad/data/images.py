@@ -76,7 +76,7 @@ def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
                 raise UserError(
                     "mixed-sizes",
                     f"{source}: {shown(name)} is {shape_text(image.shape[:2])}, others are {shape_text(shape)}; "
-                    "set data.image_size to the height and width that all are resized to",
+                    "set data.image_size=NUMBER, and all are resized to so many pixels in height and width",
                 )
             pixels.append(np.broadcast_to(image if image.ndim == 3 else image[..., np.newaxis], (*shape, channels)))
         arrays[split] = np.stack(pixels)

@@ -103,6 +103,8 @@ def _integers(source: Path, name: str, array: np.ndarray) -> np.ndarray:
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         remedy = "labels of the shape (n, classes) become numbers by numpy.argmax(y, axis=1)" if array.ndim == 2 else "number the classes from 0"
+        if array.ndim == 1 and array.dtype.kind == "f" and np.array_equal(array, array.round()):
+            remedy = "save them with y.astype(int)"
         if array.dtype.kind in "US":
             remedy = "names become numbers by names, y = numpy.unique(y, return_inverse=True); keep them as class_names"
         raise UserError("wrong-labels", f"{source}: {name} must be whole numbers of the shape (n,) and is {array.dtype} of {array.shape}; {remedy}")
