@@ -8,7 +8,9 @@ import pytest
 
 from actgrad.analysis import claims
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
+from actgrad.analysis.claims.registry import measured
 from actgrad.analysis.evidence import _times
+from actgrad.analysis.statistics import Estimate
 from actgrad.training.names import TRAIN_ACCURACY, VAL_ACCURACY
 from planted_runs import SLOPES, Z, evidence, findings, judged, made, wobble
 
@@ -304,3 +306,19 @@ def test_what_counts_as_training_depends_on_the_largest_class(largest_class, ver
         for run in of_activation:
             run.metrics["largest_class"] = largest_class
     assert judged(evidence(runs))["monotonic-required"]["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("of the units", (0, 1)),
+        ("share of conv1", (0, 1)),
+        ("test accuracy", (0, 1)),
+        ("newly dead units", (0, 1.2)),
+        ("test accuracy, relu over tanh", (-0.4, 1.2)),
+        ("decades", (-0.4, 1.2)),
+    ],
+)
+def test_an_interval_holds_only_numbers_that_can_be(unit, expected):
+    found = measured(CONFIRMED, "", Estimate(0.4, -0.4, 1.2), unit, ())
+    assert (found.low, found.high) == expected

@@ -1,5 +1,6 @@
 """Definition of a claim, and functions that claims share."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -128,7 +129,12 @@ def verdict(effect: Estimate, confirmed: Callable[[float, float], bool], refuted
 
 
 def measured(verdict: str, sentence: str, effect: Estimate, unit: str, keys: tuple[str, ...]) -> Finding:
-    return Finding(verdict, sentence, effect.value, unit, effect.low, effect.high, keys)
+    """A finding with its interval. Where a number cannot be below 0, or above 1, its interval is not either."""
+    low, high = effect.low, effect.high
+    if low is not None and high is not None:
+        low = max(low, 0.0) if re.match("share|of the|.*(units|accuracy)$", unit) else low
+        high = min(high, 1.0) if re.match(r"share|of the (\w+ )?units|.*accuracy$", unit) else high
+    return Finding(verdict, sentence, effect.value, unit, low, high, keys)
 
 
 def largest(estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
