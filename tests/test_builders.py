@@ -273,3 +273,15 @@ def test_a_network_for_other_images_is_refused(own):
 )
 def test_train_refuses_a_model_that_is_not_known_with_one_sentence(script, arguments, code, expected):
     assert sentence(script("train.py", "data=digits", *arguments), code) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "warned"), [("sequential", True), ("logits", False)])
+def test_a_network_that_does_not_use_its_initializer_is_said_to_be_one(script, tmp_path, name, warned):
+    """Under another kernel_initializer, it was trained to the same bytes without a word."""
+    assert script("download.py", "data=digits").returncode == 0
+    (tmp_path / "own_nets.py").write_text(OWN)
+    chosen = [f"model.build=own_nets.{name}", "model.config={}", "recipe.epochs=1", "tracking.enabled=false"]
+    done = script("train.py", "data=digits", *chosen, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert ("does not use its initializer, so recipe.kernel_initializer changes nothing" in done.stderr) == warned

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -16,6 +17,7 @@ from actgrad.data import storage
 from actgrad.data.storage import Dataset
 from actgrad.errors import UserError
 from actgrad.files import new_folder
+from actgrad.networks.own_code import is_own
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.environment import environment
@@ -120,16 +122,20 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
     load_core()
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
-    from actgrad.training import determinism, loop
+    from actgrad.training import loop
     from actgrad.training.batches import steps_per_epoch
-
-    determinism.start(config.seed, config.recipe.threads)  # before the user's code, which may compute as it is imported
-    load_own_code(own_code_paths(config.deciding()))  # here, because refused and finished runs do not need it
 
     steps = steps_per_epoch(config, dataset) * config.recipe.epochs
     progress = Progress(config, steps)
     with logged(config, dataset, steps, checkpoint.fingerprint) as live_run:
         try:
+            if is_own(config.model.build) and not _uses_initializer(config, dataset):
+                what = "so recipe.kernel_initializer changes nothing; write kernel_initializer=initializer(NAME) in its layers, unless you mean it"
+                warn(
+                    f"{config.key}: the network of {config.model.build} does not use its initializer, {what}",
+                    "have networks without their initializer",
+                )
+            _begin(config)
             measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
         except SystemExit as error:
             raise UserError(
@@ -147,6 +153,26 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
         what = "what comes after them lets none pass, as a step function or stop_gradient; mend the activation or the network, unless you mean it"
         warn(f"{config.key}: no gradient reaches {', '.join(cut_off)}: {what}", "have layers that no gradient reaches")
     return metrics
+
+
+def _begin(config: Config) -> None:
+    """Prepare the process, and import the user's code. Refused and finished runs do not need it."""
+    from actgrad.training import determinism
+
+    determinism.start(config.seed, config.recipe.threads)  # before the user's code, which may compute as it is imported
+    load_own_code(own_code_paths(config.deciding()))
+
+
+def _uses_initializer(config: Config, dataset: Dataset) -> bool:
+    """Whether the initial weights of a user's network depend on the recipe's initializer."""
+    from actgrad.networks.build import build
+
+    weights = []
+    for kind in ("glorot_uniform", "he_uniform"):
+        _begin(config)
+        other = config.model_copy(update={"recipe": config.recipe.model_copy(update={"kernel_initializer": kind})})
+        weights.append(build(other, dataset.images["train"], len(dataset.class_names)).model.get_weights())
+    return not all(map(np.array_equal, *weights))
 
 
 def without_gradient(steps: pd.DataFrame) -> list[str]:
