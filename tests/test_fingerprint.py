@@ -1,5 +1,6 @@
 """Changes that change the fingerprint of a run, and changes that do not."""
 
+import builtins
 import copy
 import hashlib
 import importlib
@@ -244,3 +245,15 @@ def test_modules_of_ones_own_keep_nothing_of_an_earlier_run(write):
         assert net.kept is act.kept
         assert net.kept == []
         net.kept.append("of this run")
+
+
+def test_a_module_that_can_be_imported_only_once_is_kept_and_said_so(write, capsys):
+    """Such as one that registers a gradient with TensorFlow."""
+    write("once_code.py", "import builtins\nassert not hasattr(builtins, 'once_code')\nbuiltins.once_code = True")
+    try:
+        for said in (False, True):
+            keras_process.load_own_code(["once_code.build"])
+            assert "once_code" in sys.modules
+            assert ("once_code.build can be imported only once in a process" in capsys.readouterr().err) == said
+    finally:
+        del builtins.once_code

@@ -9,12 +9,11 @@ import pkgutil
 import pydoc
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import archspec.cpu
 
-from actgrad.console import muted_stderr
+from actgrad.console import muted_stderr, warn
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
 from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_code_sha256, own_files
@@ -72,10 +71,15 @@ def load_own_code(paths: Sequence[str]) -> None:
         UserError: if a module has changed since this process computed its sha256.
     """
     files = {str(file) for path in paths for file in own_files(path)}
-    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) in files]:
+    earlier = {name: module for name, module in sys.modules.items() if getattr(module, "__file__", None) in files}
+    for name in earlier:
         del sys.modules[name]
     for path in paths:
-        with suppress(pydoc.ErrorDuringImport):
+        try:
             pydoc.locate(path)
+        except pydoc.ErrorDuringImport:
+            if path.partition(".")[0] in earlier:  # it registers something that may be registered only once, such as a gradient
+                sys.modules.update(earlier)
+                warn(f"{path} can be imported only once in a process, so an earlier run may have left something in it", "share modules with others")
         if own_code_sha256.__wrapped__(path) != own_code_sha256(path):
             raise UserError("changed-meanwhile", f"the module of {path} was edited while this process started; start the same command again")

@@ -1,13 +1,14 @@
 """Make the files of one run from its configuration: train and track it, and continue it after an interruption."""
 
+import functools
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -17,7 +18,7 @@ from actgrad.data import storage
 from actgrad.data.storage import Dataset
 from actgrad.errors import UserError
 from actgrad.files import new_folder
-from actgrad.networks.own_code import is_own
+from actgrad.networks.own_code import is_own, located
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.environment import environment
@@ -122,21 +123,18 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
     load_core()
     from actgrad.pipeline.progress import Progress
     from actgrad.tracking.live import logged
-    from actgrad.training import loop
+    from actgrad.training import determinism, loop
     from actgrad.training.batches import steps_per_epoch
 
+    determinism.start(config.seed, config.recipe.threads)  # before the user's code, which may compute as it is imported
+    load_own_code(own_code_paths(config.deciding()))  # here, because refused and finished runs do not need it
+    given: list[str] = []
+    builder = _noting_initializers(config.model.build, given) if is_own(config.model.build) else None
     steps = steps_per_epoch(config, dataset) * config.recipe.epochs
     progress = Progress(config, steps)
     with logged(config, dataset, steps, checkpoint.fingerprint) as live_run:
         try:
-            if is_own(config.model.build) and not _uses_initializer(config, dataset):
-                what = "so recipe.kernel_initializer changes nothing; write kernel_initializer=initializer(NAME) in its layers, unless you mean it"
-                warn(
-                    f"{config.key}: the network of {config.model.build} does not use its initializer, {what}",
-                    "have networks without their initializer",
-                )
-            _begin(config)
-            measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint)
+            measured, network = loop.train(config, dataset, [progress, live_run], progress.callbacks, checkpoint, builder)
         except SystemExit as error:
             raise UserError(
                 "own-code-failed", f"code of your own ended the training of {config.key} by SystemExit({error.code}); let it raise another error"
@@ -149,30 +147,32 @@ def _trained(config: Config, dataset: Dataset, folder: Path, checkpoint: Checkpo
         metrics = result.write(folder)
         live_run.finished(replace(result, metrics=metrics), folder, network)
     checkpoint.remove()
+    if builder and not given:
+        what = "so recipe.kernel_initializer changes nothing; write kernel_initializer=initializer(NAME) in its layers, unless you mean it"
+        warn(f"{config.key}: the network of {config.model.build} does not use its initializer, {what}", "have networks without their initializer")
     if cut_off := without_gradient(measured.steps):
         what = "what comes after them lets none pass, as a step function or stop_gradient; mend the activation or the network, unless you mean it"
         warn(f"{config.key}: no gradient reaches {', '.join(cut_off)}: {what}", "have layers that no gradient reaches")
     return metrics
 
 
-def _begin(config: Config) -> None:
-    """Prepare the process, and import the user's code. Refused and finished runs do not need it."""
-    from actgrad.training import determinism
+def _noting_initializers(path: str, given: list[str]) -> Callable[..., Any] | None:
+    """The user's builder at a dotted path, which appends to `given` the layers that it asks an initializer for. None if there is no builder:
+    it is refused when it is built.
+    """
+    builder = located("model.build", path)
+    if not callable(builder):
+        return None
 
-    determinism.start(config.seed, config.recipe.threads)  # before the user's code, which may compute as it is imported
-    load_own_code(own_code_paths(config.deciding()))
+    @functools.wraps(builder)
+    def noting(input_shape: Any, classes: int, activation: Any, initializer: Callable[[str], Any], **values: Any) -> Any:
+        def noted(layer: str) -> Any:
+            given.append(layer)
+            return initializer(layer)
 
+        return builder(input_shape, classes, activation, noted, **values)
 
-def _uses_initializer(config: Config, dataset: Dataset) -> bool:
-    """Whether the initial weights of a user's network depend on the recipe's initializer."""
-    from actgrad.networks.build import build
-
-    weights = []
-    for kind in ("glorot_uniform", "he_uniform"):
-        _begin(config)
-        other = config.model_copy(update={"recipe": config.recipe.model_copy(update={"kernel_initializer": kind})})
-        weights.append(build(other, dataset.images["train"], len(dataset.class_names)).model.get_weights())
-    return not all(map(np.array_equal, *weights))
+    return noting
 
 
 def without_gradient(steps: pd.DataFrame) -> list[str]:
