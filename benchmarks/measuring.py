@@ -22,6 +22,7 @@ from scipy import stats
 from actgrad.console import dataset_name, script_parser
 from actgrad.errors import UserError
 from actgrad.files import PROJECT, write_bytes
+from actgrad.pipeline.environment import SET
 from actgrad.results.run import json_bytes
 
 BENCHMARKS = PROJECT / "benchmarks"
@@ -48,10 +49,11 @@ def parsed(description: str | None, example: str, **numbers: tuple[int, int, str
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Environment variables of a measured process, with this Python's scripts and an MLflow store in its working folder."""
+    """Environment variables of a measured process, with this Python's scripts and an MLflow store in its working folder. Plain scripts
+    compute with oneDNN, as trainings do."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return os.environ | own | more
+    return os.environ | own | SET | more
 
 
 def run(command: Sequence[str], folder: Path) -> tuple[float, str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = os.environ.get("MONITOR_BACKEND", "tensorflow")  # the monitor's tests run on other backends too
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as in a training process, whose numbers the tests compare with theirs
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 

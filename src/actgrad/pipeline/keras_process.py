@@ -16,6 +16,7 @@ import archspec.cpu
 from actgrad.console import muted_stderr, warn
 from actgrad.errors import UserError
 from actgrad.files import PROJECT
+from actgrad.pipeline.environment import SET
 from actgrad.results.fingerprint import CORE, CORE_SHA256, OTHER_BACKENDS, core_sha256, own_code_sha256, own_files
 
 
@@ -25,7 +26,7 @@ def load_keras() -> None:
 
     To save two seconds, Keras finds no scikit-learn, for which it has wrappers, and there are few garbage collections.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.update(SET, KERAS_BACKEND="tensorflow")
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # would ask for Keras 2, which is not installed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     gc.set_threshold(50_000)  # Python's default of 700 new objects is too low for libraries that make millions
