@@ -15,7 +15,7 @@ import pytest
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.results.run import FILES
-from conftest import as_project, train
+from conftest import ROOT, as_project, train
 
 
 class Killed(BaseException):
@@ -170,6 +170,30 @@ def test_the_same_command_goes_on_after_a_signal(project, how, code, said):
     same_mlflow_run_without_doubled_steps(project, name)
     finished = start(project, name)
     assert "digits/relu/baseline-0: finished before, with the same configuration, data and code" in finished.communicate()[0]
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_an_interruption_in_a_weak_references_callback_is_heard(number, code, said):
+    """Python ignores an exception there, so Ctrl-C while TensorFlow traced a network changed nothing."""
+    program = f"""
+import signal, time, weakref
+from actgrad.console import run_script
+
+class Thing:
+    pass
+
+def main():
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal({number.value}))
+    del thing
+    time.sleep(20)
+
+run_script(main)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, preexec_fn=heard)
+    assert (done.returncode, done.stderr) == (code, f"{said}; start it again\n")
 
 
 def same_mlflow_run_without_doubled_steps(project: Path, name: str) -> None:

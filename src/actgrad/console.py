@@ -1,5 +1,6 @@
 """How an entry script behaves at the terminal."""
 
+import _thread
 import argparse
 import atexit
 import errno
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,7 @@ def run_script(main: Callable[[], None], afterwards: str = "start it again") -> 
     Ctrl-C ends it with 130, SIGTERM with 143; `afterwards` says what to do after an interruption.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _raised_later
     atexit.register(gc.freeze)  # else Python's last garbage collection takes two seconds, because of TensorFlow's many objects
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: a name that the terminal cannot show costs no result
@@ -73,6 +76,15 @@ def refused(error: UserError | OSError) -> UserError:
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _raised_later(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Repeat an interruption that came while Python ran code that cannot raise, such as a weak reference's callback."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
+        threading.Timer(0.1, _thread.interrupt_main, [number]).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def check_typing(arguments: Sequence[str]) -> None:
