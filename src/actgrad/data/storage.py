@@ -78,7 +78,7 @@ def load(data: Data, compared: str | None = None) -> Dataset:
         unverified = unverified_source(data)
         expected = _made_from(data, checksum(unverified) if unverified else None)
     if found != expected:
-        raise UserError("other-dataset", f"{file} was made with {found}, not with {expected}; {again}, and give it the same data.KEY=VALUE")
+        raise UserError("other-dataset", f"{file} was made {_differing(found, expected)}; {again}, and give it the same data.KEY=VALUE")
     dataset = npz.to_dataset(file, arrays)
     check(data.name, dataset)
     return replace(dataset, sha256=digest)
@@ -90,3 +90,12 @@ def _made_from(data: Data, source_sha256: str | None) -> str:
     if_set = {key: value for key, value in (("image_size", data.image_size), ("files", files_sha256(data))) if value is not None}
     text = " ".join(f"data.{key}={value}" for key, value in (always | if_set).items())
     return text + (f"{SOURCE}{source_sha256}" if source_sha256 else "")
+
+
+def _differing(made: str, asked: str) -> str:
+    """What differs between two texts of `_made_from`, in words."""
+    (values, _, source), (asked_values, _, asked_source) = made.partition(SOURCE), asked.partition(SOURCE)
+    before, now = ([one for one in mine.split() if one not in others.split()] for mine, others in ((values, asked_values), (asked_values, values)))
+    parts = [f"with {' '.join(before) or 'fewer values'}, not with {' '.join(now) or 'fewer'}"] if before or now else []
+    parts += ["from another source, or from files that have changed since"] if source != asked_source else []
+    return ", and ".join(parts)
