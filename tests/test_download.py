@@ -183,7 +183,9 @@ def test_data_made_from_another_archive_are_not_trained_on(tmp_path, monkeypatch
     other = pets(container(tmp_path / "other", folder_files(train=8)))
     storage.prepare(one, storage.path("pets"))
     storage.load(one)
-    with refuses("other-dataset", "data/pets.npz was made from another source, or from files that have changed since; make", "python src/download.py"):
+    with refuses(
+        "other-dataset", "data/pets.npz was made from another source, or from files that have changed since; make", "python src/download.py"
+    ):
         storage.load(other)
     storage.load(pets(container(tmp_path / "copy", folder_files())))  # the same content elsewhere is the same source
 
