@@ -13,7 +13,7 @@ from actgrad.diagnosis.experience import FILE
 from actgrad.files import replace_folder, write_bytes
 from actgrad.report.content import RUNS_AT, content
 from actgrad.report.experience import with_report
-from actgrad.report.readme import with_results
+from actgrad.report.readme import SECTION, with_results
 from actgrad.results.run import json_bytes
 
 EXAMPLES = """\
@@ -34,8 +34,9 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = dataset_name(arguments.dataset)
     if arguments.readme:
-        write_bytes(README, with_results(README.read_text(), dataset).encode())
-        print(f"{README}: the results of {dataset}")
+        page = README.read_text()
+        write_bytes(README, with_results(page, dataset).encode())
+        print(f"{README}: the results of {dataset}, in place of those of {' and '.join(SECTION.findall(page))}")
         return
     if arguments.experience:
         write_bytes(EXPERIENCE, json_bytes(with_report(json.loads(EXPERIENCE.read_text()), dataset)))

@@ -300,6 +300,11 @@ def test_a_file_of_an_activation_that_cannot_be_used_is_refused_before_the_first
     project = Project(tmp_path)
     project.edit("conf/activation/relu.yaml", "layer: ReLU", "layers: ReLU")
     assert "layers is not a key" in project.run("python", "src/check.py", check=False)
+    project.edit("conf/activation/relu.yaml", "layers: ReLU", "layer: my_acts.Bent")
+    assert "activation.layer=my_acts.Bent: there is no module my_acts in PYTHONPATH; put" in project.run("python", "src/check.py", check=False)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "my_acts.py").touch()
+    assert "can be used" in project.run("env", "PYTHONPATH=elsewhere", "python", "src/check.py")
 
 
 def test_every_pipeline_of_the_makefile_checks_first():

@@ -226,7 +226,7 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
 
     (tmp_path / "README.md").write_text("# a page\n\n<!-- results of digits -->\n<!-- end of results -->\nthe end\n")
     done = script("report.py", "data=digits", "--readme")
-    assert done.stdout == "README.md: the results of digits\n", done.stderr
+    assert done.stdout == "README.md: the results of digits, in place of those of digits\n", done.stderr
     assert "| tanh | " in (tmp_path / "README.md").read_text()
     assert (tmp_path / "README.md").read_text().endswith("<!-- end of results -->\nthe end\n")
 

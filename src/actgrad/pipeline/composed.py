@@ -11,6 +11,7 @@ from actgrad.config import composing, loading
 from actgrad.config.schema import Config, Study, Tracking, parse
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
+from actgrad.networks.own_code import is_own
 from actgrad.results import fingerprint, paths
 
 
@@ -85,14 +86,14 @@ def check(study: Study) -> int:
     """Compose a run of each dataset and condition, and one of each activation, and return the number of runs of the study.
 
     Raises:
-        UserError: if a file of conf/ or params.yaml cannot be used.
+        UserError: if a file of conf/ or params.yaml cannot be used, or the module of an own activation or network is not found.
     """
     runs = 0
     for dataset in study.datasets:
         checked: set[str] = set()
         for name, one in loading.listed(study, dataset).items():
             for activation in [other for other in one.activations if other not in checked] or one.activations[:1]:
-                _config(dataset, activation, name, one.seeds[0])
+                _check_own_code(_config(dataset, activation, name, one.seeds[0]))
             checked |= {*one.activations}
             runs += len(one.activations) * len(one.seeds)
     return runs
@@ -103,6 +104,15 @@ def _config(dataset: str, activation: str, condition: str, seed: int) -> Config:
     config = composing.composed([*chosen, *composing.without_local()])
     composing.check_names(config, {"data": dataset, "activation": activation, "condition": condition})
     return config
+
+
+def _check_own_code(config: Config) -> None:
+    for key, path in (("activation.layer", config.activation.layer), ("model.build", config.model.build)):
+        if is_own(path) and not fingerprint.own_files(path):
+            raise UserError(
+                "missing-module",
+                f"{key}={path}: there is no module {path.partition('.')[0]} in PYTHONPATH; put its folder there: export PYTHONPATH=FOLDER",
+            )
 
 
 def _head(dataset: str, activation: str) -> str:
