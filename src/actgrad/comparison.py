@@ -113,7 +113,7 @@ def compare(
         data: (x, y): x (n, …) as the network takes it, y whole numbers (n,). A tenth is held out for validation.
         test: (x, y); without it a fifth of the data is held out.
         seeds: number of seeds, or a list of them.
-        epochs, batch_size, optimizer, learning_rate: how each run is trained; the optimizer is Adam, SGD or RMSprop.
+        epochs, batch_size, optimizer, learning_rate: how each run is trained; the optimizer is Adam, AdamW, SGD or RMSprop.
 
     Raises:
         ValueError: if an argument cannot be used; it says which, and what to do.
