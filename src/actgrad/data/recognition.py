@@ -68,7 +68,7 @@ def _of_entries(source: Path) -> tuple[str, str, str] | None:
     if suffixes == {".npy"}:
         return "", "holds NumPy arrays", f"save images and labels in one file with {SAVE}, and set data.format=npz"
     if suffixes == {".npz"} and source.is_dir():
-        return "", "holds .npz files", f"give one of them, such as data.archive={shown(source / files[0])}, and set data.format=npz"
+        return "", "holds .npz files", f"give one of them, such as data.archive={shown(str(source / files[0]))}, and set data.format=npz"
     if suffixes and suffixes <= IMAGE_SUFFIXES:
         return "image_folder", "holds image files", "set data.format=image_folder"
     return None
