@@ -85,6 +85,12 @@ def test_folders_of_parquet_files_that_tell_no_split_are_refused(tmp_path, files
     assert expected in refusal(pets(source, format="parquet"), tmp_path / "o.npz", code)
 
 
+def test_a_folder_of_parquet_files_is_no_label(tmp_path):
+    source = unpacked(tmp_path / "a", {"train/cat/0.parquet": parquet(4, names=None, label=[0.5] * 4)})
+    assert "train/cat/0.parquet has the columns image (" in (said := refusal(pets(source, format="parquet"), tmp_path / "o.npz", "wrong-columns"))
+    assert said.endswith("whole numbers or names; a folder's name is not read as a label")
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "expected"),
     [

@@ -202,11 +202,12 @@ def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Colu
     labels = [name for name in names if kinds[name]]
     label = next((name for name in LABEL_COLUMNS if name in labels), labels[0] if len(labels) == 1 else None)
     if len(images) != 1 or label is None:
+        folders = "" if labels or len(path.parts) == 1 else "; a folder's name is not read as a label"
         have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
         listing.refuse(
             "wrong-columns",
             path,
-            f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names",
+            f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names{folders}",
         )
     unused = tuple(name for name in names if name not in (images[0], label))
     return Columns(images[0], label, kinds[label], _class_names(listing, path, schema, label), unused)
