@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ import actgrad.comparison
 from actgrad.analysis import statistics
 from actgrad.analysis.runs import learned
 from actgrad.analysis.runs import test_accuracy as accuracy_of
-from actgrad.config.schema import Activation, parse
+from actgrad.config.schema import Activation, Recipe, parse
 from actgrad.networks.activations import curve
 from conftest import NAMES, ROOT
 
@@ -102,8 +103,19 @@ def test_the_page_of_a_study_is_written_and_nothing_else_is_touched(found, tmp_p
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
+def test_the_help_names_the_optimizers():
+    names = get_args(Recipe.model_fields["optimizer"].annotation)
+    assert [name for name in names if f'"{name}"' not in actgrad.compare.__doc__] == []
+
+
+def test_few_examples_are_enough():
+    """Of each class, one example to train, one to validate and one to test."""
+    _, dataset = actgrad.comparison._dataset((X[:30], np.arange(30) % 10), None)
+    assert [np.bincount(labels).tolist() for labels in dataset.labels.values()] == [[1] * 10] * 3
+
+
 def test_the_test_split_may_be_given():
-    own = actgrad.compare(build, ["relu"], (X[:300], Y[:300]), test=(X[300:], Y[300:]), seeds=1, epochs=1)
+    own = actgrad.compare(build, ["relu"], (X[:300], Y[:300]), test=(X[300:], Y[300:]), seeds=1, epochs=1, optimizer="AdamW")
     assert own.runs["relu"][0].steps["step"].max() == 9  # 270 of 300 examples are trained on
 
 
@@ -138,17 +150,31 @@ print(actgrad.compare(build, ["tanh"], (x, (x[:, 0] > 0).astype(int)), seeds=1, 
         ({"activations": []}, "must be one or more"),
         ({"activations": ["rellu"]}, "activation 'rellu' is not known; give a name of keras.activations, leaky_relu, prelu, maxout"),
         ({"activations": [keras.layers.ReLU]}, "must be names or dotted paths"),
-        ({"activations": ["relu", "no_pkg.Snake"], "build": None}, "no_pkg.Snake is not a Keras layer"),
+        ({"activations": ["relu", "no_pkg.Snake"], "build": None}, "^activation=no_pkg.Snake is not a Keras layer"),
         ({"activations": "relu"}, r"activations='relu' is one name; write activations=\['relu'\]"),
         ({"seeds": 0}, "seeds must be 1 or more"),
         ({"epochs": 0}, "epochs=0 cannot be used"),
         ({"optimizer": "Lion"}, "optimizer='Lion' cannot be used"),
-        ({"batch_size": 1000}, "batch_size=1000 is more than the 280 training images"),
+        ({"batch_size": 1000}, "^batch_size=1000 is more than the 280 training images; choose fewer$"),
+        ({"seeds": [1, 1]}, r"a list of different whole numbers from 0 on; they are \[1, 1\]"),
+        ({"seeds": "ab"}, "they are 'ab'"),
         ({"data": X}, r"data must be \(x, y\)"),
         ({"data": (X, Y[:10])}, r"data=\(x, y\) must be numbers \(n, …\) and labels \(n,\)"),
         ({"data": (X, Y + 0.5)}, "whole numbers from 0 on"),
+        ({"data": (X, Y - 1)}, "data has negative labels, 41 of 400, such as -1; remove the examples that have no label, and number"),
+        ({"data": (X, Y + 1)}, r"labels of data run from 1 to 10, and classes are numbered from 0; subtract 1, as in \(x, y - 1\)"),
+        ({"data": (X, 2 * Y + 2)}, "labels of data run from 2 to 20, and classes are numbered from 0; number the classes from 0"),
+        ({"data": (X[:5], Y[:5])}, "data has 5 examples, 1 of them of the class 0; each class needs 3, to train, validate, test: add some"),
+        (
+            {"data": (X[:9], Y[:9]), "test": (X[9:18], Y[:9])},
+            "data has 9 examples, 1 of them of the class 0; each class needs 2, to train, validate: add",
+        ),
+        ({"data": (X, 0 * Y)}, "data has examples of one class"),
+        ({"test": (X, Y + 1)}, "test has the label 10, and data has no example of it"),
+        ({"test": (X[:, 1:], Y)}, r"an example of test has the shape \(7, 8, 1\), and one of data \(8, 8, 1\)"),
         ({"data": (X * np.nan, Y)}, "x of data has NaN or infinity"),
-        ({"build": lambda _: layers.Dense(10)}, "returns Dense, not a keras.Model"),
+        ({"build": lambda _: 1 / 0}, "^build=test_comparison.<lambda> fails: division by zero; mend it$"),
+        ({"build": lambda _: layers.Dense(10)}, "^build=test_comparison.<lambda> returns Dense, not a keras.Model"),
         ({"build": lambda _: build(lambda: "relu")}, "makes no layer of its activation"),
         ({"build": lambda activation: build(lambda: activation)}, r"write Dense\(64, activation=activation\(\)\)"),
         ({"build": lambda activation: activation(keras.Input((8,)))}, r"activation is no layer but makes one: write activation\(\)\(x\)"),

@@ -1,5 +1,6 @@
 """Files of conf/ and params.yaml that cannot be used are refused, whichever script reads them."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_the_search_for_rates_follows_the_launcher_of_a_local_file_and_takes_no_
 def test_a_dataset_or_condition_without_its_first_line(conf, group, text):
     (conf / group / "own.yaml").write_text(text)
     assert told(f"{group}/own") in refused("no-first-line", f"{group}=own")
+
+
+def test_a_recipe_of_your_own_is_chosen_by_the_command_line_a_dataset_or_a_condition(conf):
+    """The recipe that docs/your-own.md shows."""
+    page = (ROOT / "docs" / "your-own.md").read_text()
+    (conf / "recipe" / "longer.yaml").write_text(re.search(r"^## A recipe\n.*?^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1])
+    head = "# @package _global_\ndefaults:\n  - override /recipe: longer\n"
+    (conf / "data" / "own.yaml").write_text(f"{head}data: {{name: own, format: digits, test_size: 360, val_size: 240}}\n")
+    (conf / "condition" / "own.yaml").write_text(f"{head}recipe: {{epochs: 3}}\ncondition: {{name: own}}\n")
+    digits = composing.composed(["run_dir=unused", "data=digits"]).recipe
+    longer = digits.model_copy(update={"optimizer": "AdamW", "learning_rate": 0.0005, "epochs": 30})
+    assert composing.composed(["run_dir=unused", "data=digits", "recipe=longer"]).recipe == longer
+    assert composing.composed(["run_dir=unused", "data=own"]).recipe == longer
+    assert composing.composed(["run_dir=unused", "data=digits", "condition=own"]).recipe == longer.model_copy(update={"epochs": 3})
 
 
 @pytest.mark.parametrize("text", ["# @package _global_\n", f"\n#  @package   _global_\n{LAUNCHER}", f"# @package _global_\n# mine\n{LAUNCHER}"])

@@ -191,7 +191,7 @@ def test_faults_of_arrays(tmp_path):
     assert "labels of the train split run from 0 to 2; with 2 classes they must be 0 to 1" in refused(
         "wrong-labels", y_train=np.tile([0, 1, 2, 0, 1], 4), class_names=np.array(["no", "yes"])
     )
-    assert "run from -1 to 1" in refused("wrong-labels", y_test=np.array([-1, 1, 0, 1]))
+    assert "y_test has negative labels, 1 of 4, such as -1" in refused("wrong-labels", y_test=np.array([-1, 1, 0, 1]))
     assert "has no array y_test" in refused("missing-part", y_test=None)
     assert "must hold whole pixel values from 0 to 255" in refused("wrong-pixels", x_train=np.full((20, 12, 12, 3), np.nan))
     assert "must hold whole pixel values from 0 to 255" in refused("wrong-pixels", x_train=image_set(20, size=12) / 255)

@@ -14,16 +14,23 @@ from data_sources import npz, pets, refusal
 @pytest.mark.parametrize(
     ("arrays", "code", "expected"),
     [
-        ({"x_valid": image_set(4, 12), "y_valid": np.array([0, 1, 0, 1])}, "unexpected-part", "the array x_valid is none of x_train"),
-        ({"x_valid": image_set(4, 12)}, "unexpected-part", "did you mean x_val?"),
+        ({"x_valid": image_set(4, 12), "y_valid": np.array([0, 1, 0, 1])}, "unexpected-part", "rename x_valid to x_val, y_valid to y_val"),
+        ({"x_valid": image_set(4, 12)}, "unexpected-part", "the array x_valid is none of x_train"),
         (
             {"X_val": image_set(4, 12)},
             "unexpected-part",
-            "the array X_val is none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; did you mean x_val?",
+            "the array X_val is none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; rename X_val to x_val",
         ),
-        ({"train_images": image_set(4, 12)}, "unexpected-part", "did you mean x_train?"),
-        ({"val_labels": np.zeros(4, int)}, "unexpected-part", "did you mean y_val?"),
-        ({"classes": np.array(["a", "b"])}, "unexpected-part", "did you mean class_names?"),
+        ({"train_images": image_set(4, 12)}, "unexpected-part", "class_names; remove train_images"),
+        ({"val_labels": np.zeros(4, int)}, "unexpected-part", "rename val_labels to y_val"),
+        ({"classes": np.array(["a", "b"]), "mean": np.zeros(3)}, "unexpected-part", "rename classes to class_names, and remove mean"),
+        ({"x_train": None, "y_train": None, "X": image_set(4, 12), "y": np.arange(4)}, "unexpected-part", "rename X to x_train, y to y_train"),
+        (
+            {"x_train": None, "y_train": None, "arr_0": image_set(4, 12), "arr_1": np.arange(4)},
+            "unexpected-part",
+            "the arrays arr_0, arr_1 are none of x_train, y_train, x_val, y_val, x_test, y_test, class_names; "
+            "write the file anew with numpy.savez(FILE, x_train=IMAGES, y_train=LABELS)",
+        ),
         ({"mean": np.zeros(3)}, "unexpected-part", "the array mean is none of"),
         (
             {"y_train": np.tile(np.arange(1, 27), 2)[:40], "x_train": image_set(40, 12)},
@@ -36,6 +43,12 @@ from data_sources import npz, pets, refusal
             "wrong-labels",
             "and none is 1 in the train split, and they must run from 0 to 1; number the classes from 0 without a gap",
         ),
+        (
+            {"y_train": np.tile([-1, 0, 1, 0], 5)},
+            "wrong-labels",
+            "y_train has negative labels, 5 of 20, such as -1; remove the examples that have no label, and number the classes from 0",
+        ),
+        ({"y_train": np.tile([1, 2], 10), "class_names": np.array(["a", "b"])}, "wrong-labels", "they must be 0 to 1; subtract 1 from all labels"),
         (
             {"class_names": np.array([*"abc"])},
             "empty-class",

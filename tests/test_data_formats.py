@@ -1,4 +1,4 @@
-"""IDX, CIFAR-100, Parquet and image files: values compared with ones computed by hand, and refused files."""
+"""IDX, CIFAR-100 and image files: values compared with ones computed by hand, and refused files."""
 
 import gzip
 import io
@@ -6,14 +6,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from actgrad.config.loading import data_config
 from actgrad.data import storage
 from conftest import NAMES, image_set
-from data_sources import cifar100_files, folder_files, idx, idx_files, npz, parquet, parquet_files, pets, png, refusal, tar, unpacked, zipped
+from data_sources import cifar100_files, folder_files, idx, idx_files, npz, pets, png, refusal, tar, unpacked, zipped
 
 
 @pytest.fixture(autouse=True)
@@ -122,111 +121,21 @@ def test_faults_of_cifar100(tmp_path, changes, code, expected):
     assert expected in refusal(pets(tar(tmp_path / "a.tar.gz", files), format="cifar100_binary"), tmp_path / "o.npz", code)
 
 
-# --- Parquet
-
-FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-
-
-@pytest.mark.parametrize("make", [lambda folder: unpacked(folder / "a", parquet_files()), lambda folder: zipped(folder / "a.zip", parquet_files())])
-def test_parquet_is_read_with_the_names_in_its_metadata(tmp_path, make):
-    dataset = storage.prepare(pets(make(tmp_path), format="parquet", val_size=0), tmp_path / "o.npz")
-    assert np.array_equal(dataset.images["train"], np.concatenate([image_set(6, seed=0), image_set(6, seed=1)]))
-    assert dataset.labels["test"].tolist() == [0, 1, 0, 1]
-    assert dataset.class_names == ["cat", "dog"]
-
-
-@pytest.mark.parametrize(
-    ("columns", "names"),
-    [
-        ({}, ["0", "1"]),
-        ({"image": [png(image) for image in image_set(8)]}, ["0", "1"]),
-        ({"label": ["cat", "dog"] * 4}, ["cat", "dog"]),
-        ({"label": np.array([1, 2] * 4)}, ["1", "2"]),
-        ({"coarse_label": [0] * 8, "id": ["a"] * 8}, ["0", "1"]),
-    ],
-)
-def test_one_parquet_file_is_split_whatever_its_name(tmp_path, columns, names):
-    (tmp_path / "test_pets.parquet").write_bytes(parquet(8, names=None, **columns))
-    dataset = storage.prepare(pets(tmp_path / "test_pets.parquet", format="parquet", test_size=2, val_size=2), tmp_path / "o.npz")
-    assert dataset.class_names == names
-    assert [len(images) for images in dataset.images.values()] == [4, 2, 2]
-    assert dataset.ignored == ({"columns": 2} if len(columns) == 2 else {})
-
-
-@pytest.mark.parametrize("place", ["default/{}/0000", "split={}/0", "pets_{}", "pets.{}-00000-of-00001", "{}1", "pets_{0}/{0}"])
-def test_a_word_of_a_file_or_its_folder_names_the_split_of_parquet(tmp_path, place):
-    names = {"train": 6, "test": 4, "validation": 5}
-    files = {f"{place.format(name)}.parquet": parquet(n, seed=n) for name, n in names.items()}
-    dataset = storage.prepare(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz")
-    assert [len(images) for images in dataset.images.values()] == [6, 5, 4]
-
-
-@pytest.mark.parametrize(
-    ("changes", "code", "expected"),
-    [
-        (
-            {"data/train-00001-of-00002.parquet": None},
-            "missing-part",
-            "is one of 1 files of the train split, which should be 2 by their names; bring what is missing",
-        ),
-        (
-            {"data/train-00001-of-00002.parquet": None, "data/train-00002-of-00002.parquet": parquet(2, seed=9)},
-            "missing-part",
-            "are not numbered 0 to 1",
-        ),
-        ({"other/train-00000-of-00002.parquet": parquet(6, seed=9)}, "split-twice", "holds the train split twice, in data and other"),
-        ({"data/valid-00000-of-00001.parquet": parquet(6, seed=9)}, "unknown-split", "valid-00000-of-00001.parquet"),
-        ({"data/more.parquet": parquet(6, seed=9)}, "unknown-split", "data/more.parquet"),
-        ({"train/test.parquet": b""}, "unknown-split", "train/test.parquet has the names of several splits, train and test, in its path"),
-        ({"data/pets_dev.parquet": b""}, "unknown-split", "data/pets_dev.parquet is in none of the splits train, val, test, validation; rename dev"),
-        ({"a": b""}, "unexpected-part", "a is no Parquet file"),
-        ({"data/extra.png": b""}, "unexpected-part", "data/extra.png"),
-        ({"data/test-00000-of-00001.parquet": b"PAR1"}, "damaged-file", "test-00000-of-00001.parquet"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, names=("dog", "cat"))}, "mixed-datasets", "test-00000-of-00001.parquet"),
-        (
-            {name: parquet(6, names=("Cat", "cat")) for name in parquet_files()},
-            "wrong-class-name",
-            "the classes 'Cat' and 'cat' differ at most in case",
-        ),
-        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=["cat", "dog"] * 2)}, "mixed-datasets", "label_kind='names'"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, None, 1])}, "empty-row", "has no label in row 2"),
-        ({"data/test-00000-of-00001.parquet": parquet(4, seed=2, label=[0, 1, -1, 1])}, "wrong-labels", "labels of the test split run from -1 to 1"),
-        (
-            {"data/test-00000-of-00001.parquet": parquet(1, image=pa.array([{"bytes": None, "path": "a.png"}], FILE))},
-            "empty-row",
-            "has no image in row 0",
-        ),
-        (
-            {"data/test-00000-of-00001.parquet": parquet(1, image=[{"bytes": b"no", "path": "a.png"}])},
-            "unusable-image",
-            "row 0 of data/test-00000-of-00001.parquet cannot",
-        ),
-        ({"data/test-00000-of-00001.parquet": parquet(0, image=[{"bytes": b"", "path": ""}][:0])}, "wrong-columns", "test-00000-of-00001.parquet"),
-    ],
-    ids=lambda value: value[:40] if isinstance(value, str) else "",
-)
-def test_faults_of_parquet_files(tmp_path, changes, code, expected):
-    files = {name: content for name, content in (parquet_files() | changes).items() if content is not None}
-    assert expected in refusal(pets(unpacked(tmp_path / "a", files), format="parquet", val_size=0), tmp_path / "o.npz", code)
-
-
-@pytest.mark.parametrize(
-    ("columns", "code", "expected"),
-    [
-        ({"image": ["a"] * 4, "label": [0] * 4}, "wrong-columns", "image (string), label (int64)"),
-        ({"label": [0.5] * 4}, "wrong-columns", "label (double)"),
-        ({"label": ["Cat", "cat", "Cat", "cat"]}, "wrong-class-name", "the classes 'Cat' and 'cat' differ at most in case"),
-        ({"label": [2, 3, 2, 3]}, "wrong-labels", "labels run from 2 to 3 with 2 different ones; number the classes from 0"),
-        ({"label": np.array([0, 2**64 - 1] * 2, np.uint64)}, "wrong-labels", "a label is 18446744073709551615"),
-        ({"mask": [b"x"] * 4}, "wrong-columns", "mask (binary)"),
-    ],
-)
-def test_faults_of_parquet_columns(tmp_path, columns, code, expected):
-    (tmp_path / "pets.parquet").write_bytes(parquet(4, names=None, **columns))
-    assert expected in refusal(pets(tmp_path / "pets.parquet", format="parquet", val_size=0), tmp_path / "o.npz", code)
-
-
 # --- image files: pixels as a viewer shows them
+
+
+def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path):
+    broken = {f"pets/train/cat/{name}": content for name, content in zip("abcdefg", [b"no", b"no", png16(3), b"no", b"", b"", b""], strict=True)}
+    unread = "none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+    assert refusal(pets(zipped(tmp_path / "a.zip", folder_files() | broken)), tmp_path / "o.npz", "unusable-image") == (
+        f"{tmp_path}/a.zip: 7 images cannot be used: pets/train/cat/a, pets/train/cat/b ({unread}), pets/train/cat/c (more than 8 bits a channel), "
+        f"pets/train/cat/d, pets/train/cat/e ({unread}) and 2 more; mend, convert or remove them"
+    )
+    large = {f"pets/train/cat/{i}.jpg": saved(Image.new("RGB", (1500, 1100), "red"), "JPEG") for i in range(2)}
+    assert (
+        "2 images cannot be used: pets/train/cat/0.jpg, pets/train/cat/1.jpg (1100x1500); the largest that can be used is 1024x1024, resize them or"
+        in (refusal(pets(zipped(tmp_path / "b.zip", folder_files() | large)), tmp_path / "o.npz", "too-large"))
+    )
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:

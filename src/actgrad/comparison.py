@@ -1,7 +1,7 @@
 """Compare activations on your own network and data, without the pipeline but with the same training and analysis."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import Runs
 from actgrad.config.schema import Activation, Condition, Config, Data, Model, Recipe, Tracking, parse
 from actgrad.data.dataset import Dataset, with_all_splits
+from actgrad.data.labels import check_not_negative
 from actgrad.data.splits import split
 from actgrad.errors import UserError
 from actgrad.files import write_bytes
@@ -34,6 +35,18 @@ OWN_LAYERS = {
     "maxout": ("actgrad.networks.layers.Maxout", {}),
 }
 """Layers and arguments of activations that keras.activations lacks, or whose default in Keras differs from their paper."""
+
+WORDS = {
+    "model.build=": "build=",
+    "activation.layer=": "activation=",
+    "activation.config={}": "a call without arguments",
+    "activation.config=": "activation=",
+    ", or change a value of model.config": "",
+    ", and set recipe.precision": "",
+    "recipe.batch_size=": "batch_size=",
+    f" of {NAME};": ";",
+}
+"""Words of the pipeline in the sentences of training -> words of `compare`."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +123,12 @@ def compare(
         build: function that takes an activation and returns the network, not compiled. `activation()` makes a new layer, as in
             `Dense(64, activation=activation())`. The network's outputs are logits or probabilities, one per class.
         activations: names of keras.activations, `leaky_relu`, `prelu`, `maxout`, or dotted paths of Keras layers of your own.
-        data: (x, y): x (n, …) as the network takes it, y whole numbers (n,). A tenth is held out for validation.
-        test: (x, y); without it a fifth of the data is held out.
+        data: (x, y): x (n, …) as the network takes it, y (n,) the classes, numbered from 0. A tenth is held out for validation, and at least
+            one example of each class.
+        test: (x, y); without it a fifth of the data is held out, and at least one example of each class.
         seeds: number of seeds, or a list of them.
-        epochs, batch_size, optimizer, learning_rate: how each run is trained; the optimizer is Adam, AdamW, SGD or RMSprop.
+        epochs, batch_size, learning_rate: how each run is trained.
+        optimizer: "Adam", "AdamW", "SGD" or "RMSprop", with Keras' defaults for all but the learning rate.
 
     Raises:
         ValueError: if an argument cannot be used; it says which, and what to do.
@@ -146,16 +161,17 @@ def compare(
             },
         ).model_copy(update={"threads": None, "kernel_initializer": "the network's own"})  # keep the threads that this process has
         described, dataset = _dataset(data, test)
-        return Comparison(_trained(build, named, dataset, [*range(seeds)] if isinstance(seeds, int) else [*seeds], recipe, described), described)
+        return Comparison(_trained(build, named, dataset, _seeds(seeds), recipe, described), described)
     except UserError as error:
-        raise ValueError(str(error)) from None
+        said = str(error)
+        for word, ours in WORDS.items():
+            said = said.replace(word, ours)
+        raise ValueError(said) from None
     finally:
         keras.config.set_dtype_policy(precision)
 
 
 def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, seeds: Sequence[int], recipe: Recipe, data: Data) -> Runs:
-    if not seeds:
-        raise UserError("wrong-value", "seeds must be 1 or more, or a list of whole numbers")
     if not callable(build):
         raise UserError("not-a-function", f"build={build!r} is not a function; give one that takes an activation and returns a network")
 
@@ -175,6 +191,13 @@ def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, se
                 bar.update(recipe.epochs - measured.metrics["epochs"])  # a diverged run ends early
                 runs[name].append(result_of(config, measured, "", ""))
     return runs
+
+
+def _seeds(seeds: Any) -> list[int]:
+    found = [*range(seeds)] if isinstance(seeds, int) else [*seeds] if isinstance(seeds, Iterable) else []
+    if not found or len(set(found)) < len(found) or not all(isinstance(seed, int | np.integer) and 0 <= seed < 2**31 for seed in found):
+        raise UserError("wrong-value", f"seeds must be 1 or more, or a list of different whole numbers from 0 on; they are {seeds!r}")
+    return [int(seed) for seed in found]
 
 
 class _Progress:
@@ -214,23 +237,51 @@ def _activation(name: str) -> tuple[str, Activation]:
 def _dataset(data: tuple[Any, Any], test: tuple[Any, Any] | None) -> tuple[Data, Dataset]:
     """Description of the data, and its splits."""
     parts = {"train": _arrays(data, "data")} | ({} if test is None else {"test": _arrays(test, "test")})
-    classes = 1 + max(int(y.max()) for _, y in parts.values())
-    examples = len(parts["train"][1])
+    _check(parts)
+    x, y = parts["train"]
+    classes, examples = 1 + int(y.max()), len(x)
     test_size = 0 if test is not None else max(classes, examples // 5)
     described = Data(name=NAME, format="npz", source="data of your own", test_size=test_size, val_size=max(classes, examples // 10))
     whole = with_all_splits({name: x for name, (x, _) in parts.items()}, {name: y for name, (_, y) in parts.items()}, [*map(str, range(classes))])
     return described, split(described, whole)
 
 
+def _check(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Raise UserError unless the parts are alike, and each class has enough examples to train, validate and test on."""
+    x, y = parts["train"]
+    labels, counts = np.unique(y, return_counts=True)
+    uses = ["train", "validate"]
+    if "test" in parts:
+        test_x, test_y = parts["test"]
+        if test_x.shape[1:] != x.shape[1:]:
+            raise UserError("mixed-sizes", f"an example of test has the shape {test_x.shape[1:]}, and one of data {x.shape[1:]}; give both the same")
+        if len(other := np.setdiff1d(test_y, labels)):
+            raise UserError("wrong-labels", f"test has the label {other[0]}, and data has no example of it; each class of test must be in data too")
+    else:
+        uses.append("test")
+    if labels[0] > 0:
+        remedy = f"subtract {labels[0]}, as in (x, y - {labels[0]})" if labels[-1] - labels[0] < len(labels) else "number the classes from 0"
+        raise UserError("wrong-labels", f"labels of data run from {labels[0]} to {labels[-1]}, and classes are numbered from 0; {remedy}")
+    if len(labels) < 2:
+        raise UserError("one-class", "data has examples of one class; a classifier needs at least two")
+    if counts.min() < len(uses):
+        raise UserError(
+            "wrong-arrays",
+            f"data has {len(y)} examples, {counts.min()} of them of the class {labels[counts.argmin()]}; "
+            f"each class needs {len(uses)}, to {', '.join(uses)}: add some, or leave the class out",
+        )
+
+
 def _arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
         raise UserError("wrong-arrays", f"{name} must be (x, y)")
     x, y = (np.asarray(part) for part in pair)
-    if x.ndim < 2 or x.dtype.kind not in "fiub" or y.ndim != 1 or y.dtype.kind not in "iu" or len(x) != len(y) or not len(y) or y.min() < 0:
+    if x.ndim < 2 or x.dtype.kind not in "fiub" or y.ndim != 1 or y.dtype.kind not in "iu" or len(x) != len(y) or not len(y):
         raise UserError(
             "wrong-arrays",
             f"{name}=(x, y) must be numbers (n, …) and labels (n,), whole numbers from 0 on; they are {x.dtype} {x.shape} and {y.dtype} {y.shape}",
         )
+    check_not_negative(name, y)
     if not np.isfinite(x).all():
         raise UserError("wrong-arrays", f"x of {name} has NaN or infinity; mend it")
     return x, y

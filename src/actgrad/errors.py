@@ -1,8 +1,9 @@
 """UserError, the one kind of error that the user can fix, and suggestions for its sentence."""
 
 import difflib
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -59,6 +60,25 @@ def must_be(error: Mapping[str, Any]) -> str:
     if error["type"] in REASONS:
         return REASONS[error["type"]].format(**context).replace("1 entries", "1 entry")
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+NAMED = 5
+"""Number of things that a sentence names, where there are many."""
+
+
+def first_named(names: Sequence[str]) -> str:
+    """The first names of many, and how many there are besides: `a, b, c, d, e and 2 more`."""
+    return ", ".join(names[:NAMED]) + _besides(len(names))
+
+
+def first_grouped(reasons: Sequence[tuple[str, str]]) -> str:
+    """The first of many names, each with its reason. Equal reasons in a row are given once: `a, b (damaged), c (too large) and 2 more`."""
+    groups = itertools.groupby(reasons[:NAMED], key=lambda item: item[1])
+    return ", ".join(f"{', '.join(name for name, _ in items)} ({reason})" for reason, items in groups) + _besides(len(reasons))
+
+
+def _besides(count: int) -> str:
+    return f" and {count - NAMED} more" if count > NAMED else ""
 
 
 def nearest(typed: str, known: Iterable[str], likeness: float = 0.7) -> str | None:

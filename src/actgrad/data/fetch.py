@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from actgrad.config.schema import Data
 from actgrad.data.archives import gunzipped, is_gzipped, members
+from actgrad.data.recognition import wrong_format
 from actgrad.data.sources import listed
 from actgrad.errors import UserError
 from actgrad.files import sha256, write_bytes
@@ -119,7 +120,9 @@ def _local(data: Data, path: Path) -> Path:
     if not path.exists():
         raise UserError("missing-file", f"data.archive={path} does not exist; give the path of an archive or folder for {data.name}")
     if path.is_dir() and data.format not in FOLDER_FORMATS:
-        raise UserError("folder-for-file", f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file")
+        raise wrong_format(data.format, path) or UserError(
+            "folder-for-file", f"data.archive={path} is a folder; {data.name} has the format {data.format}, which is one file"
+        )
     if data.files:
         _keep(data, path, _checked_files(data, path))
     elif path.is_dir() and data.sha256 is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from actgrad.data.archives import GIB, MAX_BYTES, shown
 from actgrad.data.dataset import Dataset, shape_text
-from actgrad.errors import UserError
+from actgrad.errors import UserError, first_grouped
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -25,6 +25,22 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's other formats are left out, because some of them start programs: Ghostscript draws EPS."""
 BITS_PER_SAMPLE = 258
 """The TIFF tag with the number of bits per channel."""
+
+
+class _UnusableError(Exception):
+    """An image file that cannot be used.
+
+    Attributes:
+        seen: what follows its name in a sentence.
+        reason: the same in a few words.
+        remedy: what to do, with {it} for the image.
+        too_large: whether its size is the reason.
+    """
+
+    def __init__(self, seen: str, reason: str, remedy: str, too_large: bool = False):
+        super().__init__(seen)
+        self.seen, self.reason, self.remedy, self.too_large = seen, reason, remedy, too_large
+
 
 Images = Mapping[str, Sequence[tuple[str, np.ndarray]]]
 """split -> (name for sentences, pixels) of each image."""
@@ -42,12 +58,16 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
         Name and pixels of each: uint8 (height, width) if it is grey, (height, width, 3) otherwise.
 
     Raises:
-        UserError: if an image cannot be read or used, or if all of them take more memory than allowed.
+        UserError: if images cannot be read or used; it names the first few. Or if all of them take more memory than allowed.
     """
-    found, total = [], 0
+    found, unusable, total = [], [], 0
     with warnings.catch_warnings(action="ignore"):  # about damaged metadata, which does not affect pixels
         for name, content in files:
-            image = _decode(source, name, content, size)
+            try:
+                image = _decode(content, size)
+            except _UnusableError as error:
+                unusable.append((shown(name), error))
+                continue
             total += image.size
             if total > MAX_BYTES:
                 raise UserError(
@@ -56,7 +76,24 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
                     "choose fewer, or resize them with data.image_size",
                 )
             found.append((name, image))
+    if unusable:
+        raise _refusal(source, unusable)
     return found
+
+
+def _refusal(source: Path, unusable: list[tuple[str, _UnusableError]]) -> UserError:
+    """The UserError for all images that cannot be used."""
+    remedies = {error.remedy for _, error in unusable}
+    remedy = remedies.pop() if len(remedies) == 1 else "mend, convert or remove {it}"
+    if len(unusable) == 1:
+        name, error = unusable[0]
+        said = f"{source}: {name} {error.seen}; {remedy.format(it='it')}"
+    else:
+        named = first_grouped([(name, error.reason) for name, error in unusable])
+        said = f"{source}: {len(unusable)} images cannot be used: {named}; {remedy.format(it='them')}"
+    if all(error.too_large for _, error in unusable):
+        return UserError("too-large", said)
+    return UserError("unusable-image", said)
 
 
 def stacked(source: Path, images: Images) -> dict[str, np.ndarray]:
@@ -106,13 +143,17 @@ def _resize(image: "Image.Image", size: int) -> "Image.Image":
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.ndarray:
-    """Decode an image to uint8: (height, width) if it is grey, (height, width, 3) otherwise."""
+def _decode(content: bytes, size: int | None) -> np.ndarray:
+    """Decode an image to uint8: (height, width) if it is grey, (height, width, 3) otherwise.
+
+    Raises:
+        _UnusableError: if that is not possible.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as file:
-            _check_usable(source, name, file, size)
+            _check_usable(file, size)
             file.load()
             image: Image.Image = file
             with contextlib.suppress(Exception):  # a damaged EXIF block has no usable orientation
@@ -121,33 +162,31 @@ def _decode(source: Path, name: str, content: bytes, size: int | None) -> np.nda
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 if image.getchannel("A").getextrema()[1] == 0:
-                    raise UserError(
-                        "unusable-image", f"{source}: {shown(name)} is transparent all over, so nothing of it is seen; save it without transparency"
+                    raise _UnusableError(
+                        "is transparent all over, so nothing of it is seen", "transparent all over", "save {it} without transparency"
                     )
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if grey else "RGB")
             return np.asarray(_resize(image, size) if size else image)
-    except UserError:
+    except _UnusableError:
         raise
-    except UnidentifiedImageError:
-        raise UserError(
-            "unusable-image", f"{source}: {shown(name)} cannot be read as an image (none of {', '.join(IMAGE_FORMATS)}); mend or remove it"
-        ) from None
     except Exception as error:  # each decoder raises its own errors for a damaged image
-        reason = shown(" ".join(str(error).split()))
-        raise UserError("unusable-image", f"{source}: {shown(name)} cannot be read as an image ({reason}); mend or remove it") from None
+        known = f"none of {', '.join(IMAGE_FORMATS)}"
+        reason = known if isinstance(error, UnidentifiedImageError) else shown(" ".join(str(error).split()))
+        raise _UnusableError(f"cannot be read as an image ({reason})", reason, "mend or remove {it}") from None
 
 
-def _check_usable(source: Path, name: str, image: "ImageFile.ImageFile", size: int | None) -> None:
-    """Raise UserError if an image is too large, has more than 8 bits per channel, or is one of several in its file."""
+def _check_usable(image: "ImageFile.ImageFile", size: int | None) -> None:
+    """Raise _UnusableError if an image is too large, has more than 8 bits per channel, or is one of several in its file."""
     largest = LARGEST_BEFORE_RESIZING if size else LARGEST_SIDE
     if max(image.size) > largest:
-        what = f"{source}: {shown(name)} is {shape_text(image.size[::-1])}; the largest that can be used is {shape_text((largest, largest))}"
-        raise UserError("too-large", f"{what}, resize it{'' if size else ' or set data.image_size'}")
+        limit = f"the largest that can be used is {shape_text((largest, largest))}, resize {{it}}{'' if size else ' or set data.image_size'}"
+        found = shape_text(image.size[::-1])
+        raise _UnusableError(f"is {found}", found, limit, too_large=True)
     if _is_deep(image):
-        raise UserError("unusable-image", f"{source}: {shown(name)} has more than 8 bits a channel; convert it to 8 bits")
+        raise _UnusableError("has more than 8 bits a channel", "more than 8 bits a channel", "convert {it} to 8 bits")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's MPO is a JPEG followed by a preview
-        raise UserError("unusable-image", f"{source}: {shown(name)} holds more than one image (frames or pages); save each as a file of its own")
+        raise _UnusableError("holds more than one image (frames or pages)", "several frames or pages", "save each as a file of its own")
 
 
 def _is_deep(image: "ImageFile.ImageFile") -> bool:

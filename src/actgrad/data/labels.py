@@ -22,12 +22,28 @@ def from_zero(source: Path, labels: Mapping[str, np.ndarray]) -> tuple[dict[str,
     Raises:
         UserError: if the labels begin elsewhere, or have a gap.
     """
+    for split, part in labels.items():
+        check_not_negative(f"{source}: the {split} split", part)
     found = np.unique(np.concatenate([np.unique(part) for part in labels.values()])).tolist()
     first = found[0] if found else 0
     if first not in (0, 1) or found != list(range(first, first + len(found))):
         raise UserError("wrong-labels", f"{source}: {spread(found)}; number the classes from 0 without a gap")
     remarks = [f"labels 1 to {found[-1]} of the source are the classes 0 to {found[-1] - 1}"] if first else []
     return {split: part.astype(np.int64) - first for split, part in labels.items()}, [str(label) for label in found], remarks
+
+
+def check_not_negative(part: str, labels: np.ndarray) -> None:
+    """Raise UserError if labels (n,) are below 0: published datasets write -1 where an example has no label.
+
+    Args:
+        part: what has these labels, for the sentence.
+    """
+    if count := int((labels < 0).sum()):
+        raise UserError(
+            "wrong-labels",
+            f"{part} has negative labels, {count} of {len(labels)}, such as {labels.min()}; "
+            "remove the examples that have no label, and number the classes from 0",
+        )
 
 
 def utf8(source: Path, name: bytes) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 
 from actgrad.data.archives import open_zip, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
-from actgrad.data.labels import spread, utf8
+from actgrad.data.labels import check_not_negative, spread, utf8
 from actgrad.data.split_names import array_called
-from actgrad.errors import UserError
+from actgrad.errors import UserError, first_named
 from actgrad.files import DAMAGED
 
 MADE_FROM = "made_from"
@@ -47,18 +47,35 @@ def to_dataset(source: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
     Raises:
         UserError: if an array is missing or unknown, or if its shape, type or values do not fit.
     """
-    for name in arrays:
-        if name not in ARRAYS and name != MADE_FROM:
-            guess = array_called(name, ARRAYS)
-            hint = f"did you mean {guess}?" if guess else "remove it"
-            raise UserError("unexpected-part", f"{source}: the array {shown(name)} is none of {', '.join(ARRAYS)}; {hint}")
+    _check_names(source, list(arrays))
     needed = [name for split in SPLITS for name in (f"x_{split}", f"y_{split}") if split == "train" or {f"x_{split}", f"y_{split}"} & set(arrays)]
     if missing := [name for name in needed if name not in arrays]:
         raise UserError("missing-part", f"{source} has no array {missing[0]}; needed are {', '.join(needed)}")
     splits = [name for name in SPLITS if f"x_{name}" in arrays]
     images = {name: _pixels(source, f"x_{name}", arrays[f"x_{name}"]) for name in splits}
     labels = {name: _integers(source, f"y_{name}", arrays[f"y_{name}"]) for name in splits}
+    for name, part in labels.items():
+        check_not_negative(f"{source}: y_{name}", part)
     return with_all_splits(images, labels, _class_names(source, arrays.get("class_names"), labels["train"]))
+
+
+def _check_names(source: Path, names: list[str]) -> None:
+    """Raise UserError for arrays of unknown names. Its sentence says how to rename those that it recognises."""
+    unknown = [name for name in names if name not in ARRAYS and name != MADE_FROM]
+    if not unknown:
+        return
+    meant: dict[str, str] = {}
+    for name in unknown:
+        if (guess := array_called(name, ARRAYS)) and guess not in [*names, *meant.values()]:
+            meant[name] = guess
+    others = [shown(name) for name in unknown if name not in meant]
+    remedies = [f"rename {', '.join(f'{shown(name)} to {guess}' for name, guess in meant.items())}"] if meant else []
+    if others and {"x_train", "y_train"} <= {*names, *meant.values()}:
+        remedies.append(f"remove {first_named(others)}")
+    elif others:
+        remedies.append("write the file anew with numpy.savez(FILE, x_train=IMAGES, y_train=LABELS)")
+    given = f"the array{'s' if len(unknown) > 1 else ''} {first_named([shown(name) for name in unknown])} {'are' if len(unknown) > 1 else 'is'}"
+    raise UserError("unexpected-part", f"{source}: {given} none of {', '.join(ARRAYS)}; {', and '.join(remedies)}")
 
 
 def _class_names(source: Path, names: np.ndarray | None, train_labels: np.ndarray) -> list[str]:

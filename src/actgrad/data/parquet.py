@@ -1,6 +1,7 @@
 """Read Parquet files of images, as dataset hubs publish them. Each row has the bytes of an image file in one column, and its label in another."""
 
 import json
+import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from actgrad.data.images import decoded, stacked
 from actgrad.data.labels import from_zero
 from actgrad.data.sources import Listing, ignored_counts, listed
 from actgrad.data.split_names import renaming, split_called
-from actgrad.errors import UserError
+from actgrad.errors import UserError, first_grouped
 from actgrad.files import DAMAGED
 
 if TYPE_CHECKING:
@@ -60,22 +61,28 @@ def read_parquet(data: Data, source: Path) -> Dataset:
     contents = {path: source.read_bytes() for path in splits} if single else dict(members(source, splits))
     labels: dict[str, list[Any]] = defaultdict(list)
     columns: list[Columns] = []
+    empty: list[tuple[str, str]] = []
 
     def files() -> Iterator[tuple[str, bytes]]:
         for path in sorted(splits, key=lambda path: (SPLITS.index(splits[path]), path)):
             for number, (content, label) in enumerate(_rows(listing, path, contents.pop(path), columns)):
                 if content is None or label is None:
-                    listing.refuse("empty-row", path, f"has no {'image' if content is None else 'label'} in row {number}; remove the row")
+                    empty.append((f"row {number} of {shown(path)}", "no image" if content is None else "no label"))
+                    continue
                 labels[splits[path]].append(label)
                 yield f"row {number} of {path}", content
 
     pixels = decoded(source, files(), data.image_size)
+    if empty:
+        raise UserError("empty-row", f"{source}: rows without image or label: {first_grouped(empty)}; remove them")
     images = {}
     for split in dict.fromkeys(sorted(splits.values(), key=SPLITS.index)):
         if not labels[split]:
             raise UserError("empty-split", f"{source}: the {split} split has no row; remove its files, or get them again")
         images[split], pixels = pixels[: len(labels[split])], pixels[len(labels[split]) :]
     numbers, class_names, remarks = _numbered(source, labels, columns[0].class_names)
+    if columns[0].label not in LABEL_COLUMNS:
+        remarks = [*remarks, f"the labels are those of the column {shown(columns[0].label)}"]
     if unused := columns[0].unused:
         listing.ignored[COLUMNS] = len(unused)
         remarks = [*remarks, f"columns that are not used: {', '.join(map(shown, unused))}"]
@@ -93,41 +100,51 @@ def _is_parquet(source: Path) -> bool:
 
 
 def _splits(listing: Listing) -> dict[PurePosixPath, str]:
-    """The split of each Parquet file, from its own name or its folder's name."""
+    """The split of each Parquet file. Folders that hold all files say nothing of it, unless no other name does."""
     files = [path for path in listing.files if path.suffix.casefold() == ".parquet"]
     for path in listing.without_documents(files):
         listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
     if not files:
         raise UserError("no-data", f"{listing.source} holds no Parquet file; {EXPECTED}")
-    splits = {path: split for path in files if (split := _split(listing, path))} or dict.fromkeys(files, "train")
+    above_all = len(PurePosixPath(posixpath.commonpath([path.parent for path in files])).parts)
+    places = {path: place for path in files if (place := _place(listing, path, above_all))}
+    places = places or {path: _place(listing, path, 0) or ("train", path.parent) for path in files}
     for path in files:
-        if path not in splits:
-            listing.refuse("unknown-split", path, f"names no split, and {shown(next(iter(splits)))} does; {EXPECTED}")
+        if path not in places:
+            listing.refuse("unknown-split", path, f"names no split, and {shown(next(iter(places)))} does; {EXPECTED}")
+    splits = {path: split for path, (split, _) in places.items()}
     for split in dict.fromkeys(splits.values()):
-        _check_shards(listing, split, [path for path in files if splits[path] == split])
+        folders = sorted({folder for of, folder in places.values() if of == split})
+        if len(folders) > 1:
+            raise UserError(
+                "split-twice",
+                f"{listing.source} holds the {split} split twice, in {shown(folders[0])} and {shown(folders[1])}; leave only one of them there",
+            )
+        for folder in sorted({path.parent for path in files if splits[path] == split}):
+            _check_shards(listing, split, [path for path in files if splits[path] == split and path.parent == folder])
     if "train" not in splits.values():
         raise UserError("empty-split", f"{listing.source} holds no train split; {EXPECTED}")
     return splits
 
 
-def _split(listing: Listing, path: PurePosixPath) -> str | None:
-    """The split that a word of a file's name, or of its folder's name, stands for; None if no word stands for one."""
-    named = {word: split for word in WORD.findall(f"{path.parent.name} {path.stem}") if (split := split_called(word))}
-    if len(set(named.values())) > 1:
-        listing.refuse("unknown-split", path, f"has the names of several splits, {' and '.join(named)}, in its path; leave one of them there")
-    if named and not set(named) & set(OWN_NAMES):
-        listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(next(iter(named)))}")
-    return next(iter(named.values()), None)
+def _place(listing: Listing, path: PurePosixPath, start: int) -> tuple[str, PurePosixPath] | None:
+    """The split that a word in a file's path stands for, and the folder of that split; None if no word stands for one.
+
+    Args:
+        start: number of folders at the front of the path that are not looked at.
+    """
+    parts = (*path.parent.parts, path.stem)
+    named = [(word, split, depth) for depth in range(start, len(parts)) for word in WORD.findall(parts[depth]) if (split := split_called(word))]
+    words = list(dict.fromkeys(word for word, _, _ in named))
+    if len({split for _, split, _ in named}) > 1:
+        listing.refuse("unknown-split", path, f"has the names of several splits, {' and '.join(words)}, in its path; leave one of them there")
+    if words and not set(words) & set(OWN_NAMES):
+        listing.refuse("unknown-split", path, f"is in none of the splits {', '.join(OWN_NAMES)}; {renaming(words[0])}")
+    return (named[0][1], PurePosixPath(*path.parent.parts[: named[0][2] + 1])) if named else None
 
 
 def _check_shards(listing: Listing, split: str, files: list[PurePosixPath]) -> None:
-    """Raise UserError if the files of a split lie in two folders, or if one of n shards is missing."""
-    folders = sorted({path.parent for path in files})
-    if len(folders) > 1:
-        raise UserError(
-            "split-twice",
-            f"{listing.source} holds the {split} split twice, in {shown(folders[0])} and {shown(folders[1])}; leave only one of them there",
-        )
+    """Raise UserError if one of the n shards of a split in a folder is missing."""
     shards = {path: (int(found[1]), int(found[2])) for path in files if (found := SHARD.search(path.name))}
     if not shards:
         return
@@ -177,16 +194,20 @@ def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[C
 def _columns(listing: Listing, path: PurePosixPath, schema: "pa.Schema") -> Columns:
     """Find the column of images, which holds the bytes of files, and the column of labels, which holds numbers or names."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
+    for key in (part.partition("=")[0] for part in path.parts[:-1] if "=" in part):
+        if key in LABEL_COLUMNS and key not in names:
+            listing.refuse("wrong-columns", path, f"has the {key} in the name of its folder, where it is not read; write it as a column {key}")
     images = [name for name in names if _holds_files(schema.field(name).type)]
     kinds = {name: _label_kind(schema.field(name).type) for name in names}
     labels = [name for name in names if kinds[name]]
     label = next((name for name in LABEL_COLUMNS if name in labels), labels[0] if len(labels) == 1 else None)
     if len(images) != 1 or label is None:
+        folders = "" if labels or len(path.parts) == 1 else "; a folder's name is not read as a label"
         have = ", ".join(f"{shown(name)} ({shown(str(schema.field(name).type))})" for name in names)
         listing.refuse(
             "wrong-columns",
             path,
-            f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names",
+            f"has the columns {have}; one of them must hold the bytes of image files, and another, called label, whole numbers or names{folders}",
         )
     unused = tuple(name for name in names if name not in (images[0], label))
     return Columns(images[0], label, kinds[label], _class_names(listing, path, schema, label), unused)

@@ -15,6 +15,8 @@ from actgrad.data.ignored import RECORDS
 from actgrad.data.image_folder import read_image_folder
 from actgrad.data.images import resized
 from actgrad.data.parquet import read_parquet
+from actgrad.data.recognition import wrong_format
+from actgrad.errors import UserError
 
 
 def read(data: Data, source: Path | None) -> Dataset:
@@ -24,7 +26,10 @@ def read(data: Data, source: Path | None) -> Dataset:
         UserError: if the source is damaged, does not have the format data.format, or has an entry that is neither used nor ignored by a rule.
         OSError: if the source cannot be opened.
     """
-    dataset = READERS[data.format](data, source)
+    try:
+        dataset = READERS[data.format](data, source)
+    except UserError as error:
+        raise (source and wrong_format(data.format, source)) or error from None
     return dataset if data.image_size is None else resized(dataset, data.image_size)
 
 

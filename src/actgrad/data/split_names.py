@@ -36,12 +36,12 @@ def mistyped_split(name: str) -> str | None:
 
 
 def array_called(name: str, known: list[str]) -> str | None:
-    """The known array that an array's name probably means: x_valid is x_val, train_images is x_train, classes is class_names."""
+    """The known array that an array's name probably means: x_valid is x_val, train_images and X are x_train, classes is class_names."""
     words = [word for word in re.split(r"[\W_]+", name.casefold()) if word]
     kinds = {"x": "x", "image": "x", "images": "x", "data": "x", "y": "y", "label": "y", "labels": "y", "target": "y", "targets": "y"}
     splits, kind = [split_called(word) for word in words if split_called(word)], [kinds[word] for word in words if word in kinds]
-    if splits and kind:
-        return f"{kind[0]}_{splits[0]}"
+    if kind and (splits or len(words) == 1):
+        return f"{kind[0]}_{(splits or ['train'])[0]}"
     if {"class", "classes", "names"} & set(words) or name.casefold() == "classnames":
         return "class_names"
     return nearest(name, known, 0.6)

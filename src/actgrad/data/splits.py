@@ -8,6 +8,7 @@ import numpy as np
 
 from actgrad.config.schema import Data
 from actgrad.data.dataset import SPLITS, Dataset, shape_text
+from actgrad.data.labels import check_not_negative
 from actgrad.errors import UserError
 
 SMALLEST_SIDE = 4
@@ -135,9 +136,11 @@ def check_arrays(name: str, dataset: Dataset) -> None:
             raise UserError(
                 "mixed-sizes", f"{name}: {part} images are {shape_text(images.shape[1:])}, train images {shape_text(shape)}; all must be alike"
             )
-        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        check_not_negative(f"{name}: the {part} split", labels)
+        if len(labels) and labels.max() >= classes:
+            remedy = "subtract 1 from all labels" if (labels.min(), labels.max()) == (1, classes) else "correct them, or give each class a name"
             raise UserError(
                 "wrong-labels",
                 f"{name}: labels of the {part} split run from {labels.min()} to {labels.max()}; "
-                f"with {classes} classes they must be 0 to {classes - 1}",
+                f"with {classes} classes they must be 0 to {classes - 1}; {remedy}",
             )

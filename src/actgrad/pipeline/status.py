@@ -11,13 +11,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from actgrad.console import warned
-from actgrad.errors import UserError
+from actgrad.errors import UserError, first_named
 from actgrad.files import write_bytes
 from actgrad.results.run import json_bytes
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
-NAMED = 5
-"""Maximum number of runs that a warning names."""
 
 
 class StatusWriter(Callback):
@@ -79,7 +77,4 @@ def warnings(statuses: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for run, one in statuses.items():
         for of_runs in dict.fromkeys(warning["of_runs"] for warning in one.get("warnings", ())):
             found.setdefault(of_runs, []).append(run)
-    return [
-        f"warning: {len(runs)} runs {of_runs}: {', '.join(runs[:NAMED])}{f' and {len(runs) - NAMED} more' if len(runs) > NAMED else ''}"
-        for of_runs, runs in found.items()
-    ]
+    return [f"warning: {len(runs)} runs {of_runs}: {first_named(runs)}" for of_runs, runs in found.items()]
