@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from actgrad.analysis import attenuation, learning_rates, ranking, tables, updates
+from actgrad.analysis.alarms import enough_failed
 from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
 from actgrad.analysis.claims.leaky import slopes
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, learned
-from actgrad.analysis.words import fold, listed, ordinal, percent, smaller
+from actgrad.analysis.words import listed, ordinal, percent, smaller
 from actgrad.training.names import VAL_ACCURACY
 
 
@@ -200,8 +201,8 @@ def _depth(evidence: Evidence) -> str:
     if evidence.depth is None:
         return ""
     rates = tables.depth_rates(evidence.depth).set_index("activation")["rate"].sort_values(ascending=False, kind="stable")
-    each = [f"{fold(rate)} with {name}" for name, rate in rates.items()]
-    return f"One more layer makes the gradient smaller: {listed(each)}." if each else ""
+    each = [f"{smaller(rate)} with {name}" for name, rate in rates.items()]
+    return f"One more layer makes the gradient {listed(each)}." if each else ""
 
 
 def _slopes(evidence: Evidence) -> str:
@@ -217,10 +218,17 @@ def _slopes(evidence: Evidence) -> str:
 
 
 def _alarms(evidence: Evidence) -> str:
-    counts = evidence.alarms["verdict"].value_counts()
-    first = evidence.alarms.iloc[0]
-    judged = f"{counts.get(CONFIRMED, 0)} of {len(evidence.alarms)} published rules tell of failure, {counts.get(REFUTED, 0)} do not"
-    return f"Over {first['failed'] + first['learned']} runs, of which {first['failed']} failed, {judged}; the others cannot be judged."
+    table = evidence.alarms
+    failed, others = (int(table[name].iloc[0]) for name in ("failed", "learned"))
+    if not (failed and others):
+        return f"No run {'learned' if failed else 'failed'}, so none of {len(table)} published rules can be judged."
+    counts = table["verdict"].value_counts()
+    tell, do_not = int(counts.get(CONFIRMED, 0)), int(counts.get(REFUTED, 0))
+    if not enough_failed(table):
+        said = f"Of {failed + others} runs {failed} failed, too few to show that any of {len(table)} published rules tells of failure"
+        return f"{said}; {do_not} {'do' if do_not > 1 else 'does'} not." if do_not else f"{said}."
+    judged = f"{tell} of {len(table)} published rules tell of failure, {do_not} do not"
+    return f"Over {failed + others} runs, of which {failed} failed, {judged}; the others cannot be judged."
 
 
 def _learning_rates(evidence: Evidence) -> str:

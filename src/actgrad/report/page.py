@@ -18,7 +18,7 @@ from actgrad.analysis.answers import answers, of_study, portraits
 from actgrad.analysis.claims import NOT_MEASURED
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
-from actgrad.analysis.words import fold, network
+from actgrad.analysis.words import attenuated, network
 from actgrad.report import embedding
 from actgrad.report.figures import Drawing, Shown, styles
 from actgrad.report.provenance import recipe, setting
@@ -179,7 +179,7 @@ def _condition(
     rows = [
         row
         | {name: summary.loc[row["activation"], column] for name, column in measures.items()}
-        | {"fold": fold(row["attenuation"]), "keys_of": {run.seed: run.key for run in evidence.runs[row["activation"]]}}
+        | {"fold": attenuated(row["attenuation"]), "keys_of": {run.seed: run.key for run in evidence.runs[row["activation"]]}}
         for row in ranked.to_dict("records")
     ]
     return Condition(
