@@ -46,6 +46,35 @@ def network(model: Mapping[str, Any]) -> str:
     return known.get(model["build"], model["build"])
 
 
+SETTINGS = {
+    "recipe.kernel_initializer": "{} initial weights",
+    "model.config.pooling": "{} pooling",
+    "model.config.depth": "{} layers",
+}
+SETTINGS_ON = {"model.config.batch_normalization": "batch normalization", "model.config.residual": "residual paths"}
+
+
+def settings(differing: Mapping[str, str]) -> str:
+    """Settings in few words, for a heading: he uniform initial weights, 16 layers. What is off is left out.
+
+    Args:
+        differing: dotted key -> value, as runs.differences returns them.
+    """
+    said = []
+    for key, value in differing.items():
+        if key == "model.build":
+            said.append(network({"build": value}))
+        elif key == "recipe.input_scaling":
+            said.append("raw inputs" if value == "none" else f"{value} inputs")
+        elif value in ("False", "none"):
+            continue
+        elif key in SETTINGS_ON:
+            said.append(SETTINGS_ON[key])
+        else:
+            said.append(SETTINGS.get(key, key.rpartition(".")[2].replace("_", " ") + " {}").format(value.replace("_", " ")))
+    return ", ".join(said)
+
+
 def run_count(row: Mapping[Any, Any]) -> str:
     """Number of an activation's runs, and of failed and diverged ones, from a row of tables.summary."""
     lost = [f"{row[name]} {name}" for name in ("failed", "diverged") if row[name]]
