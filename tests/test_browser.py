@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from actgrad.analysis.runs import every_run
 from actgrad.report.content import RUNS_AT, content
 from conftest import ROOT
-from made_up_runs import DATA, DEEP, TIMES, TRIALS, evidence, study_runs
+from made_up_runs import DATA, DEEP, TIMES, TRIALS, evidence, made_up, study_runs
 
 REPORTS = sorted((ROOT / "reports").glob("*/index.html"))
 WIDTHS = (390, 768, 1300, 1600)
@@ -24,7 +24,8 @@ def made_now(tmp_path_factory) -> Path:
 def written(root: Path) -> Path:
     """The page of that report, in a project with the folders of its runs."""
     folder = root / "reports" / "toy"
-    shown = evidence(study_runs(), {"he": study_runs("he"), **DEEP}, trials=TRIALS, times=TIMES)
+    lost = {"relu": [made_up("relu", seed, 0.1, condition="lost") for seed in (0, 1)]}
+    shown = evidence(study_runs(), {"he": study_runs("he"), **DEEP, "lost": lost}, trials=TRIALS, times=TIMES)
     for name, data in content(shown, DATA, RUNS_AT).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -64,6 +65,8 @@ def test_the_page_loads_whole_and_without_complaint(page):
     if is_older(page):
         assert page.eval_on_selector_all("img", "images => images.filter(image => image.alt && image.complete && image.naturalWidth).length") >= 8
     else:
+        page.eval_on_selector_all("details:has([data-figure])", "all => all.forEach(one => one.open = true)")
+        page.wait_for_function("[...document.querySelectorAll('[data-figure]')].every(one => one.querySelector('.view svg'))")
         marks = page.eval_on_selector_all("[data-figure]", "all => all.map(one => one.querySelectorAll('.view svg path').length)")
         assert len(marks) >= 9
         assert min(marks) > 5

@@ -82,9 +82,17 @@ def test_the_cause_of_a_vanishing_gradient_is_given():
     assert sentence.endswith("Its derivatives alone predict 1,000-fold. With weights and pooling it is 8,000-fold.")
 
 
-def test_a_gradient_that_grows_is_said_as_a_ratio_below_one():
-    sentence = findings(linear={"decades": 1.0}, relu={"decades": 1 + np.log10(0.3)})["relu-passes-gradient"]["sentence"]
-    assert sentence.startswith("The gradient shrinks 0.3-fold more in the ReLU network")
+def test_a_gradient_that_shrinks_less_or_grows_is_called_so():
+    found = findings(linear={"decades": 2.0}, relu={"decades": 1.0}, sigmoid={"decades": -0.5}, tanh={"decades": 0.5})
+    assert found["relu-passes-gradient"]["sentence"].startswith("The gradient shrinks 10-fold less in the ReLU network")
+    assert found["relu-passes-gradient"]["number"] == "10-fold less than linear"
+    assert found["tanh-vanishes-less"]["sentence"] == (
+        "From the same weights, the gradient shrinks 10-fold less in the sigmoid network than in the tanh network."
+    )
+    assert (
+        "gradient is 3.2-fold larger at the first activated layer than at the last. That is 320-fold less than what weights"
+        in (found["vanishing-gradient"]["sentence"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Claims that compare conditions, on runs with planted values."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from actgrad.analysis.alarms import alarms, fired_in
+from actgrad.analysis.alarms import alarms, enough_failed, fired_in, published
 from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.remedies import remedies
@@ -100,6 +101,7 @@ def test_what_residual_paths_leave_of_an_attenuation(left, verdict):
     conditions["deep_16_residual"] = {"sigmoid": {"decades": left}, "relu": {"decades": 0.0}}
     row = found("residual-ends-vanishing", conditions)
     assert (row["verdict"], row["unit"]) == (verdict, "decades, sigmoid")
+    assert row["sentence"].startswith("On its way back through 16 layers, sigmoid's gradient shrinks by 8.0 decades without")
     assert len(row["keys"]) == 8
     conditions["deep_16"]["sigmoid"]["decades"] = 0.3
     assert found("residual-ends-vanishing", conditions)["verdict"] == NOT_MEASURED
@@ -119,7 +121,9 @@ def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
         "deep_4": made({"tanh": {"accuracy": lambda seed: 0.1 if seed < 1 else 0.9}}, 21, "deep_4"),
     }
     table = alarms(conditions)
-    assert len(table) == len(RULES)
+    assert len(table) == len(published()) == len({(rule.name, rule.threshold) for rule in RULES}) < len(RULES)
+    twice = table[(table["rule"] == "vanishing gradient") & (table["threshold"] == "mean absolute gradient below 1e-7")]
+    assert twice["source"].tolist() == ["SageMaker Debugger, DeepDiagnosis (ICSE 2022)"]
     assert set(table["failed"]) == {21}
     assert set(table["learned"]) == {20}
     of_rule = table.set_index(["rule", "source"])
@@ -127,9 +131,15 @@ def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
     assert (karpathy["fired_failed"], karpathy["fired_learned"], karpathy["verdict"]) == (20, 0, CONFIRMED)
     assert (sagemaker["fired_failed"], sagemaker["verdict"]) == (0, REFUTED)
     row = judged(Evidence("toy", conditions))["alarms-tell-of-failure"]
-    assert row["sentence"].startswith(f"Of {len(RULES)} rules, 3 tell of failure, ")
+    assert row["sentence"].startswith(f"Of {len(published())} rules, 3 tell of failure, ")
     assert row["verdict"] == REFUTED
     assert found("alarms-tell-of-failure", {"deep_2": {"tanh": {}}})["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("failed", "learned", "enough"), [(0, 9, False), (5, 99, False), (6, 99, True), (6, 1, False), (6, 0, False)])
+def test_how_many_runs_must_fail_for_an_alarm_to_be_judged(failed, learned, enough):
+    """The exact interval of 6 of 6 begins at 54 %, that of 5 of 5 at 48 %. That of 0 of 1 ends at 98 %."""
+    assert enough_failed(pd.DataFrame({"failed": [failed], "learned": [learned]})) is enough
 
 
 def test_an_alarm_after_the_third_epoch_does_not_count():

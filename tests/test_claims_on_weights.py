@@ -18,8 +18,14 @@ def test_weight_gradients_are_judged_where_the_signal_vanishes(seen, verdict):
     found = findings(seeds=20, **kinds)["weight-gradients-show-vanishing"]
     assert found["verdict"] == verdict
     assert len(found["keys"]) == 20
-    assert "where dL/dz shrinks by 3.0" in found["sentence"]
+    assert "where dL/dz shrinks by 3.0 decades." in found["sentence"]
     assert findings(relu={"decades": 0.5})["weight-gradients-show-vanishing"]["verdict"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("seen", "said"), [(0.4, "shrinks by 0.4 decades"), (-0.4, "grows by 0.4 decades"), (0.0, "keeps its size")])
+def test_whether_the_weights_gradient_shrinks_or_grows_is_said(seen, said):
+    found = findings(seeds=2, sigmoid={"decades": 3.0, "weight_decades": seen})["weight-gradients-show-vanishing"]
+    assert f"On average it {said} where dL/dz shrinks by 3.0 decades." in found["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,8 @@ def test_exact_intervals_and_tests_are_those_of_scipy():
         (3.9e-7, "of the largest logit", "3.9e-07 of the largest logit"),
         (0.004, "test accuracy, slope 0.25", "+0.4 points, slope 0.25"),
         (2.0, "decades, sigmoid", "100-fold, sigmoid"),
+        (-1.0, "decades", "10-fold less"),
+        (-1.0, "decades a layer", "10-fold less a layer"),
         (float("nan"), "of the rules", ""),
     ],
 )

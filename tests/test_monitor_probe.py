@@ -48,6 +48,11 @@ def test_a_planted_attenuation_is_returned_exactly():
     )
 
 
+def test_what_is_lost_between_two_layers_is_said_in_plain_words():
+    table = pd.DataFrame({"layer": ["a", "b"], "hidden": True, "preact_grad_rms": [1e-3, 1.0], "slope_ms": 1.0, "gain": 1e-6})
+    assert sentence(table).endswith("The largest part, 1,000-fold, is lost at a, by the weights and layers that follow it.")
+
+
 def test_a_small_gradient_on_a_side_branch_is_not_where_the_gradient_is_lost():
     """As in squeeze and excitation: site 1 is on a side branch, and behind it the gradient is as large as before."""
     table = pd.DataFrame(

@@ -46,6 +46,7 @@ def test_a_saved_model_is_inspected_at_a_shell(tmp_path):
         (["model.keras", "nan.npz"], "wrong-arrays"),
         (["data.npz", "whole.npz"], "model-not-loaded"),
         (["model.keras", "whole.npz"], "unmeasurable-model"),
+        (["model.keras", "narrow.npz", "--loss", "mse"], "unmeasurable-model"),
         (["model.keras", "whole.npz", "--examples", "1"], "wrong-value"),
         (["model.keras"], "usage"),
     ],
@@ -56,12 +57,14 @@ def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, code,
     convolutional().save("model.keras")
     np.savez("data.npz", x=IMAGES)
     np.savez("whole.npz", x=IMAGES, y=LABELS)
+    np.savez("narrow.npz", x=IMAGES[:, :1], y=LABELS)
     np.savez("unequal.npz", x=IMAGES, y=LABELS[1:])
     np.savez("nan.npz", x=np.full_like(IMAGES, np.nan, dtype="float32"), y=LABELS)
     Path("text.npz").write_text("not numbers")
     assert main(["inspect", *arguments]) == 1
     said = capsys.readouterr()
     assert "pickle" not in said.err
+    assert "probe" not in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert said.err.startswith(f"error[{code}]: ")
 

@@ -88,6 +88,10 @@ def test_pointing_at_a_mark_of_any_figure_shows_numbers(page, figure):
     assert re.search(r"\d", said)
 
 
+def pressed(page: Page) -> list[str]:
+    return page.locator(".chips [aria-pressed=true]").all_inner_texts()
+
+
 def test_a_click_in_the_legend_shows_one_activation_in_all_figures_and_in_those_drawn_later(page):
     figures = page.eval_on_selector_all("[data-figure]", "all => all.map(one => one.dataset.figure)")
     several = [figure for figure in figures if seen(page, figure) == [["relu", "snake"]]]
@@ -96,9 +100,65 @@ def test_a_click_in_the_legend_shows_one_activation_in_all_figures_and_in_those_
     assert {figure: seen(page, figure)[0] for figure in several} == {figure: ["snake"] for figure in several}
     choose(page, "he")
     assert seen(page, "learning_curves") == [["snake"]]
-    expect(page.locator(".chips button", has_text="snake")).to_have_attribute("aria-pressed", "true")
+    assert pressed(page) == ["snake"]
     page.locator(".chips button", has_text="all").click()
     assert seen(page, "learning_curves") == [["relu", "snake"]]
+
+
+def test_a_click_on_another_activation_adds_it_and_a_second_click_removes_it(page):
+    chips = {name: page.locator(".chips button", has_text=name) for name in ("relu", "snake", "show all")}
+    for name, chosen, shown in (
+        ("relu", ["relu"], ["relu"]),
+        ("snake", ["relu", "snake"], ["relu", "snake"]),
+        ("relu", ["snake"], ["snake"]),
+        ("snake", ["show all"], ["relu", "snake"]),
+        ("relu", ["relu"], ["relu"]),
+        ("show all", ["show all"], ["relu", "snake"]),
+    ):
+        chips[name].click()
+        assert (pressed(page), seen(page, "preact_grads"), seen(page, "seeds")) == (chosen, [shown], [shown])
+    assert page.locator(".hint").inner_text().startswith("Choose an activation")
+
+
+def test_an_address_can_name_condition_and_activations(page):
+    page.goto(f"{page.url}?condition=he&activation=snake,unknown")
+    page.wait_for_function(READY.format("he", ""))
+    assert (pressed(page), seen(page, "seeds")) == (["snake"], [["snake"]])
+
+
+def test_the_legend_has_the_dash_of_each_line(page):
+    dash = """name => [...document.querySelectorAll('#learning_curves .view line')].filter(one => one.__data__?.datum?.activation === name)
+        .map(one => one.getAttribute('stroke-dasharray'))"""
+    assert page.evaluate(dash, "snake") == ["4,2"]
+    assert page.evaluate(dash, "relu") == ["1,0"]
+    chip = page.locator(".chips button", has_text="snake").locator("path")
+    assert chip.get_attribute("stroke-dasharray") == "4 2"
+
+
+def test_training_is_shown_by_the_gradient_that_its_answer_speaks_of(page):
+    expect(page.locator("#gradient_norms .controls label", has_text="dL/dz").locator("input")).to_be_checked()
+    assert "gradient at the first layer" in page.locator("[data-slot=answer-training]").inner_text()
+    assert page.evaluate("document.querySelector('#gradient_norms .view g.mark-line path').__data__.datum.measure") == "dL/dz"
+
+
+def test_a_condition_under_which_no_run_learned_says_so_in_its_figure(page):
+    said = page.locator("#learning_curves .view text", has_text="No run")
+    assert said.count() == 0
+    choose(page, "lost")
+    assert "No run learned, so there is no mean" in page.locator("[data-slot=answer-learning]").inner_text()
+    assert said.all_text_contents() == ["No run learned,so there is no mean to draw."]
+    page.locator("#learning_curves .controls label", has_text="every seed").locator("input").check()
+    expect(said).to_have_count(0)
+    page.locator("#learning_curves .controls label", has_text="mean").locator("input").check()
+    choose(page, "baseline")
+    expect(said).to_have_count(0)
+
+
+def test_a_folded_figure_is_drawn_when_it_is_opened(page):
+    assert page.locator("#alarms .view").count() == 0
+    page.locator("details:has(#alarms) summary").click()
+    expect(page.locator("#alarms .view svg")).to_be_visible()
+    assert page.locator("#alarms .view svg").bounding_box()["width"] > 900
 
 
 def test_a_click_on_a_name_beside_a_line_does_the_same(page):
@@ -113,8 +173,8 @@ def test_a_control_changes_what_is_drawn(page):
         ("preact_grads", "weights, norm"),
         ("preact_grads", "every seed"),
         ("preact_grads", "after training"),
+        ("gradient_norms", "weights, norm"),
         ("gradient_norms", "linear"),
-        ("gradient_norms", "pre-activations, dL/dz"),
         ("learning_curves", "every seed"),
         ("unit_states", "every seed"),
         ("activations", "function"),
@@ -142,6 +202,7 @@ def test_single_seeds_are_lines_of_their_own(page):
 
 
 def test_another_layer_can_be_chosen(page):
+    page.locator("#gradient_norms .controls label", has_text="weights, norm").locator("input").check()  # made-up dL/dz is alike in all layers
     before = paths(page, "gradient_norms")
     page.locator("#gradient_norms .controls select").select_option(label="4: dense1")
     page.wait_for_function("before => document.querySelector('#gradient_norms .view').innerHTML !== before", arg=before)

@@ -32,9 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         refused = UserError("unusable-file", str(error))
     except ValueError as error:  # raised by the monitor
-        refused = UserError("unmeasurable-model", str(error))
+        refused = UserError("unmeasurable-model", _of_examples(str(error)))
     print(refused.line, file=sys.stderr)
     return 1
+
+
+def _of_examples(message: str) -> str:
+    """A message of the monitor in words of this command, whose probe is the examples of a file."""
+    for theirs, ours in (
+        ("the probe's x", "these examples"),
+        (" of the probe", ""),
+        ("on the probe", "on these examples"),
+        ("the probe", "the file"),
+    ):
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _given(arguments: list[str] | None) -> argparse.Namespace:

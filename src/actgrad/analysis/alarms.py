@@ -20,8 +20,16 @@ EPOCHS = 3
 OUTCOMES = {"failed": False, "learned": True}
 
 
+def published() -> dict[tuple[str, str], list[int]]:
+    """The different rules: name and threshold -> their indices in RULES. A rule that several sources publish is one rule."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for number, rule in enumerate(RULES):
+        found.setdefault((rule.name, rule.threshold), []).append(number)
+    return found
+
+
 def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row per published rule, over all runs of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
+    """One row per different rule, over all runs of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
     fired_failed and fired_learned, the numbers of these in which the rule fires within EPOCHS epochs; both as shares with exact intervals:
     sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, by the claim about alarms.
     A diverged run counts as failed.
@@ -30,15 +38,34 @@ def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     fired = [fired_in(run) for run in runs]
     learned = [outcome(run) == LEARNED for run in runs]
     rows = []
-    for number, rule in enumerate(RULES):
+    for (rule, threshold), numbers in published().items():
+        fires = [not one.isdisjoint(numbers) for one in fired]
         counts = {"failed": learned.count(False), "learned": learned.count(True)}
-        counts |= {f"fired_{name}": sum(number in one for one, ok in zip(fired, learned, strict=True) if ok == of) for name, of in OUTCOMES.items()}
-        row = {"rule": rule.name, "source": rule.source, "threshold": rule.threshold, **counts}
-        for name, of in (("sensitivity", "failed"), ("false_alarms", "learned")):
-            found = share(counts[f"fired_{of}"], counts[of])
-            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        counts |= {f"fired_{name}": sum(one for one, ok in zip(fires, learned, strict=True) if ok == of) for name, of in OUTCOMES.items()}
+        row = {"rule": rule, "source": ", ".join(RULES[number].source for number in numbers), "threshold": threshold, **counts}
+        row |= _shares(counts)
         rows.append(row | {"verdict": _verdict(row)})
     return pd.DataFrame(rows)
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, Any]:
+    """The shares of failed runs and of those that learned in which a rule fires, with their intervals."""
+    row: dict[str, Any] = {}
+    for name, of in (("sensitivity", "failed"), ("false_alarms", "learned")):
+        found = share(counts[f"fired_{of}"], counts[of])
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
+
+
+def enough_failed(table: pd.DataFrame) -> bool:
+    """Whether so many runs failed that a rule that fires in all of them, and in none that learned, would be found to tell of failure.
+
+    Args:
+        table: the table of `alarms`.
+    """
+    failed, learned = (int(table[name].iloc[0]) for name in OUTCOMES)
+    ideal = {"failed": failed, "learned": learned, "fired_failed": failed, "fired_learned": 0}
+    return _verdict(ideal | _shares(ideal)) == CONFIRMED
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

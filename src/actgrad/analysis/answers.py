@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actgrad.analysis import attenuation, learning_rates, ranking, tables, updates
+from actgrad.analysis import attenuation, learning_rates, ranking, statistics, tables, updates
+from actgrad.analysis.alarms import enough_failed
 from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
+from actgrad.analysis.claims.functions import LINEAR_POOLING
 from actgrad.analysis.claims.leaky import slopes
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, learned
-from actgrad.analysis.words import fold, listed, ordinal, percent, smaller
+from actgrad.analysis.words import listed, ordinal, percent, smaller
 from actgrad.training.names import VAL_ACCURACY
 
 
@@ -73,7 +75,7 @@ def answers(evidence: Evidence, ranked: pd.DataFrame, findings: Sequence[Mapping
 def of_study(evidence: Evidence) -> dict[str, str]:
     """Section -> its answer, for sections that do not depend on one condition."""
     found = {"depth": _depth(evidence), "slopes": _slopes(evidence), "learning_rates": _learning_rates(evidence)}
-    found |= {"alarms": _alarms(evidence), "linearity": _linearity(evidence), "times": _times(evidence)}
+    found |= {"alarms": _alarms(evidence), "times": _times(evidence)}
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
@@ -96,12 +98,16 @@ def _results(ranked: pd.DataFrame) -> str:
 
 def _learning(evidence: Evidence) -> str:
     kept = {name: learned(runs) for name, runs in evidence.runs.items()}
+    none = [name for name, runs in kept.items() if not runs]
+    if len(none) == len(kept):
+        return "No run learned, so there is no mean to draw; each seed has its curve."
+    lost = f" No run learned with {listed(none)}." if none else ""
     firsts = {name: float(np.mean([run.history[VAL_ACCURACY].iloc[0] for run in runs])) for name, runs in kept.items() if runs}
     if len({*firsts.values()}) < 2:
-        return ""
+        return lost.strip()
     best, worst = max(firsts, key=lambda name: firsts[name]), min(firsts, key=lambda name: firsts[name])
     fastest = f"{best} learns fastest, with a validation accuracy of {percent(firsts[best])} after the first epoch"
-    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}."
+    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}.{lost}"
 
 
 def _pairs(evidence: Evidence) -> str:
@@ -200,8 +206,8 @@ def _depth(evidence: Evidence) -> str:
     if evidence.depth is None:
         return ""
     rates = tables.depth_rates(evidence.depth).set_index("activation")["rate"].sort_values(ascending=False, kind="stable")
-    each = [f"{fold(rate)} with {name}" for name, rate in rates.items()]
-    return f"One more layer makes the gradient smaller: {listed(each)}." if each else ""
+    each = [f"{smaller(rate)} with {name}" for name, rate in rates.items()]
+    return f"One more layer makes the gradient {listed(each)}." if each else ""
 
 
 def _slopes(evidence: Evidence) -> str:
@@ -217,10 +223,17 @@ def _slopes(evidence: Evidence) -> str:
 
 
 def _alarms(evidence: Evidence) -> str:
-    counts = evidence.alarms["verdict"].value_counts()
-    first = evidence.alarms.iloc[0]
-    judged = f"{counts.get(CONFIRMED, 0)} of {len(evidence.alarms)} published rules tell of failure, {counts.get(REFUTED, 0)} do not"
-    return f"Over {first['failed'] + first['learned']} runs, of which {first['failed']} failed, {judged}; the others cannot be judged."
+    table = evidence.alarms
+    failed, others = (int(table[name].iloc[0]) for name in ("failed", "learned"))
+    if not (failed and others):
+        return f"No run {'learned' if failed else 'failed'}, so none of {len(table)} published rules can be judged."
+    counts = table["verdict"].value_counts()
+    tell, do_not = int(counts.get(CONFIRMED, 0)), int(counts.get(REFUTED, 0))
+    if not enough_failed(table):
+        said = f"Of {failed + others} runs {failed} failed, too few to show that any of {len(table)} published rules tells of failure"
+        return f"{said}; {do_not} {'are' if do_not > 1 else 'is'} known not to." if do_not else f"{said}."
+    judged = f"{tell} of {len(table)} published rules tell of failure, {do_not} do not"
+    return f"Over {failed + others} runs, of which {failed} failed, {judged}; the others cannot be judged."
 
 
 def _learning_rates(evidence: Evidence) -> str:
@@ -233,13 +246,40 @@ def _learning_rates(evidence: Evidence) -> str:
     return f"In short trials the best learning rates lie between {smallest:g} ({best.idxmin()}) and {largest:g} ({best.idxmax()})."
 
 
-def _linearity(evidence: Evidence) -> str:
-    table = tables.linearity({evidence.headline: evidence.runs})
+def linearity(evidence: Evidence, condition: str) -> str:
+    """The distance of a condition's networks from one affine map, and of the one that is affine by design, in a sentence; empty if unknown."""
+    table = tables.linearity({condition: evidence.conditions[condition]})
     if table.empty:
         return ""
-    row = table.iloc[table["folding_error"].argmin()]
-    away = f"{100 * row['folding_error']:.3g} % of the largest logit"
-    return f"Under {evidence.headline}, networks with {row['activation']} are closest to one affine map; they differ from it by {away}."
+    least, most = (table.iloc[place] for place in (table["folding_error"].argmin(), table["folding_error"].argmax()))
+    closest = " is closest to one affine map, at a distance of" if len(table) > 1 else " is at a distance from one affine map of"
+    said = f"Under {condition}, {least['activation']}{closest} {least['folding_error']:.2g} of the largest logit"
+    if len(table) > 1:
+        said += f"; {most['activation']} is furthest, at {most['folding_error']:.2g}"
+    pooled = tables.linearity({name: runs for name, runs in evidence.conditions.items() if name == LINEAR_POOLING != condition})
+    if len(pooled):
+        said += f"; {pooled['activation'].iloc[0]} with average pooling is at {pooled['folding_error'].iloc[0]:.2g}"
+    return f"{said}."
+
+
+def by_chance(judged: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """How many verdicts a study has, and how many of them may be wrong by chance, in words.
+
+    Args:
+        judged: the claim ledger of each condition.
+    """
+    verdicts = [finding for findings in judged.values() for finding in findings if finding["verdict"] != NOT_MEASURED]
+    decided = [one for one in verdicts if one["verdict"] in (CONFIRMED, REFUTED) and one["low"] is not None]
+    if not decided:
+        return ""
+    level, number = statistics.LEVEL, len(decided)
+    looked = f"{len(verdicts)} verdicts were looked at{f', under {len(judged)} conditions' if len(judged) > 1 else ''}"
+    confirm = "confirm or refute" if number > 1 else "confirms or refutes"
+    return (
+        f"{looked}; {number} of them {confirm} a statement with a {100 * level:.0f} % interval. Each of these may be wrong by chance, in up to "
+        f"{100 * (1 - level):.0f} % of cases, and nothing corrects for their number: of {number}, up to {number * (1 - level):.1f} are then wrong on "
+        f"average. The chance that at least one is wrong is up to {100 * (1 - level**number):.0f} %, if they are independent."
+    )
 
 
 def _times(evidence: Evidence) -> str:

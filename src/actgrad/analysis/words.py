@@ -24,10 +24,55 @@ def smaller(decades: float) -> str:
     return f"{fold(abs(decades))} {'larger' if decades < 0 else 'smaller'}"
 
 
+def attenuated(decades: float) -> str:
+    """An attenuation where a heading says "smaller": 3,100-fold, or 1.5-fold larger where the gradient grows."""
+    return smaller(decades) if decades < 0 else fold(decades)
+
+
+def more(decades: float) -> str:
+    """By how much one shrinks more than another, from the decimal logarithm: 54-fold more, or 1.5-fold less."""
+    return f"{fold(abs(decades))} {'less' if decades < 0 else 'more'}"
+
+
+def shrinks(decades: float) -> str:
+    """What a gradient does on its way back, in decades: shrinks by 1.6 decades, or grows by 0.1 decades."""
+    size = f"{abs(decades):.1f}"
+    return "keeps its size" if size == "0.0" else f"{'grows' if decades < 0 else 'shrinks'} by {size} decades"
+
+
 def network(model: Mapping[str, Any]) -> str:
     """Name of a network from the values of its conf/model; for a user's own network, the path of its builder."""
     known = {"actgrad.networks.lenet5.build": "LeNet-5", "actgrad.networks.mlp.build": "Multilayer perceptron"}
     return known.get(model["build"], model["build"])
+
+
+SETTINGS = {
+    "recipe.kernel_initializer": "{} initial weights",
+    "model.config.pooling": "{} pooling",
+    "model.config.depth": "{} layers",
+}
+SETTINGS_ON = {"model.config.batch_normalization": "batch normalization", "model.config.residual": "residual paths"}
+
+
+def settings(differing: Mapping[str, str]) -> str:
+    """Settings in few words, for a heading: he uniform initial weights, 16 layers. What is off is left out.
+
+    Args:
+        differing: dotted key -> value, as runs.differences returns them.
+    """
+    said = []
+    for key, value in differing.items():
+        if key == "model.build":
+            said.append(network({"build": value}))
+        elif key == "recipe.input_scaling":
+            said.append("raw inputs" if value == "none" else f"{value} inputs")
+        elif value in ("False", "none"):
+            continue
+        elif key in SETTINGS_ON:
+            said.append(SETTINGS_ON[key])
+        else:
+            said.append(SETTINGS.get(key, key.rpartition(".")[2].replace("_", " ") + " {}").format(value.replace("_", " ")))
+    return ", ".join(said)
 
 
 def run_count(row: Mapping[Any, Any]) -> str:
@@ -57,12 +102,17 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
+LESS = ("", " beyond linear", " a layer")
+"""Units of a loss of gradient, without their "decades". A negative number of them is called less."""
+
+
 def number(effect: float | None, unit: str) -> str:
     """The number of a finding, short enough for a column: 450-fold, 92 %, 3.3 % of the units, +5.1 points."""
     if effect is None or pd.isna(effect):
         return ""
     if unit.startswith("decades"):
-        return fold(effect) + unit.removeprefix("decades")
+        than = unit.removeprefix("decades")
+        return f"{fold(-effect)} less{than.replace(' beyond', ' than')}" if effect < 0 and than in LESS else fold(effect) + than
     if unit.startswith(("test accuracy over", "test accuracy,")):
         return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"
     if unit.startswith("of the ") and not 0 < abs(effect) < 1e-3:

@@ -19,9 +19,10 @@ def experience() -> dict[str, list[dict[str, Any]]]:
     return json.loads(resources.files(__package__).joinpath(FILE).read_text())
 
 
-def seen(rule: str, source: str, threshold: str) -> str:
+def seen(rule: str, threshold: str) -> str:
     """Words for the number of runs in which a rule fired in the first three epochs; empty if it was not counted."""
-    rows = [row for row in experience()["alarms"] if (row["rule"], row["source"], row["threshold"]) == (rule, source, threshold)]
+    of_dataset = {row["dataset"]: row for row in experience()["alarms"] if (row["rule"], row["threshold"]) == (rule, threshold)}
+    rows = of_dataset.values()
     if not rows:
         return ""
     failed, learned, in_failed, in_learned = (sum(row[name] for row in rows) for name in ("failed", "learned", "fired_failed", "fired_learned"))

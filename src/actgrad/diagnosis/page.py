@@ -63,7 +63,7 @@ def page(steps: pd.DataFrame, probes: pd.DataFrame, layers: pd.DataFrame, findin
             "It sums over positions and multiplies by the layer's input, so it may grow where the signal above shrinks. " + ON_LOG_SCALE,
         ),
         ("updates", "Size of an update", "The band is where it usually lies, 1e-4 to 1e-2 (Karpathy)."),
-        ("units", "Dead units", "Share of units whose derivative is 0 for every example of the probe."),
+        ("units", "Dead units", "Share of units whose derivative is 0 for every example that was measured."),
     ]
     body = "".join(
         f'<h2>{title}</h2><p class="note">{note}</p><div class="scroll"><div id="{name}"></div></div>'

@@ -241,7 +241,7 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
                     rule.threshold,
                     len(at),
                     rule.remedy,
-                    seen(rule.name, rule.source, rule.threshold),
+                    seen(rule.name, rule.threshold),
                     gained(TRIED[rule.remedy]),
                 )
             )

@@ -74,7 +74,8 @@ def _from_last_to_first(sites: pd.DataFrame) -> str:
     drops = np.asarray(attenuation(np.fmax.accumulate(signal[:-1]), np.fmin.accumulate(signal[:0:-1])[::-1]))
     place = int(np.argmax(drops))
     worst = int(np.flatnonzero(signal[: place + 1] >= signal[: place + 1].max() / 10)[-1])
-    by = "the slope of its activation function" if sites["slope_ms"].iloc[worst] < sites["gain"].iloc[worst] else "what lies behind it"
+    by_slope = sites["slope_ms"].iloc[worst] < sites["gain"].iloc[worst]
+    by = "the slope of its activation function" if by_slope else "the weights and layers that follow it"
     verb = "vanishes" if decades >= VANISHES else "shrinks"
     where = f" The largest part, {_times(10 ** drops[place])}-fold, is lost at {sites['layer'].iloc[worst]}, by {by}." if drops[place] > 0 else ""
     return f"The gradient {verb}: at {first} it is {_times(10**decades)} times smaller than at {last}.{where}"

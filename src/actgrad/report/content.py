@@ -41,7 +41,7 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         slots = page.slots(evidence, ranked, judged, shown, names, runs_at)
         drawings = drawn()
     files = {
-        "index.html": page.page(evidence, judged[evidence.headline], shown, drawings, facts, slots).encode(),
+        "index.html": page.page(evidence, judged, shown, drawings, facts, slots).encode(),
         "claims.json": json_bytes(judged[evidence.headline]),
         "provenance.json": json_bytes(facts),
         "summary.csv": csv_bytes(tables.summary(evidence.runs)),

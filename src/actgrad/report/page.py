@@ -13,12 +13,13 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from actgrad.analysis import learning_rates, tables
-from actgrad.analysis.answers import answers, of_study, portraits
+from actgrad.analysis import learning_rates, tables, words
+from actgrad.analysis.alarms import enough_failed
+from actgrad.analysis.answers import answers, by_chance, linearity, of_study, portraits
 from actgrad.analysis.claims import NOT_MEASURED
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
-from actgrad.analysis.words import fold, network
+from actgrad.analysis.words import attenuated, network
 from actgrad.report import embedding
 from actgrad.report.figures import Drawing, Shown, styles
 from actgrad.report.provenance import recipe, setting
@@ -29,6 +30,10 @@ PLAIN = ' <>/:;=,()+-.!?*@"'
 TEMPLATES = Path(__file__).parent / "templates"
 SLOTS = ("setup", "verdicts", "results", "pairs", "units")
 """The parts of the page that differ between conditions, which are macros of slots.html. The answers differ too."""
+
+
+Styles = Mapping[str, tuple[str, Sequence[int]]]
+"""Activation -> colour and dash of its line."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Condition:
     judged: Sequence[Mapping[str, Any]]
     not_judged: Sequence[Mapping[str, Any]]
     figures: Sequence[str]
-    colours: Mapping[str, str]
+    styles: Styles
     runs_at: str | None
 
 
@@ -72,12 +77,8 @@ def slots(
         figures: the names of the figures that the page has.
         runs_at: path of the folder of all runs, relative to the page; None if runs have no files.
     """
-    colours, of_study = _colours(shown), judged[evidence.headline]
-    return {name: _slots(evidence.under(name), ranking, judged[name], of_study, figures, colours, runs_at) for name in evidence.conditions}
-
-
-def _colours(shown: Shown) -> dict[str, str]:
-    return {name: colour for name, (colour, _) in styles(shown.activations).items()}
+    of_study, lines = judged[evidence.headline], styles(shown.activations)
+    return {name: _slots(evidence, name, ranking, judged[name], of_study, figures, lines, runs_at) for name in evidence.conditions}
 
 
 @functools.cache
@@ -90,7 +91,7 @@ def _environment() -> Environment:
 
 def page(
     evidence: Evidence,
-    findings: Sequence[Mapping[str, Any]],
+    judged: Mapping[str, Sequence[Mapping[str, Any]]],
     shown: Shown,
     drawings: Sequence[Drawing],
     facts: Mapping[str, Any],
@@ -99,7 +100,7 @@ def page(
     """The page of one dataset.
 
     Args:
-        findings: the claim ledger.
+        judged: the claim ledger of each condition.
         shown: the tables of the figures.
         facts: the result of provenance.provenance.
         slots: the result of `slots`.
@@ -110,6 +111,7 @@ def page(
             "slots": {name: dict(of_condition) for name, of_condition in slots.items() if name != evidence.headline},
         }
     )
+    differing = {name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()}
     trials, tuned = evidence.trials, evidence.other_conditions.get(learning_rates.TUNED, {})
     used = {name: shown.rows[name] for name in shown.rows if any(name in drawing.rows for drawing in drawings)}
     return (
@@ -118,12 +120,15 @@ def page(
         .render(
             facts=facts,
             conditions=list(evidence.conditions),
-            colours=_colours(shown),
+            styles=styles(shown.activations),
             headline=slots[evidence.headline],
             answers=of_study(evidence),
-            findings=findings,
+            findings=judged[evidence.headline],
+            by_chance=by_chance(judged),
+            alarms_can_be_judged=enough_failed(evidence.alarms),
             drawings={drawing.name: drawing for drawing in drawings},
-            differences={name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()},
+            differences=differing,
+            in_words={name: words.settings(one) for name, one in differing.items()},
             remedies=evidence.remedies.to_dict("records"),
             pairs_under=_pairs_under(evidence),
             sizes={name: (len(next(iter(runs.values()))), len(runs) * (len(runs) - 1) // 2) for name, runs in evidence.conditions.items()},
@@ -140,29 +145,30 @@ def page(
 
 
 def _slots(
-    evidence: Evidence,
+    study: Evidence,
+    name: str,
     ranking: pd.DataFrame,
     findings: Sequence[Mapping[str, Any]],
     of_study: Sequence[Mapping[str, Any]],
     figures: Sequence[str],
-    colours: Mapping[str, str],
+    lines: Styles,
     runs_at: str | None,
 ) -> dict[str, str]:
     """The slots of one condition: name -> HTML.
 
     Args:
-        evidence: with only its runs.
+        name: the condition.
         findings: its ledger.
         of_study: the ledger of the whole study.
     """
-    ranked = ranking[ranking["condition"] == evidence.headline]
-    one = _condition(evidence, ranked, findings, figures, colours, runs_at)
+    evidence, ranked = study.under(name), ranking[ranking["condition"] == name]
+    one = _condition(evidence, ranked, findings, figures, lines, runs_at)
     macros = _environment().get_template("slots.html").module
     made = {name: str(getattr(macros, name)(one)) for name in SLOTS}
-    said = answers(evidence, ranked, of_study)
+    said = answers(evidence, ranked, of_study) | {"linearity": linearity(study, name)}
     escape = _environment().from_string('<p class="answer">{{ answer }}</p>')
-    names = ("results", "learning", "signal", "training", "explained", "updates", "units", "conditions", "functions", "pairs")
-    return made | {f"answer-{name}": escape.render(answer=said[name]) if name in said else "" for name in names}
+    parts = ("results", "learning", "signal", "training", "explained", "updates", "units", "conditions", "functions", "linearity", "pairs")
+    return made | {f"answer-{part}": escape.render(answer=said[part]) if said.get(part) else "" for part in parts}
 
 
 def _condition(
@@ -170,7 +176,7 @@ def _condition(
     ranked: pd.DataFrame,
     findings: Sequence[Mapping[str, Any]],
     figures: Sequence[str],
-    colours: Mapping[str, str],
+    lines: Styles,
     runs_at: str | None,
 ) -> Condition:
     first = every_run(evidence.runs)[0]
@@ -179,7 +185,7 @@ def _condition(
     rows = [
         row
         | {name: summary.loc[row["activation"], column] for name, column in measures.items()}
-        | {"fold": fold(row["attenuation"]), "keys_of": {run.seed: run.key for run in evidence.runs[row["activation"]]}}
+        | {"fold": attenuated(row["attenuation"]), "keys_of": {run.seed: run.key for run in evidence.runs[row["activation"]]}}
         for row in ranked.to_dict("records")
     ]
     return Condition(
@@ -200,7 +206,7 @@ def _condition(
         judged=[finding for finding in findings if finding["verdict"] != NOT_MEASURED],
         not_judged=[finding for finding in findings if finding["verdict"] == NOT_MEASURED],
         figures=figures,
-        colours=colours,
+        styles=lines,
         runs_at=runs_at,
     )
 

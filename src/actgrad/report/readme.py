@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from actgrad.analysis import ranking
-from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, REFUTED, fold, network, run_count
+from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, REFUTED, attenuated, network, run_count
 from actgrad.diagnosis.experience import SCALED
 from actgrad.errors import UserError
 
@@ -85,8 +85,8 @@ def section(dataset: str, root: Path = Path()) -> str:
         raise UserError("all-diverged", f"{report} has no accuracy to show: every run has failed or diverged; choose a lower recipe.learning_rate")
     best = ranked["activation"].iloc[0]
     rows = [
-        f"| {row.activation} | {_accuracy(row)} | {'' if row.activation == best else _against_best(row.significant)} | {fold(row.attenuation)} | "
-        f"{row.dead:.3g} of {row.units:.0f} | {run_count(row._asdict())} |"
+        f"| {row.activation} | {_accuracy(row)} | {'' if row.activation == best else _against_best(row.significant)} | "
+        f"{attenuated(row.attenuation)} | {row.dead:.3g} of {row.units:.0f} | {run_count(row._asdict())} |"
         for row in ranked.itertuples()
     ]
     caption = (

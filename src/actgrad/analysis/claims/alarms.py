@@ -10,9 +10,10 @@ from actgrad.analysis.runs import every_run
     "Published alarms tell you that training will fail.",
     figure="alarms",
     title="Published alarms tell of failure",
+    changes=["A rule that several sources publish counts once; it counted once for each of them."],
 )
 def alarms_tell_of_failure(evidence: Evidence) -> Finding:
-    """Each published rule of diagnosis.rules, over all runs of all conditions: whether it fires within three epochs, against whether the run fails.
+    """Each different rule of diagnosis.rules, over all runs of all conditions: whether it fires within three epochs, against whether the run fails.
     A rule tells of failure if it fires in more than half of the failed runs, and more often there than in those that learned. It does not if it
     fires in fewer than half of the failed runs, or in more than half of those that learned. All this by exact 95 % intervals. Confirmed if at least
     half of the rules tell of failure, refuted if at least half do not."""

@@ -19,6 +19,7 @@ from actgrad.analysis.claims.weights import VANISHES
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import Runs, accuracies
 from actgrad.analysis.statistics import estimate
+from actgrad.analysis.words import shrinks
 from actgrad.results.run import RunResult
 
 PLAIN, HE, RESIDUAL, ORTHOGONAL = "deep_16", "deep_16_he", "deep_16_residual", "deep_16_orthogonal"
@@ -74,9 +75,11 @@ def residual_ends_vanishing(evidence: Evidence) -> Finding:
     cured = {name: estimate([attenuation.of_run(run) for run in residual[name]]) for name in vanishing}
     name, effect = max(cured.items(), key=lambda item: (bool(np.isnan(item[1].value)), item[1].value))
     found = verdict(effect, lambda _, high: high < VANISHES, lambda low, _: low > VANISHES)
-    said = ", ".join(f"{one} {vanishing[one].value:.1f} to {cured[one].value:.1f}" for one in vanishing)
+    said = "; ".join(
+        f"{one}'s gradient {shrinks(vanishing[one].value)} without residual paths and {shrinks(cured[one].value)} with them" for one in vanishing
+    )
     keys = tuple(run.key for one in vanishing for run in (*plain[one], *residual[one]))
-    return measured(found, f"Decades of attenuation through 16 layers without and with residual paths: {said}.", effect, f"decades, {name}", keys)
+    return measured(found, f"On its way back through 16 layers, {said}.", effect, f"decades, {name}", keys)
 
 
 @claim(

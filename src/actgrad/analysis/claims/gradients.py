@@ -20,7 +20,7 @@ from actgrad.analysis.claims.registry import (
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, probed
 from actgrad.analysis.statistics import Estimate, estimate, of_row
-from actgrad.analysis.words import fold
+from actgrad.analysis.words import attenuated, fold, more, smaller
 from actgrad.results.run import RunResult
 
 
@@ -37,9 +37,10 @@ def vanishing_gradient(evidence: Evidence) -> Finding:
     lies below 0."""
     effect = _excess(evidence, "sigmoid", "linear")
     whole = estimate([attenuation.of_run(run) for run in evidence.runs["sigmoid"]])
+    beyond = f"{fold(abs(effect.value))} {'less than' if effect.value < 0 else 'beyond'}"
     sentence = (
-        f"Before the first update the sigmoid network's gradient is {fold(whole.value)} smaller at the first activated layer than at the last. "
-        f"That is {fold(effect.value)} beyond what weights and pooling do without an activation.{_cause(evidence.runs['sigmoid'])}"
+        f"Before the first update the sigmoid network's gradient is {smaller(whole.value)} at the first activated layer than at the last. "
+        f"That is {beyond} what weights and pooling do without an activation.{_cause(evidence.runs['sigmoid'])}"
     )
     found = verdict(effect, lambda low, _: low > 1, lambda _, high: high < 0)
     return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "sigmoid", "linear"))
@@ -56,8 +57,8 @@ def depth_exacerbates(evidence: Evidence) -> Finding:
     if "sigmoid" not in rates:
         return Finding(INCONCLUSIVE, "No gradient arrives through the sigmoid's layers at any two depths.")
     effect = of_row(rates["sigmoid"], "rate")
-    others = ", ".join(f"{fold(rates[name]['rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates)
-    sentence = f"Each further layer makes the sigmoid's gradient {fold(effect.value)} smaller{f' ({others})' if others else ''}."
+    others = ", ".join(f"{attenuated(rates[name]['rate'])} with {name}" for name in ("linear", "tanh", "relu") if name in rates)
+    sentence = f"Each further layer makes the sigmoid's gradient {smaller(effect.value)}{f' ({others})' if others else ''}."
     found = verdict(effect, lambda low, _: low > 0.05, lambda _, high: high < 0.05)
     return measured(found, sentence, effect, "decades a layer", tuple(evidence.depth["key"]))
 
@@ -74,7 +75,7 @@ def tanh_vanishes_less(evidence: Evidence) -> Finding:
     refuted if below."""
     effect = _excess(evidence, "sigmoid", "tanh")
     found = verdict(effect, lambda low, _: low > 0, lambda _, high: high < 0)
-    sentence = f"From the same weights, the gradient shrinks {fold(effect.value)} more in the sigmoid network than in the tanh network."
+    sentence = f"From the same weights, the gradient shrinks {more(effect.value)} in the sigmoid network than in the tanh network."
     return measured(found, sentence, effect, "decades", keys(evidence, "sigmoid", "tanh"))
 
 
@@ -90,7 +91,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     below 1 decade, refuted if above."""
     effect = _excess(evidence, "relu", "linear")
     found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
-    sentence = f"The gradient shrinks {fold(effect.value)} more in the ReLU network than without an activation; below 10-fold the claim is confirmed."
+    sentence = f"The gradient shrinks {more(effect.value)} in the ReLU network than without an activation; below 10-fold the claim is confirmed."
     return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "relu", "linear"))
 
 
@@ -102,7 +103,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     title="Small weights do not make up for it",
 )
 def weights_may_compensate(evidence: Evidence) -> Finding:
-    """What lies between two activated layers, weights and pooling, multiplies the size of an independent gradient by sqrt(gain) of the probe;
+    """What lies between two activated layers, weights and pooling, multiplies the size of an independent gradient by sqrt(gain) of ActivationProbe;
     derivatives are left out. The largest factor of any layer before any update, in the runs without an activation. Confirmed if its interval over
     seeds lies below 1 and, in some run, a layer's factor exceeds 1 after training; refuted if it lies above 1."""
     runs = evidence.runs["linear"]
@@ -134,4 +135,5 @@ def _cause(runs: Sequence[RunResult]) -> str:
     if not (shares > 0).all(axis=None):  # NaN is not above 0 either
         return ""
     decades = -np.log10(shares).sum()
-    return f" Its derivatives alone predict {fold(decades['derivatives_alone'])}. With weights and pooling it is {fold(decades['predicted'])}."
+    alone, together = (attenuated(decades[name]) for name in ("derivatives_alone", "predicted"))
+    return f" Its derivatives alone predict {alone}. With weights and pooling it is {together}."

@@ -44,7 +44,7 @@ def saturation(evidence: Evidence) -> Finding:
 
 @claim("dying-relu", "ReLU units can die: no gradient for any example.", ["relu"], "unit_states", title="ReLU units can die")
 def dying_relu(evidence: Evidence) -> Finding:
-    """Newly dead units: they pass a gradient for some image of the probe batch before the first update, and for none at the end.
+    """Newly dead units: they pass a gradient for some image of a fixed batch before the first update, and for none at the end.
     Confirmed if every seed has such a unit, refuted if no seed ever has a dead unit."""
     runs = evidence.runs["relu"]
     newly_dead = [total(run, last_epoch(run), "newly_dead") for run in runs]
@@ -63,7 +63,7 @@ def dying_relu(evidence: Evidence) -> Finding:
 
 @claim("dead-for-ever", "A dead ReLU is dead for ever.", ["relu"], "unit_states", title="A dead ReLU stays dead")
 def dead_for_ever(evidence: Evidence) -> Finding:
-    """ReLU units that pass no gradient for any image of the probe batch at one measurement, and for some image at the next. Refuted if every seed has
+    """ReLU units that pass no gradient for any image of a fixed batch at one measurement, and for some image at the next. Refuted if every seed has
     such a unit, confirmed if none has and some seed has a dead unit."""
     runs = evidence.runs["relu"]
     counts = [_revivals(run) for run in runs]
@@ -71,9 +71,7 @@ def dead_for_ever(evidence: Evidence) -> Finding:
         return Finding(NOT_MEASURED, "No ReLU unit is dead at any measurement but the last.", keys=keys(evidence, "relu"))
     found = REFUTED if all(revived for revived, _ in counts) else INCONCLUSIVE if any(revived for revived, _ in counts) else CONFIRMED
     effect = estimate([revived / dead for revived, dead in counts if dead])
-    sentence = (
-        f"Of the units that are dead at one measurement of the probe, {100 * effect.value:.1f} % pass a gradient at the next (mean over seeds)."
-    )
+    sentence = f"Of the units that are dead at one measurement, {100 * effect.value:.1f} % pass a gradient at the next (mean over seeds)."
     return measured(found, sentence, effect, "of the dead units", keys(evidence, "relu"))
 
 

@@ -6,6 +6,7 @@ from actgrad.analysis import attenuation, updates
 from actgrad.analysis.claims.registry import NOT_MEASURED, Finding, claim, measured, of_share
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import LEARNED, every_run, outcome
+from actgrad.analysis.words import shrinks
 from actgrad.results.run import RunResult
 
 VANISHES = 1.0
@@ -30,7 +31,7 @@ def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     decades = np.mean([attenuation.of_run(run) for run in vanishing])
     sentence = (
         f"dL/dz shrinks by more than a decade in {len(vanishing)} runs; the weights' gradient in {sum(one > VANISHES for one in seen)} of them. "
-        f"On average it shrinks by {np.mean(seen):.1f} decades where dL/dz shrinks by {decades:.1f}."
+        f"On average it {shrinks(float(np.mean(seen)))} where dL/dz {shrinks(float(decades))}."
     )
     return measured(verdict, sentence, share, "of the runs in which dL/dz vanishes", tuple(run.key for run in vanishing))
 

@@ -5,9 +5,28 @@ import altair as alt
 from actgrad.analysis import tables
 from actgrad.analysis.claims.article import ARTICLE, follows_article
 from actgrad.report.figures.drawing import Layers, Shown, figure
-from actgrad.report.figures.styling import FOLDS, HERE, SEEDS, SHOW, STYLES, choice, colour, dash, faded, names, pointed, rows_of_names, span
+from actgrad.report.figures.styling import (
+    FOLDS,
+    HERE,
+    SEEDS,
+    SHOW,
+    STYLES,
+    choice,
+    colour,
+    dash,
+    faded,
+    names,
+    pointed,
+    rows_of_names,
+    said_if_none,
+    span,
+)
 
 RUN = ["activation:N", alt.Tooltip("seed:N"), alt.Tooltip("key:N", title="run"), "outcome:N"]
+NO_MEAN = (
+    "show == 'mean' ? ['No run ' + (length(chosen) == 1 ? 'with ' + chosen[0] + ' ' : length(chosen) ? 'with these activations ' : '') + 'learned,',"
+    " 'so there is no mean to draw.'] : 'No run finished an epoch.'"
+)
 ROW = 27
 """Height of an activation's row, in pixels."""
 
@@ -88,7 +107,12 @@ def learning_curves(shown: Shown) -> Layers:
     ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
     return (
         alt.layer(
-            span(base.transform_filter(SEEDS), x, y), bands, lines, pointed(here, x, y, tips), *names(ends, "epoch", "accuracy", shown.activations)
+            span(base.transform_filter(SEEDS), x, y),
+            bands,
+            lines,
+            pointed(here, x, y, tips),
+            *names(ends, "epoch", "accuracy", shown.activations),
+            said_if_none(base, NO_MEAN),
         )
         .add_params(choice("split", "Split", ("validation", "training")), choice(*SHOW))
         .properties(height=300)

@@ -11,7 +11,7 @@ from actgrad.report.figures.styling import INK, STYLES, colour, dash, faded, nam
 
 @figure("Mean test accuracy under each condition", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
 def conditions(shown: Shown) -> Layers:
-    """Each dot is the mean of an activation over the runs that learned; point at it for the interval. Click a dot to follow one activation."""
+    """Each dot is the mean of an activation over the runs that learned; point at it or tap it for the interval."""
     order = list(shown.evidence.conditions)
     base = alt.Chart(alt.NamedData("conditions"))
     y = alt.Y("condition:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, grid=True))

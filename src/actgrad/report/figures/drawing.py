@@ -105,11 +105,14 @@ def drawing(one: Figure, shown: Shown) -> Drawing:
 
 
 def _first(shown: Shown, name: str) -> pd.DataFrame:
-    """The rows of a table that the picture needs, fewer than the page needs."""
+    """The rows of a table that the picture needs, fewer than the page needs. If there is no mean, a seed's rows let the figure say so."""
     rows = shown.rows[name]
     if "condition" in rows and name not in ("conditions", "linearity"):
         rows = rows[rows["condition"] == shown.evidence.headline]
-    return rows[rows["seed"] == details.MEAN] if "seed" in rows and name != "seeds" else rows
+    if "seed" not in rows or name == "seeds":
+        return rows
+    means = rows[rows["seed"] == details.MEAN]
+    return means if len(means) else rows[rows["seed"] == rows["seed"].min()]
 
 
 def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:

@@ -10,8 +10,7 @@ from actgrad.report.figures.styling import SOFT, choice, colour, dash, faded, na
 
 @figure("The functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
 def activations(shown: Shown) -> Layers:
-    """The derivative multiplies the gradient on its way back. Curves are computed from the study's own layers, before training. Click a name to see
-    one function alone."""
+    """The derivative multiplies the gradient on its way back. Curves are computed from the study's own layers, before training."""
     base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
     x, y = (
         alt.X("z:Q", title="pre-activation z"),
@@ -30,18 +29,16 @@ def activations(shown: Shown) -> Layers:
 
 @figure("Distance of each trained network from one affine map", lambda evidence: tables.linearity(evidence.conditions))
 def linearity(shown: Shown) -> Layers:
-    """Largest difference between the logits of a network and of the affine map that agrees with it at the black image, for the worst seed. About
-    1e-6 is rounding: such a network equals one linear layer."""
+    """The distance is the largest difference between the logits of a network and of the affine map that agrees with it at the black image, as a
+    share of the largest logit, for the seed furthest away. About 1e-6 is rounding: such a network equals one linear layer."""
     base = alt.Chart(alt.NamedData("linearity")).transform_filter(f"datum.condition == condition || datum.condition == '{LINEAR_POOLING}'")
     base = base.transform_calculate(
         shown="max(datum.folding_error, 1e-9)",
         row="datum.activation + (datum.condition == condition ? '' : ', ' + replace(datum.condition, '_', ' '))",
     )
     y = alt.Y("row:N", title=None, sort=alt.EncodingSortField("folding_error", order="descending"), axis=alt.Axis(labelLimit=190))
-    x = alt.X(
-        "shown:Q", title="largest difference, as a share of the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6)
-    )
-    titles = {"folding_error": "share of the largest logit", "superposition_error": "error of superposition"}
+    x = alt.X("shown:Q", title="distance, as a share of the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6))
+    titles = {"folding_error": "distance", "superposition_error": "error of superposition"}
     tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", title=title, format=".3g") for name, title in titles.items())]
     dots = base.mark_point(filled=True, size=80, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips)
     return alt.layer(dots).properties(height=22 * (1 + len(shown.activations)))

@@ -13,6 +13,7 @@ from actgrad.report.figures.styling import (
     SEEDS,
     SHOW,
     SOFT,
+    TILTED,
     choice,
     colour,
     dash,
@@ -20,6 +21,7 @@ from actgrad.report.figures.styling import (
     log_or_linear,
     names,
     pointed,
+    said_if_none,
     span,
 )
 
@@ -33,7 +35,7 @@ def preact_grads(shown: Shown) -> Layers:
     images. Means over seeds are geometric and leave out gradients of 0."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
-    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=0))
+    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=TILTED))
     y = log_or_linear("size of the gradient")
     lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
         x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded(), tooltip=TIPS
@@ -61,8 +63,8 @@ def _layers(shown: Shown, measure: str = SIGNAL) -> dict[int, str]:
 
 @figure("The gradient at one layer while the network trains", lambda evidence: tables.gradient_norms(evidence.runs))
 def gradient_norms(shown: Shown) -> Layers:
-    """Weights: norm of the gradient that the optimizer gets. dL/dz: measured at the start, at steps 1, 2, 4, ... and after each epoch. For a network
-    with fewer layers, its last layer is shown."""
+    """dL/dz is measured at the start, at steps 1, 2, 4, ... and after each epoch. Weights: norm of the gradient that the optimizer gets. The CSV has
+    the weights' norms; preact_grads.csv has dL/dz. For a network with fewer layers, its last layer is shown."""
     base = (
         alt.Chart(alt.NamedData("signals"))
         .transform_filter("datum.when == '' && datum.measure == measure && datum.place == min(layer, datum.places)")
@@ -76,10 +78,16 @@ def gradient_norms(shown: Shown) -> Layers:
     ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
     layers = _layers(shown)
     return (
-        alt.layer(span(base.transform_filter(SEEDS), x, y), lines, pointed(here, x, y, TIPS), *names(ends, "step", "shown", shown.activations))
+        alt.layer(
+            span(base.transform_filter(SEEDS), x, y),
+            lines,
+            pointed(here, x, y, TIPS),
+            *names(ends, "step", "shown", shown.activations),
+            said_if_none(base, "'The gradient at this layer is 0.'"),
+        )
         .add_params(
             choice("layer", "Layer", [*layers], [f"{place}: {name}" for place, name in layers.items()]),
-            choice(MEASURE[0], MEASURE[1], MEASURE[2][::-1], MEASURE[3][::-1]),
+            choice(*MEASURE),
             choice(*SCALE),
             choice(*SHOW),
         )
@@ -93,7 +101,7 @@ def update_ratios(shown: Shown) -> Layers:
     recommended 1e-3."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter(f"datum.measure == '{UPDATES}'").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
-    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=0))
+    x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=TILTED))
     y = log_or_linear("update by weight")
     lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
         x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded(), tooltip=TIPS

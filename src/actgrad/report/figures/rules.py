@@ -25,12 +25,10 @@ def alarms(shown: Shown) -> Layers:
     """Share of runs in which each published rule fires early, over all conditions, with its exact 95 % interval. A useful alarm has the first dot
     far to the right and the second far to the left."""
     table = shown.evidence.alarms
-    sources = table.groupby(["rule", "threshold"])["source"].agg(", ".join)  # several sources publish the same rule
-    table = table.drop_duplicates(["rule", "threshold"])
     rows = [
         {
             "rule": f"{one['rule']}: {one['threshold']}",
-            "source": sources[one["rule"], one["threshold"]],
+            "source": one["source"],
             "place": place,
             "runs": kind,
             "share": one[share],

@@ -70,21 +70,23 @@ def choice(name: str, label: str, options: Sequence[Any], labels: Sequence[str] 
 
 
 def shared(headline: str) -> list[alt.Parameter]:
-    """Parameters that the page sets in all figures: the condition, the one it is compared with, and the activation shown alone."""
-    return [alt.param(name="condition", value=headline), alt.param(name="other", value=""), alt.param(name="alone", value="")]
+    """Parameters that the page sets in all figures: the condition, the one it is compared with, and the activations that the reader has chosen."""
+    return [alt.param(name="condition", value=headline), alt.param(name="other", value=""), alt.param(name="chosen", value=[])]
 
 
 HERE = "datum.condition == condition"
 EITHER = "datum.condition == condition || datum.condition == other"
 """Rows whose values set the range of an axis: both conditions, if two are compared."""
+CHOSEN = "length(chosen) == 0 || indexof(chosen, datum.activation) >= 0"
+"""Rows of the chosen activations, or of all if none is chosen."""
 SEEDS = "show == 'mean' ? datum.seed == 'mean' : datum.seed != 'mean'"
 SHOW = ("show", "Show", ("mean", "every seed"))
 SCALE = ("axis_scale", "Axis", ("log", "linear"))
 
 
 def faded(full: float = 1.0) -> Any:
-    """Opacity: full for the activation shown alone, or for all if none is."""
-    return alt.condition("alone == '' || datum.activation == alone", alt.value(full), alt.value(0.08 * full))
+    """Opacity: full for the chosen activations, or for all if none is chosen."""
+    return alt.condition(CHOSEN, alt.value(full), alt.value(0.08 * full))
 
 
 # --- parts
@@ -101,6 +103,8 @@ def log_or_linear(title: str) -> alt.Y:
     return alt.Y("shown:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(labelExpr=NUMBERS, tickMinStep=alt.ExprRef(WHOLE), tickCount=6))
 
 
+TILTED = alt.ExprRef("width < 300 ? -45 : 0")
+"""Angle of an axis's names, which overlap on a phone."""
 WHOLE = "axis_scale == 'log' ? 1 : 0"
 
 
@@ -115,7 +119,7 @@ def span(base: alt.Chart, x: str | alt.X, y: Any) -> alt.Chart:
 
 
 def names(base: alt.Chart, x: str, y: str, activations: Sequence[str]) -> list[alt.Chart]:
-    """The activations' names to the right of their lines, in the order of the lines' ends. A click on a name shows that activation alone."""
+    """The activations' names to the right of their lines, in the order of the lines' ends, each with a piece of its line."""
     placed = (
         base.transform_joinaggregate(last=f"max({x})", groupby=["activation"])
         .transform_filter(f"datum.{x} == datum.last")
@@ -124,14 +128,34 @@ def names(base: alt.Chart, x: str, y: str, activations: Sequence[str]) -> list[a
         .transform_calculate(at="height * (datum.place - 0.5) / max(datum.number, 8)")
     )
     at = alt.Y("at:Q", scale=None, axis=None)
-    dots = placed.mark_point(filled=True, size=70, cursor="pointer").encode(
-        x=alt.value(alt.ExprRef("width + 14")), y=at, color=colour(activations), opacity=faded()
+    pieces = placed.mark_rule(strokeWidth=2.5, cursor="pointer", tooltip=None).encode(
+        x=alt.value(alt.ExprRef("width + 8")),
+        x2=alt.value(alt.ExprRef("width + 27")),
+        y=at,
+        color=colour(activations),
+        strokeDash=dash(activations),
+        opacity=faded(),
     )
-    opacity = alt.condition("alone == '' || datum.activation == alone", alt.value(1), alt.value(0.45))
+    opacity = alt.condition(CHOSEN, alt.value(1), alt.value(0.45))
     texts = placed.mark_text(align="left", cursor="pointer").encode(
-        x=alt.value(alt.ExprRef("width + 22")), y=at, text="activation:N", opacity=opacity
+        x=alt.value(alt.ExprRef("width + 32")), y=at, text="activation:N", opacity=opacity
     )
-    return [dots, texts]
+    return [pieces, texts]
+
+
+def said_if_none(base: alt.Chart, words: str) -> alt.Chart:
+    """Words in the middle of a figure that has no row to show for this condition, the seeds and the chosen activations.
+
+    Args:
+        words: an expression: a text, or a list of lines.
+    """
+    return (
+        base.transform_calculate(is_shown=f"({HERE}) && ({SEEDS}) && ({CHOSEN}) ? 1 : 0")
+        .transform_aggregate(shown_rows="sum(is_shown)")
+        .transform_filter("!datum.shown_rows")
+        .mark_text(fontSize=13, text=alt.ExprRef(words), tooltip=None)
+        .encode(x=alt.value(alt.ExprRef("width / 2")), y=alt.value(alt.ExprRef("height / 2")))
+    )
 
 
 def rows_of_names(base: alt.Chart) -> alt.Chart:

@@ -9,8 +9,8 @@ from actgrad.report.figures.styling import HERE, SEEDS, SHOW, choice, colour, da
 
 @figure("Dead and saturated units", lambda evidence: tables.unit_states(evidence.runs))
 def unit_states(shown: Shown) -> Layers:
-    """A dead unit passes no gradient for any image of the probe batch; an activation is saturated where its derivative is below 5 % of the largest.
-    Epoch 0 is before training."""
+    """Measured on a fixed batch of images. A dead unit passes no gradient for any of them; an activation is saturated where its derivative is below
+    5 % of the largest. Epoch 0 is before training."""
     rows = shown.rows["units"]
     rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["place"] > 0)]
     sites = rows[["place", "layer"]].drop_duplicates().sort_values("place")

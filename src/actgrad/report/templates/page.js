@@ -7,7 +7,7 @@ const rowsOf = columns => {
   const read = names.map(name => columns[name].codes ? at => columns[name].words[columns[name].codes[at]] ?? null : at => columns[name][at]);
   return Array.from({length: size}, (_, at) => Object.fromEntries(names.map((name, place) => [name, read[place](at)])));
 };
-const state = {condition: START.headline, other: '', alone: ''};
+const state = {condition: START.headline, other: '', chosen: []};  // chosen: activations to show; all if empty
 const views = new Map();  // figure -> views of its panes
 let turn = Promise.resolve();  // one drawing of the page after the other
 let DATA = {}, SPECS = {}, SLOTS = {};
@@ -15,7 +15,7 @@ let DATA = {}, SPECS = {}, SLOTS = {};
 function spec(name, condition, other) {
   const made = structuredClone(SPECS[name].spec);
   made.datasets = Object.fromEntries(SPECS[name].rows.map(table => [table, DATA[table]]));
-  const values = {condition, other, alone: state.alone};
+  const values = {condition, other, chosen: state.chosen};
   for (const param of made.params) if (param.name in values) param.value = values[param.name];
   return made;
 }
@@ -42,7 +42,7 @@ async function draw(figure) {
     const {view} = await vegaEmbed(places[at], drawn, {
       actions: false, renderer: 'svg', logLevel: 1, bind: at ? document.createElement('div') : controls, tooltip: {theme: 'custom'},
     });
-    view.addEventListener('click', (_, item) => item?.datum?.activation && alone(item.datum.activation));
+    view.addEventListener('click', (_, item) => item?.datum?.activation && toggle(item.datum.activation));
     made.push(view);
   }
   for (const key of Object.keys(choices(made[0]))) made[0].addSignalListener(key, (_, value) => made.slice(1).forEach(one => one.signal(key, value).run()));
@@ -53,11 +53,14 @@ const choices = view => Object.fromEntries(['layer', 'measure', 'when', 'axis_sc
   name => { try { return [[name, view.signal(name)]]; } catch { return []; } }));
 const conditions = figure => figure.dataset.study ? [state.condition] : state.other ? [state.condition, state.other] : [state.condition];
 
-function alone(name) {
-  state.alone = name === state.alone ? '' : name;
-  for (const made of views.values()) for (const view of made) view.signal('alone', state.alone).run();
-  for (const chip of document.querySelectorAll('.chips button')) chip.setAttribute('aria-pressed', chip.value === state.alone);
+const toggle = name => show(state.chosen.includes(name) ? state.chosen.filter(one => one !== name) : [...state.chosen, name]);
+function show(names) {
+  state.chosen = names;
+  for (const made of views.values()) for (const view of made) view.signal('chosen', names).run();
+  for (const chip of document.querySelectorAll('.chips button')) chip.setAttribute('aria-pressed', chip.value ? names.includes(chip.value) : !names.length);
 }
+const folded = figure => figure.closest('details:not([open])');  // a figure without a width: it is drawn once it is seen
+async function drawAll(part) { for (const figure of part.querySelectorAll('[data-figure]')) if (!folded(figure)) await draw(figure); }
 async function choose() {
   document.querySelector('.first').classList.toggle('compared', !!state.other);
   for (const slot of document.querySelectorAll('[data-slot]')) {
@@ -71,7 +74,7 @@ async function choose() {
     }));
   }
   document.querySelectorAll('table.sortable').forEach(sortable);
-  for (const figure of document.querySelectorAll('[data-figure]')) await draw(figure);
+  await drawAll(document);
   document.documentElement.dataset.ready = `${state.condition} ${state.other}`;
 }
 
@@ -120,7 +123,9 @@ async function copy(text) {
   SLOTS = all.slots;
   SLOTS[START.headline] = Object.fromEntries([...document.querySelectorAll('[data-slot]')].map(slot => [slot.dataset.slot, slot.innerHTML]));
   const given = new URLSearchParams(location.search);
-  for (const name of Object.keys(state)) state[name] = given.get(name) ?? state[name];
+  const chips = [...document.querySelectorAll('.chips button')];
+  for (const name of ['condition', 'other']) state[name] = given.get(name) ?? state[name];
+  const asked = given.get('activation')?.split(',') ?? [];
   if (!SLOTS[state.condition]) state.condition = START.headline;
   if (!SLOTS[state.other] || state.other === state.condition) state.other = '';
   const [condition, other] = ['condition', 'other'].map(name => document.getElementById(name));
@@ -132,8 +137,9 @@ async function copy(text) {
   condition.value = state.condition;
   other.value = state.other;
   [condition, other].forEach(one => one.addEventListener('change', ask));
-  document.querySelectorAll('.chips button').forEach(chip => chip.addEventListener('click', () => alone(chip.value || state.alone)));
-  document.querySelector('.tools').hidden = false;
+  chips.forEach(chip => chip.addEventListener('click', () => chip.value ? toggle(chip.value) : show([])));
+  show(chips.map(chip => chip.value).filter(name => name && asked.includes(name)));
+  document.querySelectorAll('.tools, .hint').forEach(one => { one.hidden = false; });
+  document.querySelectorAll('details').forEach(one => one.addEventListener('toggle', () => { turn = turn.then(() => drawAll(one)); }));
   await (turn = turn.then(choose));
-  if (state.alone) { const name = state.alone; state.alone = ''; alone(name); }
 })();

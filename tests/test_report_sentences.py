@@ -1,0 +1,126 @@
+"""Sentences of the report: what they say of the data, the runs and the verdicts, and in which words."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from actgrad.analysis import answers, words
+from actgrad.analysis.ranking import ranking
+from actgrad.files import sha256
+from actgrad.report.provenance import provenance
+from made_up_runs import DATA, TRIALS, evidence, made_up, study_runs
+from test_report import drawn, page, tables_of
+
+
+def test_without_a_failed_run_no_alarm_is_drawn_and_one_line_says_so():
+    assert "alarms" not in tables_of(study_runs())
+    assert "No run failed, so none of 24 published rules can be judged." in page(study_runs())
+
+
+def test_alarms_are_unfolded_once_enough_runs_have_failed():
+    lost = {"leaky_25": {"leaky_relu": [made_up("leaky_relu", seed, 0.1, condition="leaky_25") for seed in range(8)]}}
+    text = page(study_runs(), lost, pictures=True)
+    assert '<p class="answer">Over 12 runs, of which 8 failed, ' in text
+    assert '<summary class="answer">' not in text
+
+
+def test_a_condition_under_which_no_run_learned_says_so_instead_of_an_empty_frame():
+    lost = {"relu": [made_up("relu", seed, 0.1) for seed in (0, 1)]}
+    assert "No run learned," in drawn(lost)["learning_curves"].svg
+    assert "No run learned," not in drawn(study_runs())["learning_curves"].svg
+    one = evidence(lost)
+    assert answers.answers(one, ranking(one), [])["learning"] == "No run learned, so there is no mean to draw; each seed has its curve."
+    both = evidence(study_runs() | {"tanh": [made_up("tanh", 0, 0.1)]})
+    assert answers.answers(both, ranking(both), [])["learning"] == "No run learned with tanh."
+
+
+def test_what_the_images_are_is_said_if_their_file_is_the_one_that_was_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shapes = {"train": 1197, "val": 0, "test": 3}
+    arrays = {f"x_{name}": np.zeros((size, 8, 9, 1), np.uint8) for name, size in shapes.items()}
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "toy.npz", **arrays, **{f"y_{name}": np.zeros(size) for name, size in shapes.items()}, class_names=["a", "b"])
+    runs = study_runs(data_sha256=sha256(tmp_path / "data" / "toy.npz"))
+    assert "training images" not in page(runs)  # one run was trained on another file
+    for run in (*runs["relu"], *runs["snake"]):
+        run.metrics["data_sha256"] = sha256(tmp_path / "data" / "toy.npz")
+    assert provenance(evidence(runs), DATA)["images"] == {"train": 1197, "val": 0, "test": 3, "shape": [8, 9, 1], "classes": 2}
+    said = " ".join(page(runs).split())
+    assert "<p>1,197 training images of 8x9 pixels, in grey, 2 classes; none for validation, 3 for the test.</p> <div data-slot" in said
+
+
+def test_how_many_verdicts_may_be_wrong_by_chance_is_computed():
+    verdicts = [("confirmed", 0.1), ("refuted", 0.1), ("confirmed", None), ("inconclusive", 0.1), ("not measured", None)]
+    ledgers = {name: [{"verdict": word, "low": low} for word, low in verdicts] for name in ("baseline", "he")}
+    said = answers.by_chance(ledgers)
+    assert said.startswith("8 verdicts were looked at, under 2 conditions; 4 of them confirm or refute a statement with a 95 % interval.")
+    assert "of 4, up to 0.2 are then wrong on average. The chance that at least one is wrong is up to 19 %," in said
+    assert answers.by_chance({"baseline": [{"verdict": "confirmed", "low": None}]}) == ""
+
+
+def test_the_distance_from_one_affine_map_is_said_as_the_figure_shows_it():
+    runs = study_runs(linearity={"folding_error": 2.5, "superposition_error": 0.1})
+    pooled = {"average_pooling": {"linear": [made_up("linear", 0, 0.5, linearity={"folding_error": 5e-7, "superposition_error": 0.0})]}}
+    assert answers.linearity(evidence(runs, pooled), "baseline") == (
+        "Under baseline, relu is closest to one affine map, at a distance of 0.5 of the largest logit; snake is furthest, at 2.5; "
+        "linear with average pooling is at 5e-07."
+    )
+
+
+@pytest.mark.parametrize(
+    ("differing", "said"),
+    [
+        ({"recipe.input_scaling": "none"}, "raw inputs"),
+        ({"recipe.input_scaling": "standardized", "recipe.learning_rate": "0.001 to 0.01"}, "standardized inputs, learning rate 0.001 to 0.01"),
+        (
+            {
+                "model.build": "actgrad.networks.mlp.build",
+                "model.config.depth": "16",
+                "model.config.residual": "True",
+                "model.config.normalization": "none",
+            },
+            "Multilayer perceptron, 16 layers, residual paths",
+        ),
+        ({"activation.config.negative_slope": "0.25"}, "negative slope 0.25"),
+        ({"model.config.pooling": "average", "model.config.batch_normalization": "False"}, "average pooling"),
+    ],
+)
+def test_a_condition_in_words(differing, said):
+    assert words.settings(differing) == said
+
+
+def test_activations_that_did_less_well_when_tuned_are_named():
+    tuned = {"relu": [made_up("relu", 0, 0.4, condition="standardized_tuned")], "snake": [made_up("snake", 0, 0.95, condition="standardized_tuned")]}
+    assert "relu: less test accuracy under <b>standardized_tuned</b> than under <b>baseline</b>." in page(
+        study_runs(), {"standardized_tuned": tuned}, trials=TRIALS
+    )
+
+
+def test_a_headline_with_a_learning_rate_for_each_activation_says_so():
+    runs = study_runs()
+    runs["relu"] = [dataclasses.replace(run, config=run.config.replace("learning_rate: 0.1", "learning_rate: 0.2")) for run in runs["relu"]]
+    assert re.search(r"Adam with\s+a learning rate for each activation,", page(runs))
+    assert re.search(r"Adam with\s+learning rate 0.1,", page(study_runs()))
+
+
+def test_numbers_of_three_digits_are_written_out():
+    """`deep_16` once had “1e+02 %” and “1.5e+02 newly dead units”."""
+    assert [words.number(1.0, "of the runs"), words.number(150.2, "newly dead units")] == ["100 % of the runs", "150 newly dead units"]
+    assert [words.number(0.0333, "of the units"), words.number(0.25, "dphi/dz")] == ["3.3 % of the units", "0.25 dphi/dz"]
+
+
+def test_a_gradient_that_grows_is_called_larger():
+    """“0.65-fold smaller” was said of a gradient that is larger at the first layer."""
+    assert [words.smaller(2.0), words.smaller(float(np.log10(0.65)))] == ["100-fold smaller", "1.5-fold larger"]
+
+
+def test_how_fast_activations_learn_and_how_many_pairs_differ_is_said():
+    one = evidence({"relu": [made_up("relu", seed, 0.6 + seed / 100) for seed in (0, 1)], "tanh": [made_up("tanh", seed, 0.8) for seed in (0, 1)]})
+    for name, first in (("relu", (0.2, 0.4)), ("tanh", (0.5, 0.5))):
+        for run, accuracy in zip(one.runs[name], first, strict=True):
+            run.history.loc[0, "val/accuracy"] = accuracy
+    said = answers.answers(one, ranking(one), [])
+    assert said["learning"] == ("tanh learns fastest, with a validation accuracy of 50.0 % after the first epoch; relu learns slowest, with 30.0 %.")
+    assert "pairs" not in said  # with one pair, the table says it
