@@ -42,15 +42,15 @@ def main() -> None:
         write_bytes(EXPERIENCE, json_bytes(with_report(json.loads(EXPERIENCE.read_text()), dataset)))
         print(f"{EXPERIENCE}: alarms and remedies of {dataset}")
         return
-    params = study()
-    require_dataset(dataset, params)
+    require_dataset(dataset, params := study())
     links = [sys.executable, str(Path(__file__).with_name("publish.py")), f"data={dataset}", "--links"]  # a second process: MLflow is slow to import
     with subprocess.Popen(links, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as meanwhile:
         gc.disable()  # garbage collection takes an eighth of a report's time, and frees little
         evidence = Evidence.read(dataset, params)
         gc.freeze()
-        target = Path("reports", dataset)
-        replace_folder(target, content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
+        replace_folder(target := Path("reports", dataset), made := content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
+        if json.loads(made["provenance.json"])["images"] is None:
+            sys.stderr.write(f"note: the page does not say how many images there are, because data/{dataset}.npz is not the file of these runs\n")
         print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
         if (said := meanwhile.communicate()[0]).count("http"):  # a failing store does not stop the report
             print(f"its runs in MLflow: {said.partition(': ')[2]}", end="")

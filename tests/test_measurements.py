@@ -10,6 +10,7 @@ from actgrad.config.schema import Config
 from actgrad.monitor.names import COUNTS
 from actgrad.networks.build import Network, build
 from actgrad.networks.initial_weights import initializers
+from actgrad.pipeline.environment import environment
 from actgrad.training import batches, determinism
 from actgrad.training.measurements import Measurements
 from conftest import LAYERS, SITES, layer_named, train
@@ -61,7 +62,8 @@ def at_start(run) -> pd.DataFrame:
 
 @pytest.mark.parametrize("step", [1, 20])
 def test_gradient_norms_are_those_that_the_study_has_always_recorded(trained, step):
-    rel = {1: 1e-5, 20: 1e-3}[step]  # recorded on another processor and without oneDNN; twenty updates amplify rounding
+    other = environment()["cpu"] != "x86_64_v4"  # recorded on that type; twenty updates amplify another processor's rounding
+    rel = 1e-3 if other and step == 20 else 1e-5
     assert trained[1].gradients.set_index("step").loc[step].to_dict() == pytest.approx(GRAD_NORMS[step], rel=rel)
 
 

@@ -51,7 +51,9 @@ SETTINGS = {
     "model.config.pooling": "{} pooling",
     "model.config.depth": "{} layers",
 }
+"""Dotted key of a setting -> words for it, with {} for its value."""
 SETTINGS_ON = {"model.config.batch_normalization": "batch normalization", "model.config.residual": "residual paths"}
+"""Dotted key of what may be on or off -> words for on."""
 
 
 def settings(differing: Mapping[str, str]) -> str:

@@ -13,6 +13,8 @@ from actgrad.data.split_names import array_called
 from actgrad.errors import UserError, first_named
 from actgrad.files import DAMAGED
 
+SAVE = "numpy.savez(FILE, x_train=IMAGES, y_train=LABELS)"
+"""Python code that writes a file of this format, for sentences."""
 MADE_FROM = "made_from"
 """The array in a file of data/ that says how the file was made."""
 ARRAYS = [f"{kind}_{split}" for split in SPLITS for kind in "xy"] + ["class_names"]
@@ -73,7 +75,7 @@ def _check_names(source: Path, names: list[str]) -> None:
     if others and {"x_train", "y_train"} <= {*names, *meant.values()}:
         remedies.append(f"remove {first_named(others)}")
     elif others:
-        remedies.append("write the file anew with numpy.savez(FILE, x_train=IMAGES, y_train=LABELS)")
+        remedies.append(f"write the file anew with {SAVE}")
     given = f"the array{'s' if len(unknown) > 1 else ''} {first_named([shown(name) for name in unknown])} {'are' if len(unknown) > 1 else 'is'}"
     raise UserError("unexpected-part", f"{source}: {given} none of {', '.join(ARRAYS)}; {', and '.join(remedies)}")
 

@@ -1,16 +1,17 @@
 """Recognise the format of a source that data.format does not read."""
 
+import zipfile
 from pathlib import Path
 
 from actgrad.data.archives import shown
 from actgrad.data.cifar import CIFAR10, CIFAR100, Version
 from actgrad.data.idx import NAME
 from actgrad.data.ignored import is_document
+from actgrad.data.npz import SAVE
 from actgrad.data.sources import listed
 from actgrad.errors import UserError
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-SAVE = "numpy.savez(FILE, x_train=IMAGES, y_train=LABELS)"
 PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 """The first bytes of pickled files."""
 PICKLED = {"CIFAR-10": {"data_batch_1", "test_batch"}, "CIFAR-100": {"train", "test", "meta"}}
@@ -63,7 +64,7 @@ def _of_entries(source: Path) -> tuple[str, str, str] | None:
         return "idx", "holds files of IDX", "set data.format=idx"
     if suffixes == {".parquet"}:
         return "parquet", "holds Parquet files", "set data.format=parquet"
-    if suffixes == {".npy"} and not source.is_dir():
+    if suffixes == {".npy"} and zipfile.is_zipfile(source):
         return "npz", "is an .npz file", "set data.format=npz"
     if suffixes == {".npy"}:
         return "", "holds NumPy arrays", f"save images and labels in one file with {SAVE}, and set data.format=npz"

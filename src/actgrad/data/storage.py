@@ -95,7 +95,8 @@ def _made_from(data: Data, source_sha256: str | None) -> str:
 def _differing(made: str, asked: str) -> str:
     """What differs between two texts of `_made_from`, in words."""
     (values, _, source), (asked_values, _, asked_source) = made.partition(SOURCE), asked.partition(SOURCE)
-    before, now = ([one for one in mine.split() if one not in others.split()] for mine, others in ((values, asked_values), (asked_values, values)))
+    before = [one for one in values.split() if one not in asked_values.split()]
+    now = [one for one in asked_values.split() if one not in values.split()]
     parts = [f"with {' '.join(before) or 'fewer values'}, not with {' '.join(now) or 'fewer'}"] if before or now else []
     parts += ["from another source, or from files that have changed since"] if source != asked_source else []
     return ", and ".join(parts)
