@@ -74,7 +74,7 @@ def test_the_format_that_reads_a_source_is_named_by_all_others(tmp_path, right):
             "is one file of IDX, which data.format=idx does not read; give the folder",
         ),
         (lambda p: npz(unpacked(p / "a", {"README": b""}) / "own.npz").parent, "image_folder", "a/own.npz, and set data.format=npz"),
-        (lambda p: tar(p / "a.tar.gz", {"x.npy": b"", "y.npy": b""}), "image_folder", "a.tar.gz holds NumPy arrays, which data.format=image_folder does"),
+        (lambda p: tar(p / "a.tar.gz", {"x.npy": b"", "y.npy": b""}), "image_folder", "a.tar.gz holds NumPy arrays, which"),
         (lambda p: unpacked(p / "a", {"x.npy": b"", "y.npy": b""}), "image_folder", "a holds NumPy arrays, which data.format=image_folder does not"),
         (
             lambda p: tar(p / "a.tar.gz", dict.fromkeys(["c/data_batch_1", "c/test_batch", "c/batches.meta", "c/readme.html"], b"")),
