@@ -38,8 +38,8 @@ def test_a_gradient_that_doubles_at_each_check_is_found_and_one_that_is_not_fini
     model = line("sgd")
     model.compile("sgd", lambda _, p: p * float("inf"))
     model.fit(X, Y, verbose=0, callbacks=[seen])
-    seen.diagnose(tmp_path / "diagnosis.json")
-    written = json.loads((tmp_path / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+    seen.diagnose(tmp_path / "new" / "diagnosis.json")
+    written = json.loads((tmp_path / "new" / "diagnosis.json").read_text(), parse_constant=pytest.fail)
     assert [row["value"] for row in written["findings"] if row["rule"] == "exploding gradient"] == [None]
 
 
@@ -82,7 +82,7 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     assert (len(written["findings"]), written["rules"]) == (len(found), len(RULES))
     assert seen.units[["layer", "unit", "died"]].to_dict("records") == [{"layer": "d", "unit": unit, "died": 0} for unit in range(8)]
     assert seen.units["dead_in_census"].all()
-    page = seen.report(tmp_path / "gradients.html").read_text()
+    page = seen.report(tmp_path / "new" / "gradients.html").read_text()
     assert "more than 50 % of units" in page
     assert "http" not in page.partition("<script>")[0]
 

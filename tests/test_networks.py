@@ -109,6 +109,13 @@ def test_standardized_inputs_have_mean_zero_and_deviation_one_per_channel(run_co
     assert np.isfinite(blank(COLOUR.astype(np.float32))).all()
 
 
+def test_channel_statistics_are_those_of_all_images():
+    images = np.random.default_rng(0).integers(0, 256, (inputs.BLOCK + 1, 3, 2, 2), np.uint8)
+    mean, deviation = inputs.channel_statistics(images)
+    assert mean == pytest.approx(images.mean(axis=(0, 1, 2)), rel=1e-12)
+    assert deviation == pytest.approx(images.std(axis=(0, 1, 2)), rel=1e-12)
+
+
 def test_raw_pixels_stay_as_they_are(run_config):
     images = image_set(2)
     network, standardized = build(run_config, images=images), build(run_config, "condition=standardized", images=images)

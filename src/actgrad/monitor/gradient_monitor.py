@@ -138,7 +138,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if path is not None:
             rows = [row | {"value": row["value"] if math.isfinite(row["value"]) else None} for row in findings.to_dict("records")]
             records = {"findings": rows, "steps": self._step, "rules": len(RULES)}
-            Path(path).write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
+            _with_folder(path).write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
         return findings
 
     def report(self, path: str | Path) -> Path:
@@ -152,9 +152,9 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ValueError("nothing was measured, so there is nothing to report; give the monitor to model.fit(…, callbacks=[monitor]) first")
         from actgrad.diagnosis.page import page
 
-        path = Path(path)
-        path.write_text(page(self.steps, self.probes, self.layers, self.diagnose()), encoding="utf-8")
-        return path
+        text = page(self.steps, self.probes, self.layers, self.diagnose())
+        _with_folder(path).write_text(text, encoding="utf-8")
+        return Path(path)
 
     # --- fit
 
@@ -350,6 +350,12 @@ class GradientMonitor(keras.callbacks.Callback):
             last = self._probes[-1].dropna(subset="dead")
             values |= {f"dead/{layer}": float(dead) for layer, dead in zip(last["layer"], last["dead"], strict=True)}
         return values
+
+
+def _with_folder(path: str | Path) -> Path:
+    """The path, after its folder was made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 # --- the fit that runs
