@@ -36,7 +36,7 @@ def main() -> None:
             for seed in runs.seeds
         ]
         trained = [folder for folder in folders if not missing(folder)]
-        not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in trained]
+        not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in set(trained)]
         changed = publish.publish(tracking, trained, not_here)
         print(f"{dataset}: {len(trained)} of {len(folders)} runs, {changed} MLflow runs made or completed", flush=True)
 

@@ -38,6 +38,13 @@ def test_a_class_with_the_name_of_a_split_needs_a_folder_train_above_it(tmp_path
     assert [len(images) for images in dataset.images.values()] == [6, 4, 2]
 
 
+def test_all_misplaced_files_are_named_at_once(tmp_path):
+    stray = {f"{name}.bin": b"0" for name in "abcdefgh"}
+    said = refusal(pets(zipped(tmp_path / "a.zip", folder_files() | stray), test_size=2), tmp_path / "o.npz", "unexpected-part")
+    assert "a.bin is not at <split>/<class>/<file>" in said
+    assert said.endswith("(the same is true of b.bin, c.bin, d.bin, e.bin, f.bin and 2 more)")
+
+
 def test_the_page_names_what_means_a_split():
     page = (ROOT / "docs" / "datasets.md").read_text()
     assert all(f"`{name}`" in page and split_called(name.title()) for name in ["train", "test", "val", *OTHER_NAMES])

@@ -58,8 +58,7 @@ def _read(version: Version, source: Path) -> Dataset:
     listing = listed(source)
     names = [version.class_names, *(batch for batches in version.batches.values() for batch in batches)]
     used = [path for path in listing.files if path.name in names]
-    for path in listing.without_documents(used):
-        listing.refuse("unexpected-part", path, f"is not a file of the binary version of {version.title}; its files are {', '.join(names)}")
+    listing.refuse_others(used, f"is not a file of the binary version of {version.title}; its files are {', '.join(names)}")
     for name in names:
         places = [path for path in used if path.name == name]
         if not places:

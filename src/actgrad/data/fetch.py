@@ -144,9 +144,9 @@ def _checked_files(data: Data, source: Path) -> dict[Path, Callable[[], bytes]]:
     places = {path: _unpacked_name(path.name) for path in listing.files}
     contents: dict[str, bytes] = {}
     wanted = {_unpacked_name(name): known for name, known in data.files.items()}
-    for path in listing.without_documents([path for path, name in places.items() if name in wanted]):
-        listing.refuse("unexpected-part", path, f"is none of the files that data.files of {data.name} has checksums of; remove it, or add it there")
-    for path, packed in members(source, [path for path, name in places.items() if name in wanted]):
+    used = [path for path, name in places.items() if name in wanted]
+    listing.refuse_others(used, f"is none of the files that data.files of {data.name} has checksums of; remove it, or add it there")
+    for path, packed in members(source, used):
         content = gunzipped(source / path, packed)
         if (found := hashlib.sha256(content).hexdigest()) != wanted[places[path]]:
             raise UserError(

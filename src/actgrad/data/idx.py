@@ -49,8 +49,7 @@ def read_idx(_: Data, source: Path) -> Dataset:
 def _parts(listing: Listing) -> dict[PurePosixPath, Part]:
     """What each IDX file holds. A gzipped file and its unpacked copy may lie beside each other."""
     named = {path: found for path in listing.files if (found := NAME.fullmatch(path.name))}
-    for path in listing.without_documents(named):
-        listing.refuse("unexpected-part", path, f"is no file of IDX; remove it; {EXPECTED}")
+    listing.refuse_others(named, f"is no file of IDX; remove it; {EXPECTED}")
     parts = {path: ("train" if found["split"] == "train" else "test", found["kind"]) for path, found in named.items()}
     for part in [(split, kind) for split in ("train", "test") for kind in ("images", "labels")]:
         files = [path for path in parts if parts[path] == part]

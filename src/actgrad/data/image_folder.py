@@ -1,8 +1,9 @@
 """Read folders and archives of image files: <split>/<class>/<file>, or <class>/<file> where there are no splits."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from actgrad.data.archives import members, shown
 from actgrad.data.dataset import SPLITS, Dataset, with_all_splits
 from actgrad.data.ignored import is_document
 from actgrad.data.images import decoded, stacked
-from actgrad.data.sources import Listing, ignored_counts, listed
+from actgrad.data.sources import Listing, ignored_counts, likewise, listed
 from actgrad.data.split_names import mistyped_split, renaming, split_called
 from actgrad.data.splits import check_names
 from actgrad.errors import UserError
@@ -59,18 +60,8 @@ def layout(listing: Listing) -> Layout:
 
 def _with_splits(listing: Listing) -> Layout:
     places = {path: (path.parts[-3], _class(path)) for path in listing.files if len(path.parts) >= 3 and path.parts[-3] in SPLITS}
-    for path in listing.without_documents(places):
-        split = path.parts[-3] if len(path.parts) >= 3 else ""
-        if renamed := renaming(split):
-            raise UserError("unknown-split", f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
-        if not places:
-            folder = next(part for other in listing.files for part in other.parts[:-1] if split_called(part))
-            meaning = f"and the folder {shown(folder)} has the name of a split; if it is a class, move all classes into a folder train"
-            listing.refuse("unexpected-part", path, f"is not at <split>/<class>/<file>, {meaning}; {EXPECTED}")
-        guess = mistyped_split(split)
-        listing.refuse(
-            "unexpected-part", path, f"is not at <split>/<class>/<file>{f'; did you mean {guess} by {split}?' if guess else ''}; {_allowed()}"
-        )
+    if others := listing.without_documents(places):
+        _refuse_misplaced(listing, others, bool(places))
     for split in SPLITS:
         folders = sorted({path.parents[1] for path, (of, _) in places.items() if of == split}, key=lambda folder: (len(folder.parts), folder))
         if len(folders) > 1:
@@ -81,11 +72,29 @@ def _with_splits(listing: Listing) -> Layout:
     return places
 
 
+def _refuse_misplaced(listing: Listing, others: Sequence[PurePosixPath], beside_images: bool) -> NoReturn:
+    """Raise UserError about files of a source with splits that are not at the place of an image.
+
+    Args:
+        beside_images: whether other files are at such a place.
+    """
+    path = others[0]
+    split = path.parts[-3] if len(path.parts) >= 3 else ""
+    if renamed := renaming(split):
+        raise UserError("unknown-split", f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
+    guess = mistyped_split(split)
+    why, remedy = f"; did you mean {guess} by {split}?" if guess else "", _allowed()
+    if not beside_images:
+        folder = next(part for other in listing.files for part in other.parts[:-1] if split_called(part))
+        why = f", and the folder {shown(folder)} has the name of a split; if it is a class, move all classes into a folder train"
+        remedy = EXPECTED
+    listing.refuse("unexpected-part", path, f"is not at <split>/<class>/<file>{why}; {remedy}{likewise(others[1:])}")
+
+
 def _without_splits(listing: Listing) -> Layout:
     classes = {path.parent for path in listing.files if not is_document(path)}
     places = {path: ("train", _class(path)) for path in listing.files if path.parent in classes and len(path.parts) >= 2}
-    for path in listing.without_documents(places):
-        listing.refuse("unexpected-part", path, f"is not in the folder of a class; {_allowed()}")
+    listing.refuse_others(places, f"is not in the folder of a class; {_allowed()}")
     if not places:
         raise UserError("no-data", f"{listing.source} holds documents only; {EXPECTED}")
     first = next(iter(places))

@@ -102,8 +102,7 @@ def _is_parquet(source: Path) -> bool:
 def _splits(listing: Listing) -> dict[PurePosixPath, str]:
     """The split of each Parquet file. Folders that hold all files say nothing of it, unless no other name does."""
     files = [path for path in listing.files if path.suffix.casefold() == ".parquet"]
-    for path in listing.without_documents(files):
-        listing.refuse("unexpected-part", path, f"is no Parquet file; remove it; {EXPECTED}")
+    listing.refuse_others(files, f"is no Parquet file; remove it; {EXPECTED}")
     if not files:
         raise UserError("no-data", f"{listing.source} holds no Parquet file; {EXPECTED}")
     above_all = len(PurePosixPath(posixpath.commonpath([path.parent for path in files])).parts)

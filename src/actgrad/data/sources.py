@@ -1,7 +1,7 @@
 """List what a source holds. Each file is used by the reader, ignored by a named rule, or refused with its name."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -9,6 +9,9 @@ from typing import NoReturn
 from actgrad.data.archives import entries, shown
 from actgrad.data.ignored import DOCUMENTS, ignored_by, is_document
 from actgrad.errors import UserError
+
+NAMED = 5
+"""Maximum number of further files that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Listing:
     def refuse(self, code: str, path: PurePosixPath, why: str) -> NoReturn:
         """Raise UserError about an entry."""
         raise UserError(code, f"{self.source}: {shown(path)} {why}")
+
+    def refuse_others(self, used: Iterable[PurePosixPath], why: str) -> None:
+        """Raise UserError if there are files that are not in `used`, apart from documents; it names the first few."""
+        if others := self.without_documents(used):
+            self.refuse("unexpected-part", others[0], f"{why}{likewise(others[1:])}")
+
+
+def likewise(others: Sequence[PurePosixPath]) -> str:
+    """The end of a sentence about a file, for others of which the same is true."""
+    named = ", ".join(map(shown, others[:NAMED]))
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return f" (the same is true of {named}{more})" if others else ""
 
 
 def listed(source: Path) -> Listing:
