@@ -79,6 +79,7 @@ def test_the_share_of_the_next_layer_is_measured_beside_what_derivatives_and_wei
 def test_with_batch_normalisation_the_gradient_is_that_of_the_batch():
     run = probed(0, e0={SITES[0]: 0.001})
     assert of_run(run) == pytest.approx(2)
+    run = probed(0, e0={SITES[0]: 0.001})
     run.probe["preact_grad_rms_batch"] = np.where(run.probe["layer"] == SITES[0], 0.05, 0.5)
     assert of_run(run) == pytest.approx(1)
     assert tables.preact_grads({"relu": [run]}).set_index(["epoch", "layer"])["preact_grad_rms"][(0, SITES[0])] == pytest.approx(0.05)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from actgrad.analysis.runs import once_a_run
 from actgrad.diagnosis.signal import attenuation
 from actgrad.results.run import RunResult
 
@@ -12,6 +13,7 @@ def of_run(run: RunResult, epoch: int = 0) -> float:
     return float(by_epoch(run)[epoch])
 
 
+@once_a_run
 def by_epoch(run: RunResult) -> pd.Series:
     """The attenuation of a run after each epoch: epoch -> decades."""
     first, last = (at_layer(run, layer) for layer in (run.activated[0], run.activated[-1]))

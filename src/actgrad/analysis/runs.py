@@ -1,8 +1,8 @@
 """The runs of a condition: their values, whether they can be compared, and which of them failed."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import yaml
 
@@ -10,6 +10,7 @@ from actgrad.errors import UserError
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY
 
+T = TypeVar("T")
 Runs = Mapping[str, Sequence[RunResult]]
 """The runs of one condition, by activation."""
 
@@ -23,6 +24,19 @@ def every_run(runs: Runs) -> list[RunResult]:
 def configuration(run: RunResult) -> dict[str, Any]:
     """The values of a run's config.yaml."""
     return _parsed(run.config)
+
+
+def once_a_run(function: Callable[[RunResult], T]) -> Callable[[RunResult], T]:
+    """Decorator: what the function returns for a run is kept in the run, because claims, sentences and figures ask for it again."""
+
+    @functools.wraps(function)
+    def kept(run: RunResult) -> T:
+        values, name = run.__dict__.setdefault("_kept", {}), f"{function.__module__}.{function.__name__}"
+        if name not in values:
+            values[name] = function(run)
+        return values[name]
+
+    return kept
 
 
 @functools.cache

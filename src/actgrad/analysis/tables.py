@@ -163,17 +163,13 @@ def share_of_next(runs: Runs) -> pd.DataFrame:
     """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms divided by
     the next layer's; `predicted`, the same predicted from derivatives and weights (Glorot and Bengio 2010, equation 6; see ActivationProbe);
     and `derivatives_alone`, the derivatives' factor in it (sqrt(slope_ms))."""
-    rows = []
-    for name, of_activation in runs.items():
-        starts = [run.probe[run.probe["epoch"] == 0] for run in of_activation]
-        probes = pd.concat([start.assign(following=start["preact_grad_rms"].shift(-1)) for start in starts])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
-        probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
-        probes = probes[probes["layer"].isin(of_activation[0].activated)]
-        means = geometric_means(probes, ["layer"], ["share_of_next", "predicted", "derivatives_alone"])
-        rows.append(means.reset_index().assign(activation=name))
-    return pd.concat(rows)[["activation", "layer", "share_of_next", "predicted", "derivatives_alone"]]
+    starts = [(name, run.probe[run.probe["epoch"].to_numpy() == 0]) for name, of_activation in runs.items() for run in of_activation]
+    probes = pd.concat([start.assign(activation=name, following=start["preact_grad_rms"].shift(-1)) for name, start in starts])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
+    probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
+    probes = probes[probes["hidden"].to_numpy(bool)]
+    return geometric_means(probes, ["activation", "layer"], ["share_of_next", "predicted", "derivatives_alone"]).reset_index()
 
 
 def by_depth(conditions: Mapping[str, Runs]) -> pd.DataFrame | None:
@@ -245,13 +241,9 @@ def _slope(x: pd.Series, y: pd.Series) -> float:
 def unit_states(runs: Runs) -> pd.DataFrame:
     """One row per activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (numbers of units), saturated (share). NaN if a
     seed's value is NaN."""
-    rows = []
-    for name, of_activation in runs.items():
-        probes = pd.concat([run.probe for run in of_activation])
-        probes = probes[probes["layer"].isin(of_activation[0].activated)]
-        means = probes.groupby(["epoch", "layer"], sort=False)[list(UNIT_COLUMNS)].mean(skipna=False)
-        rows.append(means.reset_index().assign(activation=name))
-    return pd.concat(rows)[["activation", "epoch", "layer", *UNIT_COLUMNS]]
+    probes = pd.concat([run.probe.assign(activation=name) for name, of_activation in runs.items() for run in of_activation])
+    probes = probes[probes["hidden"].to_numpy(bool)]
+    return probes.groupby(["activation", "epoch", "layer"], sort=False)[list(UNIT_COLUMNS)].mean(skipna=False).reset_index()
 
 
 def unit_totals(states: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from actgrad.analysis.runs import Runs
+from actgrad.analysis.runs import Runs, once_a_run
 from actgrad.results.run import RunResult
 
 
@@ -13,13 +13,15 @@ def usual(ratio: Any) -> Any:
     return (ratio >= 10**-3.5) & (ratio <= 10**-2.5)
 
 
+@once_a_run
 def of_network(run: RunResult) -> float:
     """Update ratio of all weights together, median over the steps of the last finished epoch."""
     last = _last_epoch(run)
-    norms = (last[["update_norm", "weight_norm"]].astype(float) ** 2).groupby(last["step"]).sum() ** 0.5
+    norms = (last[["update_norm", "weight_norm"]].astype(float) ** 2).groupby(last["step"].to_numpy()).sum() ** 0.5
     return float((norms["update_norm"] / norms["weight_norm"]).median())
 
 
+@once_a_run
 def of_layers(run: RunResult) -> pd.Series:
     """Update ratio of each layer with trained weights, median over the same steps, in the order of the network."""
     last = _last_epoch(run)
@@ -28,7 +30,7 @@ def of_layers(run: RunResult) -> pd.Series:
 
 
 def _last_epoch(run: RunResult) -> pd.DataFrame:
-    return run.steps[run.steps["step"] > run.metrics["steps"] - run.metrics["steps"] // max(1, run.metrics["epochs"])]
+    return run.steps[run.steps["step"].to_numpy() > run.metrics["steps"] - run.metrics["steps"] // max(1, run.metrics["epochs"])]
 
 
 def update_ratios(runs: Runs) -> pd.DataFrame:

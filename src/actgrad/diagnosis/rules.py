@@ -42,6 +42,8 @@ TRIED = {
 
 Found = Iterator[tuple[str, int, float]]
 """(layer, step, value) wherever a rule fires."""
+Fires = Callable[[np.ndarray], np.ndarray]
+"""Whether a rule fires at each of some values. NaN fires only if a rule says so."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class Rule:
     find: Callable[[Measurements], Found]
 
 
-def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Series], among: np.ndarray | None = None) -> Found:
-    """Where a column fires, among these rows."""
+def _each(table: pd.DataFrame, column: str, fires: Fires, among: np.ndarray | None = None) -> Found:
+    """Where a column fires, among these rows. Comparisons are NumPy's, because those of pandas take ten times as long."""
     if column not in table:
         return
-    fired = fires(table[column]).fillna(False).to_numpy(bool)
+    fired = fires(table[column].to_numpy(float, na_value=np.nan))
     if among is not None:
         fired = fired & among
     if fired.any():  # rarely the case
@@ -114,11 +116,11 @@ def _each(table: pd.DataFrame, column: str, fires: Callable[[pd.Series], pd.Seri
         yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
 
 
-def _steps(column: str, fires: Callable[[pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
+def _steps(column: str, fires: Fires) -> Callable[[Measurements], Found]:
     return lambda m: _each(m.steps, column, fires)
 
 
-def _units(column: str, fires: Callable[[pd.Series], pd.Series], *kinds: str) -> Callable[[Measurements], Found]:
+def _units(column: str, fires: Fires, *kinds: str) -> Callable[[Measurements], Found]:
     return lambda m: _each(m.units, column, fires, m.units["kind"].isin(kinds).to_numpy() if kinds else None)
 
 
@@ -127,7 +129,7 @@ def _not_finite(m: Measurements) -> Found:
     return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), (m.steps["update_norm"] != 0).to_numpy())
 
 
-def _five_times(fires: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
+def _five_times(fires: Fires) -> Callable[[Measurements], Found]:
     """Where `fires(norm / previous norm)` holds five times in a row, at six or more evenly spaced steps."""
 
     def find(m: Measurements) -> Found:

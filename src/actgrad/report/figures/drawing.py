@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from actgrad.analysis import details, tables
 from actgrad.analysis.evidence import Evidence
@@ -98,7 +99,8 @@ def figure(title: str, data: Callable[[Evidence], pd.DataFrame | None]) -> Calla
 
 def drawing(one: Figure, shown: Shown) -> Drawing:
     """Draw a figure in its first state, for the headline."""
-    chart = one.chart(shown).add_params(*shared(shown.evidence.headline)).properties(width="container")
+    with debug_mode(False):  # else Altair checks each part of a chart as it is made, which takes longer than to draw it
+        chart = one.chart(shown).add_params(*shared(shown.evidence.headline)).properties(width="container")
     spec = json.loads(renumbered("view_", json.dumps(chart.to_dict(validate=False)))) | {"config": CONFIG}
     used = sorted(set(re.findall(r"'name': '(\w+)'", str(spec))) & {*shown.rows})
     return Drawing(one.name, one.title, one.caption, used, spec, picture(spec, {name: _first(shown, name) for name in used}))
