@@ -104,8 +104,13 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-LESS = ("", " beyond linear", " a layer")
-"""Units of a loss of gradient, without their "decades". A negative number of them is called less."""
+NEGATIVE = {
+    "": " less",
+    " a layer": " less a layer",
+    " more than linear": " less than linear",
+    " less than sigmoid": " more than sigmoid",
+}
+"""Units of a loss of gradient without their "decades" -> the same for a negative number."""
 
 
 def number(effect: float | None, unit: str) -> str:
@@ -114,7 +119,7 @@ def number(effect: float | None, unit: str) -> str:
         return ""
     if unit.startswith("decades"):
         than = unit.removeprefix("decades")
-        return f"{fold(-effect)} less{than.replace(' beyond', ' than')}" if effect < 0 and than in LESS else fold(effect) + than
+        return fold(-effect) + NEGATIVE[than] if effect < 0 and than in NEGATIVE else fold(effect) + than
     if unit.startswith(("test accuracy over", "test accuracy,")):
         return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"
     if unit.startswith("of the ") and not 0 < abs(effect) < 1e-3:
@@ -122,7 +127,7 @@ def number(effect: float | None, unit: str) -> str:
     if unit.startswith("share"):
         return f"{100 * effect:.0f} %"
     if unit.endswith("accuracy"):
-        return percent(effect)
+        return f"{percent(effect)} accuracy"
     return f"{_two_digits(effect)} {unit.removesuffix('_activation')}"
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from actgrad.analysis import learning_rates, tables, words
 from actgrad.analysis.alarms import enough_failed
 from actgrad.analysis.answers import answers, by_chance, linearity, of_study, portraits
-from actgrad.analysis.claims import NOT_MEASURED
+from actgrad.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import DIVERGED, differences, every_run, outcome
 from actgrad.analysis.words import attenuated, network
@@ -56,6 +56,7 @@ class Condition:
     portraits: Mapping[str, str]
     judged: Sequence[Mapping[str, Any]]
     not_judged: Sequence[Mapping[str, Any]]
+    verdicts: Mapping[str, int]
     figures: Sequence[str]
     styles: Styles
     runs_at: str | None
@@ -205,6 +206,7 @@ def _condition(
         portraits=portraits(evidence, ranked),
         judged=[finding for finding in findings if finding["verdict"] != NOT_MEASURED],
         not_judged=[finding for finding in findings if finding["verdict"] == NOT_MEASURED],
+        verdicts={word: sum(finding["verdict"] == word for finding in findings) for word in (CONFIRMED, REFUTED, INCONCLUSIVE)},
         figures=figures,
         styles=lines,
         runs_at=runs_at,

@@ -43,7 +43,7 @@ def vanishing_gradient(evidence: Evidence) -> Finding:
         f"That is {beyond} what weights and pooling do without an activation.{_cause(evidence.runs['sigmoid'])}"
     )
     found = verdict(effect, lambda low, _: low > 1, lambda _, high: high < 0)
-    return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "sigmoid", "linear"))
+    return measured(found, sentence, effect, "decades more than linear", keys(evidence, "sigmoid", "linear"))
 
 
 @claim("depth-exacerbates", "More layers make it worse.", ["sigmoid"], "depth", title="More layers make it worse")
@@ -76,7 +76,7 @@ def tanh_vanishes_less(evidence: Evidence) -> Finding:
     effect = _excess(evidence, "sigmoid", "tanh")
     found = verdict(effect, lambda low, _: low > 0, lambda _, high: high < 0)
     sentence = f"From the same weights, the gradient shrinks {more(effect.value)} in the sigmoid network than in the tanh network."
-    return measured(found, sentence, effect, "decades", keys(evidence, "sigmoid", "tanh"))
+    return measured(found, sentence, effect, "decades less than sigmoid", keys(evidence, "sigmoid", "tanh"))
 
 
 @claim(
@@ -92,7 +92,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     effect = _excess(evidence, "relu", "linear")
     found = verdict(effect, lambda _, high: high < 1, lambda low, _: low > 1)
     sentence = f"The gradient shrinks {more(effect.value)} in the ReLU network than without an activation; below 10-fold the claim is confirmed."
-    return measured(found, sentence, effect, "decades beyond linear", keys(evidence, "relu", "linear"))
+    return measured(found, sentence, effect, "decades more than linear", keys(evidence, "relu", "linear"))
 
 
 @claim(
@@ -120,7 +120,7 @@ def weights_may_compensate(evidence: Evidence) -> Finding:
         f"Before the first update weights and pooling multiply the gradient by {effect.value:.2f} on its way back to {layer}, the largest factor. "
         f"After training their factor exceeds 1 at some layer in {len(grown)} of {len(every)} runs."
     )
-    return measured(found, sentence, effect, f"times, back to {layer}", tuple(run.key for run in every))
+    return measured(found, sentence, effect, f"times at {layer}, the most", tuple(run.key for run in every))
 
 
 def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:

@@ -72,7 +72,7 @@ def dead_for_ever(evidence: Evidence) -> Finding:
     found = REFUTED if all(revived for revived, _ in counts) else INCONCLUSIVE if any(revived for revived, _ in counts) else CONFIRMED
     effect = estimate([revived / dead for revived, dead in counts if dead])
     sentence = f"Of the units that are dead at one measurement, {100 * effect.value:.1f} % pass a gradient at the next (mean over seeds)."
-    return measured(found, sentence, effect, "of the dead units", keys(evidence, "relu"))
+    return measured(found, sentence, effect, "of the dead units, by the next measurement", keys(evidence, "relu"))
 
 
 def _revivals(run: RunResult) -> tuple[float, float]:

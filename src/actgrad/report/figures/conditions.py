@@ -11,7 +11,8 @@ from actgrad.report.figures.styling import INK, STYLES, colour, dash, faded, nam
 
 @figure("Mean test accuracy under each condition", lambda evidence: tables.conditions(evidence.conditions) if evidence.other_conditions else None)
 def conditions(shown: Shown) -> Layers:
-    """Each dot is the mean of an activation over the runs that learned; point at it or tap it for the interval."""
+    """Each dot is the mean of an activation over the runs that learned; point at it or tap it for the interval. Where no run learned, there is
+    no dot."""
     order = list(shown.evidence.conditions)
     base = alt.Chart(alt.NamedData("conditions"))
     y = alt.Y("condition:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, grid=True))
@@ -23,7 +24,7 @@ def conditions(shown: Shown) -> Layers:
 
 @figure("Accuracy and learning rate in short trials", lambda evidence: None if evidence.trials is None else tables.learning_rates(evidence.trials))
 def learning_rates(shown: Shown) -> Layers:
-    """Validation accuracy of short trials. Rings mark the rates that the condition `standardized_tuned` uses. A diverged trial counts as 0."""
+    """Validation accuracy of short trials. Rings mark the rates that the condition standardized_tuned uses. A diverged trial counts as 0."""
     assert shown.evidence.trials is not None  # without a table there is no figure
     best = search.best(shown.evidence.trials).set_index("activation")["learning_rate"]
     base = alt.Chart(alt.NamedData("trials"))
@@ -40,7 +41,7 @@ def learning_rates(shown: Shown) -> Layers:
 
 @figure("Test accuracy by the slope of leaky ReLU", slopes_of)
 def slopes(shown: Shown) -> Layers:
-    """Standardized inputs. 0 is ReLU; `learned` is PReLU, `random` RReLU. Each dot is a run, the bar the mean over the runs that learned."""
+    """Standardized inputs. 0 is ReLU, “learned” is PReLU, “random” RReLU. Each dot is a run, the bar the mean over the runs that learned."""
     table = slopes_of(shown.evidence)
     assert table is not None  # without a table there is no figure
     base = alt.Chart(alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records")))
