@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,9 @@ BITS_PER_SAMPLE = 258
 """The TIFF tag with the number of bits per channel."""
 
 
-class _UnusableError(Exception):
-    """An image file that cannot be used.
+@dataclass(frozen=True)
+class _Unusable:
+    """Why an image file cannot be used.
 
     Attributes:
         seen: what follows its name in a sentence.
@@ -37,9 +38,18 @@ class _UnusableError(Exception):
         too_large: whether its size is the reason.
     """
 
+    seen: str
+    reason: str
+    remedy: str
+    too_large: bool = False
+
+
+class _UnusableError(Exception):
+    """An image file cannot be used. Keep only `why`: the error's traceback holds the file's content."""
+
     def __init__(self, seen: str, reason: str, remedy: str, too_large: bool = False):
         super().__init__(seen)
-        self.seen, self.reason, self.remedy, self.too_large = seen, reason, remedy, too_large
+        self.why = _Unusable(seen, reason, remedy, too_large)
 
 
 Images = Mapping[str, Sequence[tuple[str, np.ndarray]]]
@@ -66,7 +76,7 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
             try:
                 image = _decode(content, size)
             except _UnusableError as error:
-                unusable.append((shown(name), error))
+                unusable.append((shown(name), error.why))
                 continue
             total += image.size
             if total > MAX_BYTES:
@@ -81,17 +91,17 @@ def decoded(source: Path, files: Iterable[tuple[str, bytes]], size: int | None) 
     return found
 
 
-def _refusal(source: Path, unusable: list[tuple[str, _UnusableError]]) -> UserError:
+def _refusal(source: Path, unusable: list[tuple[str, _Unusable]]) -> UserError:
     """The UserError for all images that cannot be used."""
-    remedies = {error.remedy for _, error in unusable}
+    remedies = {why.remedy for _, why in unusable}
     remedy = remedies.pop() if len(remedies) == 1 else "mend, convert or remove {it}"
     if len(unusable) == 1:
-        name, error = unusable[0]
-        said = f"{source}: {name} {error.seen}; {remedy.format(it='it')}"
+        name, why = unusable[0]
+        said = f"{source}: {name} {why.seen}; {remedy.format(it='it')}"
     else:
-        named = first_grouped([(name, error.reason) for name, error in unusable])
+        named = first_grouped([(name, why.reason) for name, why in unusable])
         said = f"{source}: {len(unusable)} images cannot be used: {named}; {remedy.format(it='them')}"
-    if all(error.too_large for _, error in unusable):
+    if all(why.too_large for _, why in unusable):
         return UserError("too-large", said)
     return UserError("unusable-image", said)
 
