@@ -13,7 +13,7 @@ def activations(shown: Shown) -> Layers:
     """The derivative multiplies the gradient on its way back. Curves are computed from the study's own layers, before training."""
     base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
     x, y = (
-        alt.X("z:Q", title="pre-activation z"),
+        alt.X("z:Q", title="pre-activation z", axis=alt.Axis(tickCount=7)),
         alt.Y("shown:Q", title="value", scale=alt.Scale(domain=alt.ExprRef("curve == 'function' ? [-1.6, 3.1] : [-0.2, 1.3]"))),
     )
     tips = ["activation:N", alt.Tooltip("z:Q", format=".2f"), alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("derivative:Q", format=".3f")]
