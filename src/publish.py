@@ -35,9 +35,10 @@ def main() -> None:
             for activation in runs.activations
             for seed in runs.seeds
         ]
-        trained = [folder for folder in folders if not missing(folder)]
-        not_here = [folder.relative_to(RUNS).as_posix() for folder in folders if folder not in set(trained)]
-        changed = publish.publish(tracking, trained, not_here)
+        trained, lacking = [], []
+        for folder in folders:
+            (lacking if missing(folder) else trained).append(folder)
+        changed = publish.publish(tracking, trained, [folder.relative_to(RUNS).as_posix() for folder in lacking])
         print(f"{dataset}: {len(trained)} of {len(folders)} runs, {changed} MLflow runs made or completed", flush=True)
 
 

@@ -111,6 +111,11 @@ def test_exact_intervals_and_tests_are_those_of_scipy():
         (2.0, "decades, sigmoid", "100-fold, sigmoid"),
         (-1.0, "decades", "10-fold less"),
         (-1.0, "decades a layer", "10-fold less a layer"),
+        (-1.0, "decades more than linear", "10-fold less than linear"),
+        (1.7, "decades less than sigmoid", "50-fold less than sigmoid"),
+        (-1.0, "decades less than sigmoid", "10-fold more than sigmoid"),
+        (0.55, "times, most at conv3_activation", "0.55 times, most at conv3"),
+        (0.966, "test accuracy", "96.6 % accuracy"),
         (float("nan"), "of the rules", ""),
     ],
 )

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from actgrad.config.loading import data_config
 from actgrad.data import storage
+from actgrad.data.images import decoded
+from actgrad.errors import UserError
 from conftest import NAMES, image_set
 from data_sources import cifar100_files, folder_files, idx, idx_files, npz, pets, png, refusal, tar, unpacked, zipped
 
@@ -131,6 +134,11 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path):
         f"{tmp_path}/a.zip: 7 images cannot be used: pets/train/cat/a, pets/train/cat/b ({unread}), pets/train/cat/c (more than 8 bits a channel), "
         f"pets/train/cat/d, pets/train/cat/e ({unread}) and 2 more; mend, convert or remove them"
     )
+    tracemalloc.start()
+    with pytest.raises(UserError):
+        decoded(tmp_path, ((str(i), bytes(2**20)) for i in range(20)), None)
+    assert tracemalloc.get_traced_memory()[1] < 5 * 2**20  # the content of one or two, not of all
+    tracemalloc.stop()
     large = {f"pets/train/cat/{i}.jpg": saved(Image.new("RGB", (1500, 1100), "red"), "JPEG") for i in range(2)}
     assert (
         "2 images cannot be used: pets/train/cat/0.jpg, pets/train/cat/1.jpg (1100x1500); the largest that can be used is 1024x1024, resize them or"

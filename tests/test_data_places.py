@@ -38,11 +38,21 @@ def test_a_class_with_the_name_of_a_split_needs_a_folder_train_above_it(tmp_path
     assert [len(images) for images in dataset.images.values()] == [6, 4, 2]
 
 
-def test_all_misplaced_files_are_named_at_once(tmp_path):
+def test_the_first_misplaced_files_are_named_at_once(tmp_path):
     stray = {f"{name}.bin": b"0" for name in "abcdefgh"}
     said = refusal(pets(zipped(tmp_path / "a.zip", folder_files() | stray), test_size=2), tmp_path / "o.npz", "unexpected-part")
     assert "a.bin is not at <split>/<class>/<file>" in said
     assert said.endswith("(the same is true of b.bin, c.bin, d.bin, e.bin, f.bin and 2 more)")
+
+
+@pytest.mark.parametrize(
+    ("folder", "code", "expected"),
+    [("validation", "unknown-split", "rename validation to val"), ("trian", "unexpected-part", "trian/cat/1.png is not at")],
+)
+def test_a_split_that_is_called_otherwise_is_named_before_other_misplaced_files(tmp_path, folder, code, expected):
+    files = folder_files() | {"a.bin": b"0", f"pets/{folder}/cat/1.png": b"0"}
+    said = refusal(pets(zipped(tmp_path / "a.zip", files), test_size=2), tmp_path / "o.npz", code)
+    assert expected in said and "a.bin" not in said
 
 
 def test_the_page_names_what_means_a_split():

@@ -132,6 +132,15 @@ def test_a_run_that_diverged_in_its_first_epoch_is_shown_and_named(tmp_path, ste
     assert both_seeds or table.loc["snake", "val_accuracy_last_mean"] == pytest.approx(0.9)
 
 
+def test_vega_lite_knows_every_word_of_every_chart():
+    """A report does not check this, because it takes longer than to draw."""
+    one = evidence(study_runs(), {"he": study_runs("he"), **DEEP, **LEAKY}, trials=TRIALS, times=TIMES)
+    shown = figures.shown(one, ranking(one))
+    for figure in figures.FIGURES:
+        if figure.data(one) is not None:
+            figure.chart(shown).to_dict()
+
+
 def test_every_claim_names_a_figure_that_there_is():
     more = {"others": {"he": study_runs("he"), **DEEP, **LEAKY}, "trials": TRIALS, "times": TIMES}
     assert {claim.figure for claim in claims.CLAIMS} <= {*drawn(study_runs(), **more), "article_curve", ""}

@@ -27,14 +27,16 @@ def configuration(run: RunResult) -> dict[str, Any]:
 
 
 def once_a_run(function: Callable[[RunResult], T]) -> Callable[[RunResult], T]:
-    """Decorator: what the function returns for a run is kept in the run, because claims, sentences and figures ask for it again."""
+    """Decorator: what the function returns for a run is kept in the run, because claims, sentences and figures ask for it again. Neither the run
+    nor what was returned may be changed afterwards.
+    """
 
     @functools.wraps(function)
     def kept(run: RunResult) -> T:
-        values, name = run.__dict__.setdefault("_kept", {}), f"{function.__module__}.{function.__name__}"
-        if name not in values:
-            values[name] = function(run)
-        return values[name]
+        values = run.__dict__.setdefault("_kept", {})
+        if function not in values:
+            values[function] = function(run)
+        return values[function]
 
     return kept
 

@@ -78,17 +78,25 @@ def _refuse_misplaced(listing: Listing, others: Sequence[PurePosixPath], beside_
     Args:
         beside_images: whether other files are at such a place.
     """
-    path = others[0]
-    split = path.parts[-3] if len(path.parts) >= 3 else ""
-    if renamed := renaming(split):
-        raise UserError("unknown-split", f"{listing.source}: {shown(path.parents[1])} is none of the splits {', '.join(SPLITS)}; {renamed}")
-    guess = mistyped_split(split)
-    why, remedy = f"; did you mean {guess} by {split}?" if guess else "", _allowed()
+    renamed = [path for path in others if renaming(_folder_of_split(path))]
+    if renamed:
+        split, advice = renamed[0].parents[1], renaming(_folder_of_split(renamed[0]))
+        raise UserError("unknown-split", f"{listing.source}: {shown(split)} is none of the splits {', '.join(SPLITS)}; {advice}")
+    mistyped = [path for path in others if mistyped_split(_folder_of_split(path))]
+    path = (mistyped or others)[0]
+    split = _folder_of_split(path)
+    why, remedy = f"; did you mean {mistyped_split(split)} by {split}?" if mistyped else "", _allowed()
     if not beside_images:
         folder = next(part for other in listing.files for part in other.parts[:-1] if split_called(part))
         why = f", and the folder {shown(folder)} has the name of a split; if it is a class, move all classes into a folder train"
         remedy = EXPECTED
-    listing.refuse("unexpected-part", path, f"is not at <split>/<class>/<file>{why}; {remedy}{likewise(others[1:])}")
+    alike = [other for other in others if other != path and (not mistyped or _folder_of_split(other) == split)]
+    listing.refuse("unexpected-part", path, f"is not at <split>/<class>/<file>{why}; {remedy}{likewise(alike)}")
+
+
+def _folder_of_split(path: PurePosixPath) -> str:
+    """The name of the folder in which a split lies if the path is <split>/<class>/<file>; empty if it is shorter."""
+    return path.parts[-3] if len(path.parts) >= 3 else ""
 
 
 def _without_splits(listing: Listing) -> Layout:

@@ -178,7 +178,7 @@ def _decode(content: bytes, size: int | None) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if grey else "RGB")
             return np.asarray(_resize(image, size) if size else image)
-    except _UnusableError:
+    except (_UnusableError, MemoryError):
         raise
     except Exception as error:  # each decoder raises its own errors for a damaged image
         known = f"none of {', '.join(IMAGE_FORMATS)}"

@@ -186,7 +186,7 @@ def _rows(listing: Listing, path: PurePosixPath, content: bytes, columns: list[C
             for image, label in zip(images, batch.column(found.label).to_pylist(), strict=True):
                 yield (image or {}).get("bytes") if nested else image, label
     except (pa.ArrowException, *DAMAGED) as error:
-        reason = shown(" ".join(str(error).split())) or type(error).__name__
+        reason = shown(" ".join(str(error).split())) or "it needs more memory than there is"
         raise UserError("damaged-file", f"{listing.source}: {shown(path)} is damaged or not a Parquet file ({reason}); get it again") from None
 
 

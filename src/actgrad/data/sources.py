@@ -8,10 +8,7 @@ from typing import NoReturn
 
 from actgrad.data.archives import entries, shown
 from actgrad.data.ignored import DOCUMENTS, ignored_by, is_document
-from actgrad.errors import UserError
-
-NAMED = 5
-"""Maximum number of further files that a sentence names."""
+from actgrad.errors import UserError, first_named
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,7 @@ class Listing:
 
 def likewise(others: Sequence[PurePosixPath]) -> str:
     """The end of a sentence about a file, for others of which the same is true."""
-    named = ", ".join(map(shown, others[:NAMED]))
-    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-    return f" (the same is true of {named}{more})" if others else ""
+    return f" (the same is true of {first_named([*map(shown, others)])})" if others else ""
 
 
 def listed(source: Path) -> Listing:

@@ -120,7 +120,7 @@ def weights_may_compensate(evidence: Evidence) -> Finding:
         f"Before the first update weights and pooling multiply the gradient by {effect.value:.2f} on its way back to {layer}, the largest factor. "
         f"After training their factor exceeds 1 at some layer in {len(grown)} of {len(every)} runs."
     )
-    return measured(found, sentence, effect, f"times at {layer}, the most", tuple(run.key for run in every))
+    return measured(found, sentence, effect, f"times, most at {layer}", tuple(run.key for run in every))
 
 
 def _excess(evidence: Evidence, activation: str, reference: str) -> Estimate:
