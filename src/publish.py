@@ -4,6 +4,8 @@ Use it if the store was deleted, if it was down while runs were trained, or if D
 without training them.
 """
 
+from pathlib import Path
+
 from actgrad.config.loading import listed, require_dataset, study
 from actgrad.console import dataset_name, run_script, script_parser
 from actgrad.results.paths import RUNS, run_folder
@@ -35,7 +37,8 @@ def main() -> None:
             for activation in runs.activations
             for seed in runs.seeds
         ]
-        trained, lacking = [], []
+        trained: list[Path] = []
+        lacking: list[Path] = []
         for folder in folders:
             (lacking if missing(folder) else trained).append(folder)
         changed = publish.publish(tracking, trained, [folder.relative_to(RUNS).as_posix() for folder in lacking])

@@ -80,8 +80,8 @@ def _refuse_misplaced(listing: Listing, others: Sequence[PurePosixPath], beside_
     """
     renamed = [path for path in others if renaming(_folder_of_split(path))]
     if renamed:
-        split, advice = renamed[0].parents[1], renaming(_folder_of_split(renamed[0]))
-        raise UserError("unknown-split", f"{listing.source}: {shown(split)} is none of the splits {', '.join(SPLITS)}; {advice}")
+        folder, advice = shown(renamed[0].parents[1]), renaming(_folder_of_split(renamed[0]))
+        raise UserError("unknown-split", f"{listing.source}: {folder} is none of the splits {', '.join(SPLITS)}; {advice}")
     mistyped = [path for path in others if mistyped_split(_folder_of_split(path))]
     path = (mistyped or others)[0]
     split = _folder_of_split(path)
