@@ -111,6 +111,7 @@ def test_what_residual_paths_leave_of_an_attenuation(left, verdict):
 def test_how_far_the_first_of_many_layers_moves(first, verdict):
     row = found("early-layers-hardly-learn", {"deep_16": {"sigmoid": {"distance": lambda seed: (2 * first * (1 + 0.01 * (-1) ** seed), 2.0)}}})
     assert row["verdict"] == verdict
+    assert row["under"] == {}  # the verdict is that of deep_16, and no second one
     assert row["effect"] == pytest.approx(first)
 
 
@@ -152,16 +153,23 @@ def test_an_alarm_after_the_third_epoch_does_not_count():
 
 
 def test_a_remedy_brings_points_to_what_learns_without_it_and_saves_what_fails():
-    """Scaling gains 10 points for tanh in one seed and 20 in the other. Sigmoid fails without it in one seed, so it is left out of the points."""
+    """Scaling gains 10 points for tanh in one seed and 20 in the other, and costs elu 5. Sigmoid fails without it in one seed,
+    so it is left out of the points."""
     conditions = {
-        "standardized": made({"tanh": {"accuracy": lambda seed: 0.7 + 0.1 * seed}, "sigmoid": {"accuracy": 0.6}}, 2, "standardized"),
-        "baseline": made({"tanh": {"accuracy": 0.6}, "sigmoid": {"accuracy": lambda seed: 0.1 if seed else 0.5}, "relu": {}}, 2),
+        "standardized": made(
+            {"tanh": {"accuracy": lambda seed: 0.7 + 0.1 * seed}, "elu": {"accuracy": 0.7}, "sigmoid": {"accuracy": 0.6}}, 2, "standardized"
+        ),
+        "baseline": made(
+            {"tanh": {"accuracy": 0.6}, "elu": {"accuracy": 0.75}, "sigmoid": {"accuracy": lambda seed: 0.1 if seed else 0.5}, "relu": {}}, 2
+        ),
     }
     (row,) = remedies(conditions).to_dict("records")
     assert (row["remedy"], row["condition"], row["against"]) == ("scaled inputs", "standardized", "baseline")
-    assert (row["activations"], row["seeds"], row["runs"], row["failed_with"], row["failed_without"]) == (1, 2, 4, 0, 1)
-    assert row["points"] == pytest.approx(15)
-    assert (row["low"], row["high"]) == pytest.approx((15 - 12.7062 * 5, 15 + 12.7062 * 5), abs=1e-2)
+    assert (row["activations"], row["seeds"], row["runs"], row["failed_with"], row["failed_without"]) == (2, 2, 6, 0, 1)
+    assert row["points"] == pytest.approx(5)
+    assert (row["low"], row["high"]) == pytest.approx((5 - 12.7062 * 2.5, 5 + 12.7062 * 2.5), abs=1e-2)
+    assert (row["least"], row["most"]) == ("elu", "tanh")
+    assert (row["least_points"], row["most_points"]) == pytest.approx((-5, 15))
 
 
 def test_a_remedy_under_which_every_activation_fails_has_no_points():

@@ -36,8 +36,8 @@ def small_report(tmp_path) -> Path:
     facts = {"dataset": "digits", "headline": "baseline", "model": {"build": "actgrad.networks.lenet5.build", "config": {}}}
     (report / "provenance.json").write_text(json.dumps(facts))
     (report / "remedies.csv").write_text(
-        "remedy,condition,against,activations,seeds,points,low,high,runs,failed_with,failed_without\n"
-        "scaled inputs,standardized,baseline,3,2,10.04,8.5,11.5,10,0,4\n"
+        "remedy,condition,against,activations,seeds,points,low,high,least,least_points,most,most_points,runs,failed_with,failed_without\n"
+        "scaled inputs,standardized,baseline,3,2,10.04,8.5,11.5,relu,4,tanh,16.06,10,0,4\n"
     )
     claims = [
         {"id": "weight-gradients-show-vanishing", "verdict": "refuted", "sentence": "In 5 of 55 runs."},
@@ -53,8 +53,8 @@ def test_findings_are_what_the_report_says(small_report):
     assert made.startswith(
         "<!-- findings of digits -->\n"
         "- **Scale your inputs first.** Test accuracy with standardized instead of raw inputs: +10.0 points\n"
-        "  [+8.5, +11.5], mean over 3 activations. Failed runs: 0 instead of 4 of 10. elu is then highest,\n"
-        "  95.0 %.\n"
+        "  [+8.5, +11.5], mean over 3 activations, from +4.0 (relu) to +16.1 (tanh). Failed runs: 0 instead\n"
+        "  of 4 of 10. elu is then highest, 95.0 %.\n"
         "- **The number that everybody logs misses vanishing gradients.** In 5 of 55 runs.\n"
         "<!-- end of findings -->\n"
     )
@@ -70,7 +70,7 @@ def test_scaling_is_praised_only_where_its_interval_says_so(small_report, low, h
 
 def test_a_remedy_under_which_nothing_can_be_compared_is_no_finding(small_report):
     path = small_report / "reports" / "digits" / "remedies.csv"
-    path.write_text(path.read_text().replace("3,2,10.04,8.5,11.5", "0,0,,,"))
+    path.write_text(path.read_text().replace("3,2,10.04,8.5,11.5,relu,4,tanh,16.06", "0,0,,,,,,,"))
     assert readme.findings("digits", small_report).count("**") == 2  # the finding on weight gradients alone
 
 

@@ -10,6 +10,7 @@ from actgrad.analysis import answers, words
 from actgrad.analysis.ranking import ranking
 from actgrad.files import sha256
 from actgrad.report.provenance import provenance
+from actgrad.training.names import VAL_ACCURACY
 from made_up_runs import DATA, TRIALS, evidence, made_up, study_runs
 from test_report import drawn, page, tables_of
 
@@ -34,6 +35,28 @@ def test_a_condition_under_which_no_run_learned_says_so_instead_of_an_empty_fram
     assert answers.answers(one, ranking(one), [])["learning"] == "No run learned, so there is no mean to draw; each seed has its curve."
     both = evidence(study_runs() | {"tanh": [made_up("tanh", 0, 0.1)]})
     assert answers.answers(both, ranking(both), [])["learning"] == "No run learned with tanh."
+
+
+def test_the_first_sentence_names_those_that_differ_from_the_best_those_that_do_not_and_those_that_failed():
+    accuracies = {"relu": (0.97, 0.95, 0.96), "elu": (0.95, 0.96, 0.95), "sigmoid": (0.61, 0.60, 0.61), "tanh": (0.96, 0.1, 0.95)}
+    study = evidence({name: [made_up(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracies.items()})
+    found = answers.answers(study, ranking(study), [])
+    assert found["results"] == (
+        "2 of 4 activations reach a mean test accuracy of 95.3 % to 96.0 %, without a significant difference from the highest, relu; "
+        "sigmoid is significantly lower. Runs failed with tanh (1 of 3)."
+    )
+    assert found["pairs"] == "2 of 6 pairs differ significantly: relu from sigmoid and elu from sigmoid."
+    without_tanh = evidence({name: runs for name, runs in study.runs.items() if name != "tanh"})
+    assert answers.answers(without_tanh, ranking(without_tanh), [])["pairs"] == "2 of 3 pairs differ significantly: sigmoid from all others."
+
+
+def test_what_is_best_after_the_last_epoch_in_every_run_is_named():
+    rising, peaked = [made_up("relu", seed, 0.9) for seed in (0, 1)], [made_up("elu", seed, 0.8) for seed in (0, 1)]
+    peaked[0].history.loc[0, VAL_ACCURACY] = 0.3
+    peaked[1].history.loc[1, VAL_ACCURACY] = 0.95
+    study = evidence({"relu": rising, "elu": peaked})
+    said = answers.answers(study, ranking(study), [])["learning"]
+    assert said.endswith("In every run, relu is best after the last epoch, and may gain from more.")
 
 
 def test_what_the_images_are_is_said_if_their_file_is_the_one_that_was_trained_on(tmp_path, monkeypatch):
@@ -64,8 +87,8 @@ def test_the_distance_from_one_affine_map_is_said_as_the_figure_shows_it():
     runs = study_runs(linearity={"folding_error": 2.5, "superposition_error": 0.1})
     pooled = {"average_pooling": {"linear": [made_up("linear", 0, 0.5, linearity={"folding_error": 5e-7, "superposition_error": 0.0})]}}
     assert answers.linearity(evidence(runs, pooled), "baseline") == (
-        "Under baseline, relu is closest to one affine map, at a distance of 0.5 of the largest logit; snake is furthest, at 2.5; "
-        "linear with average pooling is at 5e-07."
+        "Under baseline, no network amounts to one affine map: relu is closest, and its logits differ by 0.5 of the largest; "
+        "with average pooling, those of linear differ by 5e-07."
     )
 
 
@@ -122,5 +145,7 @@ def test_how_fast_activations_learn_and_how_many_pairs_differ_is_said():
         for run, accuracy in zip(one.runs[name], first, strict=True):
             run.history.loc[0, "val/accuracy"] = accuracy
     said = answers.answers(one, ranking(one), [])
-    assert said["learning"] == ("tanh learns fastest, with a validation accuracy of 50.0 % after the first epoch; relu learns slowest, with 30.0 %.")
+    assert said["learning"].startswith(
+        "tanh learns fastest, with a validation accuracy of 50.0 % after the first epoch; relu learns slowest, with 30.0 %."
+    )
     assert "pairs" not in said  # with one pair, the table says it

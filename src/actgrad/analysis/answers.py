@@ -9,12 +9,16 @@ import pandas as pd
 from actgrad.analysis import attenuation, learning_rates, ranking, statistics, tables, updates
 from actgrad.analysis.alarms import enough_failed
 from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
-from actgrad.analysis.claims.functions import LINEAR_POOLING
+from actgrad.analysis.claims.functions import AFFINE, LINEAR_POOLING
 from actgrad.analysis.claims.leaky import slopes
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.runs import every_run, learned
 from actgrad.analysis.words import listed, ordinal, percent, smaller
+from actgrad.results.run import RunResult
 from actgrad.training.names import VAL_ACCURACY
+
+NAMED = 4
+"""At most so many pairs, or statements, are named in a sentence."""
 
 
 def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
@@ -83,15 +87,20 @@ def _results(ranked: pd.DataFrame) -> str:
     best, others = ranked.iloc[0], ranked.iloc[1:]
     if pd.isna(best["mean"]):
         return "No run learned."
+    whole = others[others["p_holm"].notna() & (others["failed"] + others["diverged"] == 0)]
+    alike, below = whole[~whole["significant"]], others[others["significant"]]
+    if len(alike):
+        means = [best["mean"], *alike["mean"]]
+        said = (
+            f"{len(means)} of {len(ranked)} activations reach a mean test accuracy of {percent(min(means))} to {percent(max(means))}, "
+            f"without a significant difference from the highest, {best['activation']}"
+        )
+    else:
+        first = ranked.loc[ranked["mean"] == best["mean"], "activation"].tolist()
+        said = f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean test accuracy, {percent(best['mean'])}"
+    if len(below):
+        said += f"; {listed(below['activation'].tolist())} {'is' if len(below) == 1 else 'are'} significantly lower"
     failed = ranked[ranked["failed"] + ranked["diverged"] > 0]
-    first = ranked.loc[ranked["mean"] == best["mean"], "activation"].tolist()
-    said = f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean test accuracy, {percent(best['mean'])}"
-    if len(others) and others["p_holm"].notna().any():
-        below = others.loc[others["significant"], "activation"].tolist()
-        alike = len(others) - len(below)
-        said += f"; {listed(below)} {'is' if len(below) == 1 else 'are'} significantly lower" if below else ""
-        rest = "the other shows" if len(others) == 1 else f"{alike} of {len(others)} others {'shows' if alike == 1 else 'show'}"
-        said += f"; {rest} no significant difference" if alike else ""
     lost = [f"{row['activation']} ({row['failed'] + row['diverged']} of {len(row['seeds'].split())})" for _, row in failed.iterrows()]
     return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
 
@@ -107,12 +116,26 @@ def _learning(evidence: Evidence) -> str:
         return lost.strip()
     best, worst = max(firsts, key=lambda name: firsts[name]), min(firsts, key=lambda name: firsts[name])
     fastest = f"{best} learns fastest, with a validation accuracy of {percent(firsts[best])} after the first epoch"
-    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}.{lost}"
+    rising = [name for name, runs in kept.items() if runs and all(_best_last(run) for run in runs)]
+    still = (
+        f" In every run, {listed(rising)} {'is' if len(rising) == 1 else 'are'} best after the last epoch, and may gain from more." if rising else ""
+    )
+    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}.{still}{lost}"
+
+
+def _best_last(run: RunResult) -> bool:
+    return bool(run.history[VAL_ACCURACY].idxmax() == run.history.index[-1])
 
 
 def _pairs(evidence: Evidence) -> str:
     tested = evidence.pairs[evidence.pairs["p_holm"].notna()]
-    return f"{int(tested['significant'].sum())} of {len(tested)} pairs differ significantly." if len(tested) > 1 else ""
+    if len(tested) < 2:
+        return ""
+    pairs = list(tested.loc[tested["significant"], ["first", "second"]].itertuples(index=False, name=None))
+    from_all = [name for name in evidence.runs if sum(name in pair for pair in pairs) == len(evidence.runs) - 1]
+    others = [f"{first} from {second}" for first, second in pairs if not {first, second} & {*from_all}]
+    named = [f"{name} from all others" for name in from_all] + (others if len(others) <= NAMED else [])
+    return f"{len(pairs)} of {len(tested)} pairs differ significantly{f': {listed(named)}' if named else ''}."
 
 
 def _signal(ranked: pd.DataFrame) -> str:
@@ -135,7 +158,7 @@ def _training(evidence: Evidence) -> str:
     most = max(known, key=lambda name: abs(known[name][1] - known[name][0]))
     less = sum(ends[1] < ends[0] for ends in known.values())
     start, end = known[most]
-    reduced = f"Training reduces the loss of gradient for {less} of {len(known)} activations"
+    reduced = f"After training the gradient shrinks less with {less} of {len(known)} activations"
     return f"{reduced}; it changes most with {most}, whose gradient at the first layer is {smaller(start)} before and {smaller(end)} after."
 
 
@@ -181,11 +204,10 @@ def _conditions(findings: Sequence[Mapping[str, Any]]) -> str:
         return ""
     changed = [finding for finding in judged if {*finding["under"].values()} != {finding["verdict"]}]
     if not changed:
-        return f"All {len(judged)} verdicts that other conditions can judge are the same there."
+        return f"All {len(judged)} statements that other conditions can judge have the same verdict there."
     names = [finding["title"] for finding in changed]
-    return (
-        f"Of {len(judged)} verdicts, {len(judged) - len(changed)} stay the same under every other condition; those that change: {listed(names, '“')}."
-    )
+    same = f"{len(judged) - len(changed)} of {len(judged)} statements have the same verdict wherever they could be judged"
+    return f"{same}; those that do not: {listed(names, '“')}." if len(names) <= NAMED else f"{same}; the table below has the others."
 
 
 def _functions(evidence: Evidence) -> str:
@@ -251,14 +273,15 @@ def linearity(evidence: Evidence, condition: str) -> str:
     table = tables.linearity({condition: evidence.conditions[condition]})
     if table.empty:
         return ""
-    least, most = (table.iloc[place] for place in (table["folding_error"].argmin(), table["folding_error"].argmax()))
-    closest = " is closest to one affine map, at a distance of" if len(table) > 1 else " is at a distance from one affine map of"
-    said = f"Under {condition}, {least['activation']}{closest} {least['folding_error']:.2g} of the largest logit"
-    if len(table) > 1:
-        said += f"; {most['activation']} is furthest, at {most['folding_error']:.2g}"
+    least = table.iloc[table["folding_error"].argmin()]
+    if least["folding_error"] <= AFFINE:
+        said = f"Under {condition}, {least['activation']} amounts to one affine map: the logits differ by {least['folding_error']:.1g} of the largest"
+    else:
+        closest = f"{least['activation']} is closest, and its" if len(table) > 1 else "its"
+        said = f"Under {condition}, no network amounts to one affine map: {closest} logits differ by {least['folding_error']:.2g} of the largest"
     pooled = tables.linearity({name: runs for name, runs in evidence.conditions.items() if name == LINEAR_POOLING != condition})
     if len(pooled):
-        said += f"; {pooled['activation'].iloc[0]} with average pooling is at {pooled['folding_error'].iloc[0]:.2g}"
+        said += f"; with average pooling, those of {pooled['activation'].iloc[0]} differ by {pooled['folding_error'].iloc[0]:.1g}"
     return f"{said}."
 
 

@@ -17,15 +17,19 @@ REMEDIES = {
     SEARCHED: ("standardized_tuned", "standardized"),
 }
 """Remedy -> the condition with it, and the condition without it."""
-COLUMNS = ("remedy", "condition", "against", "activations", "seeds", "points", "low", "high", "runs", "failed_with", "failed_without")
+COLUMNS = (
+    "remedy", "condition", "against", "activations", "seeds", "points", "low", "high", "least", "least_points", "most", "most_points",
+    "runs", "failed_with", "failed_without",
+)  # fmt: skip
 
 
 def remedies(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     """One row per remedy that these conditions can judge: COLUMNS.
 
     `points` is the difference in percentage points of test accuracy after the last epoch, averaged over activations and then over seeds, with the
-    interval of that mean. `activations` is the number of activations that learn in every common seed under both conditions. `runs` is the number
-    of common runs under one condition, of which `failed_with` and `failed_without` failed or diverged.
+    interval of that mean. `activations` is the number of activations that learn in every common seed under both conditions; `least` and `most` are
+    those that gain least and most, with their mean over seeds. `runs` is the number of common runs under one condition, of which `failed_with` and
+    `failed_without` failed or diverged.
     """
     rows = []
     for remedy, (condition, against) in REMEDIES.items():
@@ -41,7 +45,11 @@ def remedies(conditions: Mapping[str, Runs]) -> pd.DataFrame:
         gained = [100 * float(np.mean(of_seed)) for of_seed in pairs]
         found = estimate(gained) if gained else None
         row = {"remedy": remedy, "condition": condition, "against": against, "activations": len(whole), "seeds": len(seeds)}
+        each = {name: 100 * float(np.mean([of_seed[place] for of_seed in pairs])) for place, name in enumerate(whole)} if seeds else {}
+        for end, choose in (("least", min), ("most", max)):
+            name = choose(each, key=lambda one: each[one]) if each else None
+            row |= {end: name, f"{end}_points": each[name] if name else None}
         row |= {"points": found and found.value, "low": found and found.low, "high": found and found.high, "runs": sum(map(len, common.values()))}
         failed = [sum(one[name][seed] is None for name, of in common.items() for seed in of) for one in (after, before)]
         rows.append(row | dict(zip(("failed_with", "failed_without"), failed, strict=True)))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(("points", "low", "high"), float))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(("points", "low", "high", "least_points", "most_points"), float))

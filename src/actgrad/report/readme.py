@@ -67,7 +67,8 @@ HEADS = {
 def _scaling(row: Mapping[Any, Any], best: pd.Series) -> str:
     head = "Scale your inputs first." if row["low"] > 0 else "Scaled inputs do harm here." if row["high"] < 0 else "Scaled inputs change little here."
     points = f"{row['points']:+.1f} points" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]")
-    said = f"**{head}** Test accuracy with standardized instead of raw inputs: {points}, mean over {row['activations']} activations."
+    ends = f", from {row['least_points']:+.1f} ({row['least']}) to {row['most_points']:+.1f} ({row['most']})" if row["activations"] > 1 else ""
+    said = f"**{head}** Test accuracy with standardized instead of raw inputs: {points}, mean over {row['activations']} activations{ends}."
     failed = f" Failed runs: {row['failed_with']} instead of {row['failed_without']} of {row['runs']}." if row["failed_without"] else ""
     return f"{said}{failed} {best['activation']} is then highest, {100 * best['mean']:.1f} %."
 

@@ -100,7 +100,7 @@ def relu_passes_gradient(evidence: Evidence) -> Finding:
     "The weights' own factor in the chain rule may exceed 1, but at the start of training weights are small.",
     ["linear"],
     "share_of_next",
-    title="Small weights do not make up for it",
+    title="Small weights do not enlarge the gradient",
 )
 def weights_may_compensate(evidence: Evidence) -> Finding:
     """What lies between two activated layers, weights and pooling, multiplies the size of an independent gradient by sqrt(gain) of ActivationProbe;

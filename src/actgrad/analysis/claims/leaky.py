@@ -60,7 +60,7 @@ def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
     said = ", ".join(f"{row['second']}: {100 * row['difference']:+.1f}" for row in pairs.to_dict("records"))
     least = pairs.iloc[pairs["difference"].argmin()]
     sentence = f"The {best} slope is the better of the two. Its points of test accuracy against each other slope: {said}."
-    return measured(found, sentence, statistics.of_row(least), f"test accuracy over {least['second']}", _keys(runs))
+    return measured(found, sentence, statistics.of_row(least), f"test accuracy over slope {least['second']}", _keys(runs))
 
 
 def variants(evidence: Evidence) -> dict[str, list[RunResult]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from actgrad.analysis.evidence import Evidence
-from actgrad.analysis.runs import probed
+from actgrad.analysis.runs import every_run, probed
 from actgrad.analysis.statistics import Estimate, share
 from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, number
 from actgrad.results.run import RunResult
@@ -91,10 +91,14 @@ def ledger(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def ledgers(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
-    """Condition -> its ledger. The headline's ledger uses all evidence, and has the verdicts of the other conditions in `under`."""
+    """Condition -> its ledger. The headline's ledger uses all evidence. `under` has the verdicts of the other conditions, for claims that the
+    headline's own runs take part in."""
     alone = {name: [_row(entry, evidence.under(name)) for entry in CLAIMS] for name in evidence.other_conditions}
     rows = [_row(entry, evidence) for entry in CLAIMS]
+    own = {run.key for run in every_run(evidence.runs)}
     for place, row in enumerate(rows):
+        if own.isdisjoint(row["keys"]):  # judged by other conditions alone, whose verdict is this one
+            continue
         row["under"] = {name: found[place]["verdict"] for name, found in alone.items() if found[place]["verdict"] != NOT_MEASURED}
     return {evidence.headline: rows} | alone
 

@@ -110,7 +110,7 @@ def _share_dormant(run: RunResult) -> float:
     "high-rate-kills",
     "With too high a learning rate, 40 % of a network's ReLU units can be dead.",
     figure="learning_rates",
-    title="A high rate kills 40 % of the units",
+    title="A high learning rate can kill 40 % of ReLU's units",
 )
 def high_rate_kills(evidence: Evidence) -> Finding:
     """The short trials of ReLU, each with another learning rate: the share of units that are dead at their end. Confirmed if at some rate every seed

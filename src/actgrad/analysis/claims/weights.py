@@ -17,7 +17,7 @@ VANISHES = 1.0
     "weight-gradients-show-vanishing",
     "The norm of each layer's weight gradient shows whether gradients vanish.",
     figure="preact_grads",
-    title="Weight gradients show vanishing",
+    title="The weight gradient's norm shows vanishing",
 )
 def weight_gradients_show_vanishing(evidence: Evidence) -> Finding:
     """The runs in which dL/dz shrinks by more than a decade from the last activated layer to the first, before any update. In each, the decades by

@@ -11,10 +11,14 @@ from actgrad.report.figures.styling import SOFT, choice, colour, dash, faded, na
 @figure("The functions and their derivatives", lambda evidence: tables.activation_functions(evidence.runs))
 def activations(shown: Shown) -> Layers:
     """The derivative multiplies the gradient on its way back. Curves are computed from the study's own layers, before training."""
-    base = alt.Chart(alt.NamedData("functions")).transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
+    measured = alt.Chart(alt.NamedData("functions")).transform_window(
+        before="lag(derivative)", after="lead(derivative)", sort=[alt.SortField("z")], groupby=["activation"]
+    )
+    base = measured.transform_filter("!(datum.derivative < min(datum.before, datum.after) - 0.1)")  # Keras has 0 where PReLU's derivative jumps
+    base = base.transform_calculate(shown="curve == 'function' ? datum.value : datum.derivative")
     x, y = (
         alt.X("z:Q", title="pre-activation z", axis=alt.Axis(tickCount=7)),
-        alt.Y("shown:Q", title="value", scale=alt.Scale(domain=alt.ExprRef("curve == 'function' ? [-1.6, 3.1] : [-0.2, 1.3]"))),
+        alt.Y("shown:Q", title="derivative, or value", scale=alt.Scale(domain=alt.ExprRef("curve == 'function' ? [-1.6, 3.1] : [-0.2, 1.3]"))),
     )
     tips = ["activation:N", alt.Tooltip("z:Q", format=".2f"), alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("derivative:Q", format=".3f")]
     lines = base.mark_line(clip=True).encode(
@@ -37,7 +41,9 @@ def linearity(shown: Shown) -> Layers:
         row="datum.activation + (datum.condition == condition ? '' : ', ' + replace(datum.condition, '_', ' '))",
     )
     y = alt.Y("row:N", title=None, sort=alt.EncodingSortField("folding_error", order="descending"), axis=alt.Axis(labelLimit=190))
-    x = alt.X("shown:Q", title="distance, as a share of the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6))
+    x = alt.X(
+        "shown:Q", title="distance, by the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=4, labelOverlap=True)
+    )
     titles = {"folding_error": "distance", "superposition_error": "error of superposition"}
     tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", title=title, format=".3g") for name, title in titles.items())]
     dots = base.mark_point(filled=True, size=80, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips)

@@ -102,7 +102,7 @@ def update_ratios(shown: Shown) -> Layers:
     base = alt.Chart(alt.NamedData("signals")).transform_filter(f"datum.measure == '{UPDATES}'").transform_calculate(shown=LOGARITHM)
     here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=TILTED))
-    y = log_or_linear("update by weight")
+    y = log_or_linear("update norm ÷ weight norm")
     lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
         x=x, y=y, color=colour(shown.activations), strokeDash=dash(shown.activations), detail="seed:N", opacity=faded(), tooltip=TIPS
     )
