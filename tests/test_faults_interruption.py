@@ -51,14 +51,18 @@ THREE = ["relu/baseline-0", "relu/he-0", "sigmoid/baseline-0"]
 def test_killed_trainings(folder, whole, seen):
     began = time.monotonic()
     assert train(folder, "run_dir=timed", "seed=1").returncode == 0
-    longest, draw, kills, resumed = time.monotonic() - began, random.Random(0), 0, 0
+    longest, draw, kills, resumed, must_resume = time.monotonic() - began, random.Random(0), 0, 0, 0
     for one in itertools.count():
         name = f"run{one}"
         command = ("src/train.py", *VALUES, f"run_dir={name}", f"tracking.uri=sqlite:///{folder}/{name}.db")
-        for _ in range(PER_TRY):
+        for tried in range(PER_TRY):
             training = start(folder, *command)
-            ended, printed = kill_at_random(training, longest, draw, training.kill)
+            trains = not (one % 2 or tried)
+            if trains:  # on a slow machine, all other kills may come before the first checkpoint
+                wait_for(training, "epoch 2/")
+            ended, printed = kill_at_random(training, 1.0 if trains else longest, draw, training.kill)
             kills, resumed = kills + (not ended), resumed + ("goes on after epoch" in printed)
+            must_resume += trains and not ended
             if ended or kills == KILLS:
                 break
         done = run(folder, *command)
@@ -70,7 +74,7 @@ def test_killed_trainings(folder, whole, seen):
         assert "finished before" in run(folder, *command).stdout
         if kills == KILLS:
             break
-    assert resumed >= KILLS / 6
+    assert resumed >= must_resume > 0
     seen(f"{KILLS} kills: every run ended in the same bytes, with one MLflow run, no step twice, no checkpoint left")
 
 

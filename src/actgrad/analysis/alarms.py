@@ -80,16 +80,21 @@ def fired_in(run: RunResult) -> set[int]:
     """The indices in RULES of the rules that fire within the first EPOCHS epochs of a run."""
     steps_an_epoch = run.metrics["steps"] // max(1, run.metrics["epochs"]) or run.metrics["steps"]
     last = EPOCHS * steps_an_epoch
-    asked = Measurements(_monitored(run, last), run.probes[run.probes["step"].to_numpy() <= last], pd.DataFrame(run.metrics["layers"]))
+    asked = Measurements(_monitored(run, last), _until(run.probes, last), pd.DataFrame(run.metrics["layers"]))
     return {number for number, rule in enumerate(RULES) if next(rule.find(asked), None) is not None}
 
 
-def _monitored(run: RunResult, last: int) -> pd.DataFrame:
+def _until(table: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
+    """The columns of a table up to a step."""
+    within = table["step"].to_numpy() <= last
+    return {str(name): np.asarray(column)[within] for name, column in table.items()}
+
+
+def _monitored(run: RunResult, last: int) -> dict[str, np.ndarray]:
     """The steps of a run up to `last`, with the columns of GradientMonitor.steps."""
-    within = run.steps["step"].to_numpy() <= last
-    steps = run.steps[["step", "layer"]][within]
-    grad, update, weight = (run.steps[name].to_numpy(float)[within] for name in NORMS)
+    steps = _until(run.steps, last)
+    grad, update, weight = (steps[name].astype(float) for name in NORMS)
     sizes = {one["layer"]: one["parameters"] for one in run.metrics["layers"]}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = {"grad_rms": grad / np.sqrt([sizes[layer] for layer in steps["layer"]]), "update_ratio": update / weight}
-    return steps.assign(grad_norm=grad, update_norm=update, weight_norm=weight, **ratios)
+    return {"step": steps["step"], "layer": steps["layer"], **dict(zip(NORMS, (grad, update, weight), strict=True)), **ratios}

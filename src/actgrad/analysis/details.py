@@ -140,7 +140,8 @@ def units(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     stands for all layers together."""
     parts = []
     for run in _all(conditions):
-        probe = run.probe[run.probe["layer"].isin(run.activated)]
+        probe = run.probe[["layer", "epoch", "units", "dead", "saturated"]]
+        probe = probe[probe["layer"].isin(run.activated)]
         places = {layer: place for place, layer in enumerate(run.activated, 1)}
         values = {"layer": probe["layer"], "place": probe["layer"].map(places), "places": len(places), "epoch": probe["epoch"]}
         parts.append(pd.DataFrame({**_names(run), **values, **{name: probe[name] for name in ("units", "dead", "saturated")}}))

@@ -147,7 +147,7 @@ def preact_grads(runs: Runs) -> pd.DataFrame:
     all layers. It is NaN if a seed's is NaN."""
     rows = []
     for name, of_activation in runs.items():
-        probes = pd.concat([run.probe.assign(preact_grad_rms=run.probe[attenuation.column(run)]) for run in of_activation])
+        probes = pd.concat([run.probe[["epoch", "layer"]].assign(preact_grad_rms=run.probe[attenuation.column(run)]) for run in of_activation])
         means = geometric_means(probes, ["epoch", "layer"], ["preact_grad_rms"]).reset_index()
         decades = pd.concat([attenuation.by_epoch(run) for run in of_activation]).groupby(level="epoch").mean(skipna=False)
         rows.append(means.join(decades, on="epoch").assign(activation=name))
@@ -163,7 +163,9 @@ def share_of_next(runs: Runs) -> pd.DataFrame:
     """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms divided by
     the next layer's; `predicted`, the same predicted from derivatives and weights (Glorot and Bengio 2010, equation 6; see ActivationProbe);
     and `derivatives_alone`, the derivatives' factor in it (sqrt(slope_ms))."""
-    starts = [(name, run.probe[run.probe["epoch"].to_numpy() == 0]) for name, of_activation in runs.items() for run in of_activation]
+    columns = ["layer", "hidden", "preact_grad_rms", "slope_ms", "predicted"]  # of all others, copies would take most of the time
+    every = [(name, run.probe) for name, of_activation in runs.items() for run in of_activation]
+    starts = [(name, probe[columns][probe["epoch"].to_numpy() == 0]) for name, probe in every]
     probes = pd.concat([start.assign(activation=name, following=start["preact_grad_rms"].shift(-1)) for name, start in starts])
     with np.errstate(divide="ignore", invalid="ignore"):
         probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
@@ -241,7 +243,8 @@ def _slope(x: pd.Series, y: pd.Series) -> float:
 def unit_states(runs: Runs) -> pd.DataFrame:
     """One row per activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (numbers of units), saturated (share). NaN if a
     seed's value is NaN."""
-    probes = pd.concat([run.probe.assign(activation=name) for name, of_activation in runs.items() for run in of_activation])
+    columns = ["epoch", "layer", "hidden", *UNIT_COLUMNS]
+    probes = pd.concat([run.probe[columns].assign(activation=name) for name, of_activation in runs.items() for run in of_activation])
     probes = probes[probes["hidden"].to_numpy(bool)]
     return probes.groupby(["activation", "epoch", "layer"], sort=False)[list(UNIT_COLUMNS)].mean(skipna=False).reset_index()
 

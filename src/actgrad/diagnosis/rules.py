@@ -9,7 +9,7 @@ Rules and thresholds are those of the sources, which contradict each other. Some
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,43 +46,59 @@ Fires = Callable[[np.ndarray], np.ndarray]
 """Whether a rule fires at each of some values. NaN fires only if a rule says so."""
 
 
-@dataclass(frozen=True)
+Table = Mapping[str, np.ndarray]
+"""Column -> values, because pandas takes ten times as long for tables this small."""
+
+
 class Measurements:
-    """The tables that rules look at: GradientMonitor.steps, .probes and .layers. The first and last rows of `layers` are the outer layers."""
+    """What rules look at.
 
-    steps: pd.DataFrame
-    probes: pd.DataFrame
-    layers: pd.DataFrame
+    Args:
+        steps, probes, layers: GradientMonitor.steps, .probes and .layers, or columns of them. The first and last of `layers` are the outer layers.
+
+    Attributes:
+        units: the rows of `probes` of hidden sites.
+        start: the rows of `probes` before any update.
+    """
+
+    def __init__(self, steps: pd.DataFrame | Table, probes: pd.DataFrame | Table, layers: pd.DataFrame):
+        self.steps, self.probes = _columns(steps), _columns(probes)
+        self.layers: list[str] = layers["layer"].tolist()
+        measured = "hidden" in self.probes  # a probe's table has no such column before the first measurement
+        self.units = _rows(self.probes, self.probes["hidden"].astype(bool)) if measured else {}
+        self.start = _rows(self.probes, self.probes["step"] == 0) if measured else {}
 
     @functools.cached_property
-    def units(self) -> pd.DataFrame:
-        """The rows of hidden sites."""
-        return self.probes[self.probes["hidden"].to_numpy(bool)] if len(self.probes) else self.probes.assign(hidden=[], kind=[])
-
-    @functools.cached_property
-    def start(self) -> pd.DataFrame:
-        """The rows of `probes` before any update."""
-        return self.probes[self.probes["step"].to_numpy() == 0] if len(self.probes) else self.probes
-
-    @functools.cached_property
-    def ends(self) -> tuple[pd.Series, pd.Series]:
-        """By step: ratio of the first to the last layer's gradient norm, and the first layer's norm (layers with weights)."""
-        names, norms = self.steps["layer"].to_numpy(), self.steps["grad_norm"].to_numpy(float)
-        steps = self.steps["step"].to_numpy()
-        first, last = (pd.Series(norms[names == layer], steps[names == layer]) for layer in self.layers["layer"].iloc[[0, -1]])
+    def ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps; ratio of the first to the last layer's gradient norm, and the first layer's norm, at each (layers with weights)."""
+        first, last = ({**self._norms_by_step(layer)} for layer in (self.layers[0], self.layers[-1]))
+        steps = [step for step in first if step in last]
+        norms, of_last = (np.array([of[step] for step in steps], float) for of in (first, last))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return first / last, first
+            return np.array(steps, int), norms / of_last, norms
 
     @functools.cached_property
     def checked(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """For each layer: its name, up to twelve evenly spaced steps (six or more if as many were recorded), and the gradient norms there."""
-        names, norms, steps = (self.steps[column].to_numpy() for column in ("layer", "grad_norm", "step"))
+        names, norms, steps = (self.steps[column] for column in ("layer", "grad_norm", "step"))
         found = []
         for layer in dict.fromkeys(names):
             of_layer = np.flatnonzero(names == layer)
             at = of_layer[:: max(1, len(of_layer) // 6)]
             found.append((str(layer), steps[at], norms[at].astype(float)))
         return found
+
+    def _norms_by_step(self, layer: str) -> dict[int, float]:
+        rows = self.steps["layer"] == layer
+        return dict(zip(self.steps["step"][rows].tolist(), self.steps["grad_norm"][rows].tolist(), strict=True))
+
+
+def _columns(table: pd.DataFrame | Table) -> Table:
+    return {str(name): np.asarray(column) for name, column in table.items()}
+
+
+def _rows(table: Table, chosen: np.ndarray) -> Table:
+    return {name: column[chosen] for name, column in table.items()}
 
 
 @dataclass(frozen=True)
@@ -104,16 +120,14 @@ class Rule:
     find: Callable[[Measurements], Found]
 
 
-def _each(table: pd.DataFrame, column: str, fires: Fires, among: np.ndarray | None = None) -> Found:
-    """Where a column fires, among these rows. Comparisons are NumPy's, because those of pandas take ten times as long."""
+def _each(table: Table, column: str, fires: Fires, among: np.ndarray | None = None) -> Found:
+    """Where a column fires, among these rows."""
     if column not in table:
         return
-    fired = fires(table[column].to_numpy(float, na_value=np.nan))
-    if among is not None:
-        fired = fired & among
-    if fired.any():  # rarely the case
-        at = table.loc[fired, ["layer", "step", column]]
-        yield from zip(at["layer"], at["step"].astype(int), at[column].astype(float), strict=True)
+    values = table[column].astype(float)
+    fired = fires(values) if among is None else fires(values) & among
+    for row in np.flatnonzero(fired):
+        yield str(table["layer"][row]), int(table["step"][row]), float(values[row])
 
 
 def _steps(column: str, fires: Fires) -> Callable[[Measurements], Found]:
@@ -121,12 +135,12 @@ def _steps(column: str, fires: Fires) -> Callable[[Measurements], Found]:
 
 
 def _units(column: str, fires: Fires, *kinds: str) -> Callable[[Measurements], Found]:
-    return lambda m: _each(m.units, column, fires, m.units["kind"].isin(kinds).to_numpy() if kinds else None)
+    return lambda m: _each(m.units, column, fires, np.isin(m.units["kind"].astype(str), kinds) if kinds and m.units else None)
 
 
 def _not_finite(m: Measurements) -> Found:
     """Fires only for updates that were made, because an optimizer with a scaled loss skips updates that are not finite."""
-    return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), (m.steps["update_norm"] != 0).to_numpy())
+    return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), m.steps["update_norm"] != 0 if m.steps else None)
 
 
 def _five_times(fires: Fires) -> Callable[[Measurements], Found]:
@@ -143,31 +157,33 @@ def _five_times(fires: Fires) -> Callable[[Measurements], Found]:
     return find
 
 
-def _first_by_last(fires: Callable[[pd.Series, pd.Series], pd.Series]) -> Callable[[Measurements], Found]:
-    """Where `fires(ratio, first)` holds, with the two series of `Measurements.ends`."""
+def _first_by_last(fires: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Measurements], Found]:
+    """Where `fires(ratio, first)` holds, with the two columns of `Measurements.ends`."""
 
     def find(m: Measurements) -> Found:
         if len(m.layers) < 2:
             return
-        ratio, first = m.ends
-        found = ratio[fires(ratio, first)]
-        yield from ((m.layers["layer"].iloc[0], int(step), float(value)) for step, value in zip(found.index, found, strict=True))
+        steps, ratio, first = m.ends
+        for row in np.flatnonzero(fires(ratio, first)):
+            yield m.layers[0], int(steps[row]), float(ratio[row])
 
     return find
 
 
 def _variance_ratio(m: Measurements) -> Found:
-    start = m.start[m.start["hidden"].to_numpy(bool)] if len(m.start) else m.start
-    if len(start) > 1:
-        variances = start["act_std"].to_numpy(float) ** 2
+    if not m.start:
+        return
+    start = _rows(m.start, m.start["hidden"].astype(bool))
+    if len(start["layer"]) > 1:
+        variances = start["act_std"].astype(float) ** 2
         if variances.min() > 0 and variances.max() / variances.min() > 10:
-            yield str(start["layer"].iloc[int(variances.argmin())]), 0, float(variances.max() / variances.min())
+            yield str(start["layer"][int(variances.argmin())]), 0, float(variances.max() / variances.min())
 
 
 def _initial_loss(tolerance: float) -> Callable[[Measurements], Found]:
     def find(m: Measurements) -> Found:
-        if len(m.start):
-            loss, expected = (float(m.start[name].iloc[0]) for name in ("loss", "loss_at_chance"))
+        if m.start and len(m.start["loss"]):
+            loss, expected = (float(m.start[name][0]) for name in ("loss", "loss_at_chance"))
             if expected > 0 and abs(loss - expected) / expected > tolerance:
                 yield "loss", 0, loss / expected
 
@@ -224,7 +240,7 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
     Raises:
         ValueError: if nothing was measured.
     """
-    if measurements.steps.empty and measurements.probes.empty:
+    if not any(len(columns.get("step", ())) for columns in (measurements.steps, measurements.probes)):
         raise ValueError("nothing was measured, so there is nothing to diagnose; give the monitor to model.fit(…, callbacks=[monitor]) first")
     rows = []
     for rule in RULES:
