@@ -51,7 +51,7 @@ def main() -> None:
         replace_folder(target := Path("reports", dataset), made := content(evidence, data_config(dataset, []), RUNS_AT, processes=2))
         if json.loads(made["provenance.json"])["images"] is None:
             sys.stderr.write(f"note: the page does not say how many images there are, because data/{dataset}.npz is not the file of these runs\n")
-        print(f"{target / 'index.html'}: {len(params.activations)} activations, seeds {', '.join(map(str, params.seeds))}")
+        print(f"{target / 'index.html'}: {len(params.activations)} activations, conditions: {', '.join(evidence.conditions)}")
         if (said := meanwhile.communicate()[0]).count("http"):  # a failing store does not stop the report
             print(f"its runs in MLflow: {said.partition(': ')[2]}", end="")
 

@@ -86,7 +86,7 @@ def section(dataset: str, root: Path = Path()) -> str:
         raise UserError("all-diverged", f"{report} has no accuracy to show: every run has failed or diverged; choose a lower recipe.learning_rate")
     best = ranked["activation"].iloc[0]
     rows = [
-        f"| {row.activation} | {_accuracy(row)} | {'' if row.activation == best else _against_best(row.significant)} | "
+        f"| {row.activation} | {_accuracy(row)} | {'' if row.activation == best else _against_best(row)} | "
         f"{attenuated(row.attenuation)} | {row.dead:.3g} of {row.units:.0f} | {run_count(row._asdict())} |"
         for row in ranked.itertuples()
     ]
@@ -130,5 +130,7 @@ def _accuracy(row: Any) -> str:
     return f"{100 * row.mean:.1f}{interval}"
 
 
-def _against_best(lower: bool) -> str:
-    return "significantly lower" if lower else "no significant difference"
+def _against_best(row: Any) -> str:
+    if pd.isna(row.p_holm):
+        return "not compared"
+    return "significantly lower" if row.significant else "no significant difference"
