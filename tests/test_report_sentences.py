@@ -1,9 +1,11 @@
 """Sentences of the report: what they say of the data, the runs and the verdicts, and in which words."""
 
 import dataclasses
+import itertools
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from actgrad.analysis import answers, words
@@ -34,7 +36,7 @@ def test_a_condition_under_which_no_run_learned_says_so_instead_of_an_empty_fram
     one = evidence(lost)
     assert answers.answers(one, ranking(one), [])["learning"] == "No run learned, so there is no mean to draw; each seed has its curve."
     both = evidence(study_runs() | {"tanh": [made_up("tanh", 0, 0.1)]})
-    assert answers.answers(both, ranking(both), [])["learning"] == "No run learned with tanh."
+    assert answers.answers(both, ranking(both), [])["learning"].endswith(" No run learned with tanh.")
 
 
 def test_the_first_sentence_names_those_that_differ_from_the_best_those_that_do_not_and_those_that_failed():
@@ -42,7 +44,7 @@ def test_the_first_sentence_names_those_that_differ_from_the_best_those_that_do_
     study = evidence({name: [made_up(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracies.items()})
     found = answers.answers(study, ranking(study), [])
     assert found["results"] == (
-        "2 of 4 activations reach a mean test accuracy of 95.3 % to 96.0 %, without a significant difference from the highest, relu; "
+        "relu has the highest mean test accuracy, 96.0 %; elu, with 95.3 % or more, does not differ significantly; "
         "sigmoid is significantly lower. Runs failed with tanh (1 of 3)."
     )
     assert found["pairs"] == "2 of 6 pairs differ significantly: relu from sigmoid and elu from sigmoid."
@@ -50,13 +52,49 @@ def test_the_first_sentence_names_those_that_differ_from_the_best_those_that_do_
     assert answers.answers(without_tanh, ranking(without_tanh), [])["pairs"] == "2 of 3 pairs differ significantly: sigmoid from all others."
 
 
-def test_what_is_best_after_the_last_epoch_in_every_run_is_named():
-    rising, peaked = [made_up("relu", seed, 0.9) for seed in (0, 1)], [made_up("elu", seed, 0.8) for seed in (0, 1)]
-    peaked[0].history.loc[0, VAL_ACCURACY] = 0.3
+def test_equal_activations_share_the_first_place_and_a_higher_mean_of_what_failed_once_is_not_hidden():
+    accuracies = {"relu": (0.9, 0.9, 0.9), "elu": (0.9, 0.9, 0.9), "tanh": (0.99, 0.1, 0.99)}
+    study = evidence({name: [made_up(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracies.items()})
+    assert answers.answers(study, ranking(study), [])["results"] == (
+        "relu and elu have the highest mean test accuracy of those that learn in every seed, 90.0 %. Runs failed with tanh (1 of 3)."
+    )
+
+
+def test_pairs_that_are_not_named_are_counted():
+    """“14 of 45 pairs differ significantly: sigmoid from all others” left out five pairs without a word."""
+    names = ("sigmoid", "tanh", "relu", "prelu", "elu", "gelu", "silu", "maxout")
+
+    pairs = [*itertools.combinations(names, 2)]
+    sigmoid, tanh = ({pair for pair in pairs if name in pair} for name in ("sigmoid", "tanh"))
+
+    def said(differing):
+        study = evidence({name: [made_up(name, 0, 0.9)] for name in names})
+        ranked = ranking(study)
+        rows = [(*pair, 0.5, pair in differing, study.headline) for pair in pairs]
+        study.__dict__["pairs_under"] = pd.DataFrame(rows, columns=["first", "second", "p_holm", "significant", "condition"])
+        return answers.answers(study, ranked, [])["pairs"]
+
+    assert said(sigmoid | {("tanh", "relu")}) == "8 of 28 pairs differ significantly: sigmoid from all others and tanh from relu."
+    assert said(sigmoid | tanh - {("tanh", "relu")}) == "12 of 28 pairs differ significantly: sigmoid from all others and 5 more."
+    assert said(sigmoid | tanh) == "13 of 28 pairs differ significantly: sigmoid and tanh from all others."
+    assert said({*pairs}) == "All 28 pairs differ significantly."
+    assert said({}) == "None of 28 pairs differs significantly."
+
+
+def test_what_may_gain_from_more_epochs_is_named():
+    def said(relu, elu):
+        study = evidence({"relu": relu, "elu": elu})
+        return answers.answers(study, ranking(study), []).get("learning", "")
+
+    def runs(name, epochs=3, values=(0.9, 0.9)):
+        return [made_up(name, seed, value, epochs) for seed, value in enumerate(values)]
+
+    peaked = runs("elu", values=(0.8, 0.8))
     peaked[1].history.loc[1, VAL_ACCURACY] = 0.95
-    study = evidence({"relu": rising, "elu": peaked})
-    said = answers.answers(study, ranking(study), [])["learning"]
-    assert said.endswith("In every run, relu is best after the last epoch, and may gain from more.")
+    words = "With relu, every run has its highest validation accuracy after the last epoch, so more epochs may help."
+    assert said(runs("relu"), peaked) == words
+    assert words not in said(runs("relu", values=(0.9, 0.1)), peaked)  # one of them failed
+    assert "more epochs" not in said(runs("relu", epochs=1), runs("elu", epochs=1))
 
 
 def test_what_the_images_are_is_said_if_their_file_is_the_one_that_was_trained_on(tmp_path, monkeypatch):
@@ -90,6 +128,11 @@ def test_the_distance_from_one_affine_map_is_said_as_the_figure_shows_it():
         "Under baseline, no network amounts to one affine map: relu is closest, and its logits differ by 0.5 of the largest; "
         "with average pooling, those of linear differ by 5e-07."
     )
+    assert answers.linearity(evidence(runs, pooled), "average_pooling") == (
+        "Under average_pooling, linear amounts to one affine map: the logits differ by at most 5e-07 of the largest."
+    )
+    alone = evidence({"relu": runs["relu"]})
+    assert answers.linearity(alone, "baseline") == "Under baseline, relu does not amount to one affine map: its logits differ by 0.5 of the largest."
 
 
 @pytest.mark.parametrize(

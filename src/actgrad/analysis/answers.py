@@ -1,6 +1,6 @@
 """Computed sentences about each activation, and the answer to the question of each section of the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from actgrad.results.run import RunResult
 from actgrad.training.names import VAL_ACCURACY
 
 NAMED = 4
-"""At most so many pairs, or statements, are named in a sentence."""
+"""At most so many activations, pairs or statements are named in a sentence."""
 
 
 def portraits(evidence: Evidence, ranked: pd.DataFrame) -> dict[str, str]:
@@ -87,22 +87,26 @@ def _results(ranked: pd.DataFrame) -> str:
     best, others = ranked.iloc[0], ranked.iloc[1:]
     if pd.isna(best["mean"]):
         return "No run learned."
-    whole = others[others["p_holm"].notna() & (others["failed"] + others["diverged"] == 0)]
+    failed = ranked[ranked["failed"] + ranked["diverged"] > 0]
+    first = ranked.loc[ranked["mean"] == best["mean"], "activation"].tolist()
+    more = len(failed) and failed["mean"].max() > best["mean"]
+    highest = "the highest mean test accuracy" + (" of those that learn in every seed" if more else "")
+    said = f"{listed(first)} {'has' if len(first) == 1 else 'have'} {highest}, {percent(best['mean'])}"
+    whole = others[others["p_holm"].notna() & ~others["activation"].isin([*first, *failed["activation"]])]
     alike, below = whole[~whole["significant"]], others[others["significant"]]
     if len(alike):
-        means = [best["mean"], *alike["mean"]]
-        said = (
-            f"{len(means)} of {len(ranked)} activations reach a mean test accuracy of {percent(min(means))} to {percent(max(means))}, "
-            f"without a significant difference from the highest, {best['activation']}"
-        )
-    else:
-        first = ranked.loc[ranked["mean"] == best["mean"], "activation"].tolist()
-        said = f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean test accuracy, {percent(best['mean'])}"
+        said += f"; {_named(alike['activation'])}, with {percent(alike['mean'].min())} or more, "
+        said += f"{'does' if len(alike) == 1 else 'do'} not differ significantly"
     if len(below):
-        said += f"; {listed(below['activation'].tolist())} {'is' if len(below) == 1 else 'are'} significantly lower"
-    failed = ranked[ranked["failed"] + ranked["diverged"] > 0]
+        said += f"; {_named(below['activation'])} {'is' if len(below) == 1 else 'are'} significantly lower"
     lost = [f"{row['activation']} ({row['failed'] + row['diverged']} of {len(row['seeds'].split())})" for _, row in failed.iterrows()]
     return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
+
+
+def _named(names: Iterable[str]) -> str:
+    """A few names, or the number of them."""
+    named = list(names)
+    return listed(named) if len(named) <= NAMED else f"{len(named)} others"
 
 
 def _learning(evidence: Evidence) -> str:
@@ -110,21 +114,23 @@ def _learning(evidence: Evidence) -> str:
     none = [name for name, runs in kept.items() if not runs]
     if len(none) == len(kept):
         return "No run learned, so there is no mean to draw; each seed has its curve."
-    lost = f" No run learned with {listed(none)}." if none else ""
+    said = []
     firsts = {name: float(np.mean([run.history[VAL_ACCURACY].iloc[0] for run in runs])) for name, runs in kept.items() if runs}
-    if len({*firsts.values()}) < 2:
-        return lost.strip()
-    best, worst = max(firsts, key=lambda name: firsts[name]), min(firsts, key=lambda name: firsts[name])
-    fastest = f"{best} learns fastest, with a validation accuracy of {percent(firsts[best])} after the first epoch"
-    rising = [name for name, runs in kept.items() if runs and all(_best_last(run) for run in runs)]
-    still = (
-        f" In every run, {listed(rising)} {'is' if len(rising) == 1 else 'are'} best after the last epoch, and may gain from more." if rising else ""
-    )
-    return f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}.{still}{lost}"
+    if len({*firsts.values()}) > 1:
+        best, worst = max(firsts, key=lambda name: firsts[name]), min(firsts, key=lambda name: firsts[name])
+        fastest = f"{best} learns fastest, with a validation accuracy of {percent(firsts[best])} after the first epoch"
+        said.append(f"{fastest}; {worst} learns slowest, with {percent(firsts[worst])}.")
+    rising = [name for name, runs in evidence.runs.items() if kept[name] == list(runs) and all(_rises_to_the_end(run) for run in runs)]
+    if rising:
+        said.append(f"With {_named(rising)}, every run has its highest validation accuracy after the last epoch, so more epochs may help.")
+    if none:
+        said.append(f"No run learned with {listed(none)}.")
+    return " ".join(said)
 
 
-def _best_last(run: RunResult) -> bool:
-    return bool(run.history[VAL_ACCURACY].idxmax() == run.history.index[-1])
+def _rises_to_the_end(run: RunResult) -> bool:
+    accuracies = run.history[VAL_ACCURACY].to_numpy()
+    return len(accuracies) > 1 and accuracies.argmax() == len(accuracies) - 1
 
 
 def _pairs(evidence: Evidence) -> str:
@@ -132,9 +138,12 @@ def _pairs(evidence: Evidence) -> str:
     if len(tested) < 2:
         return ""
     pairs = list(tested.loc[tested["significant"], ["first", "second"]].itertuples(index=False, name=None))
+    if len(pairs) in (0, len(tested)):
+        return f"{'All' if pairs else 'None of'} {len(tested)} pairs differ{'' if pairs else 's'} significantly."
     from_all = [name for name in evidence.runs if sum(name in pair for pair in pairs) == len(evidence.runs) - 1]
     others = [f"{first} from {second}" for first, second in pairs if not {first, second} & {*from_all}]
-    named = [f"{name} from all others" for name in from_all] + (others if len(others) <= NAMED else [])
+    named = [f"{listed(from_all)} from all others"] if from_all else []
+    named += others if len(others) <= NAMED else [f"{len(others)} more"] if from_all else []
     return f"{len(pairs)} of {len(tested)} pairs differ significantly{f': {listed(named)}' if named else ''}."
 
 
@@ -158,8 +167,8 @@ def _training(evidence: Evidence) -> str:
     most = max(known, key=lambda name: abs(known[name][1] - known[name][0]))
     less = sum(ends[1] < ends[0] for ends in known.values())
     start, end = known[most]
-    reduced = f"After training the gradient shrinks less with {less} of {len(known)} activations"
-    return f"{reduced}; it changes most with {most}, whose gradient at the first layer is {smaller(start)} before and {smaller(end)} after."
+    after = f"After training the gradient shrinks less than before, or grows more, with {less} of {len(known)} activations"
+    return f"{after}; it changes most with {most}, whose gradient at the first layer is {smaller(start)} before and {smaller(end)} after."
 
 
 def _explained(evidence: Evidence) -> str:
@@ -204,10 +213,11 @@ def _conditions(findings: Sequence[Mapping[str, Any]]) -> str:
         return ""
     changed = [finding for finding in judged if {*finding["under"].values()} != {finding["verdict"]}]
     if not changed:
-        return f"All {len(judged)} statements that other conditions can judge have the same verdict there."
+        return "No statement has another verdict under another condition that can judge it."
     names = [finding["title"] for finding in changed]
     same = f"{len(judged) - len(changed)} of {len(judged)} statements have the same verdict wherever they could be judged"
-    return f"{same}; those that do not: {listed(names, '“')}." if len(names) <= NAMED else f"{same}; the table below has the others."
+    others = f"{listed(names, '“')} {'has' if len(names) == 1 else 'have'}" if len(names) <= NAMED else f"{len(names)} have"
+    return f"{same}; {others} another verdict under some condition."
 
 
 def _functions(evidence: Evidence) -> str:
@@ -273,12 +283,15 @@ def linearity(evidence: Evidence, condition: str) -> str:
     table = tables.linearity({condition: evidence.conditions[condition]})
     if table.empty:
         return ""
+    affine = table[table["folding_error"] <= AFFINE]
     least = table.iloc[table["folding_error"].argmin()]
-    if least["folding_error"] <= AFFINE:
-        said = f"Under {condition}, {least['activation']} amounts to one affine map: the logits differ by {least['folding_error']:.1g} of the largest"
+    if len(affine):
+        amount = f"{listed(affine['activation'].tolist())} {'amounts' if len(affine) == 1 else 'amount'} to one affine map"
+        said = f"Under {condition}, {amount}: the logits differ by at most {affine['folding_error'].max():.1g} of the largest"
     else:
-        closest = f"{least['activation']} is closest, and its" if len(table) > 1 else "its"
-        said = f"Under {condition}, no network amounts to one affine map: {closest} logits differ by {least['folding_error']:.2g} of the largest"
+        none = f"no network amounts to one affine map: {least['activation']} is closest, and its" if len(table) > 1 else ""
+        said = f"Under {condition}, {none or least['activation'] + ' does not amount to one affine map: its'} logits differ by "
+        said += f"{least['folding_error']:.2g} of the largest"
     pooled = tables.linearity({name: runs for name, runs in evidence.conditions.items() if name == LINEAR_POOLING != condition})
     if len(pooled):
         said += f"; with average pooling, those of {pooled['activation'].iloc[0]} differ by {pooled['folding_error'].iloc[0]:.1g}"

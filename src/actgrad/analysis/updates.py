@@ -16,7 +16,7 @@ def usual(ratio: Any) -> Any:
 
 @once_a_run
 def of_network(run: RunResult) -> float:
-    """Update ratio of all weights together, median over the steps of the last finished epoch."""
+    """Update ratio of all weights together, median over the steps of the last epoch. Steps at which a layer's norm is NaN are left out."""
     _, steps, update, weight = _last_epoch(run)
     each, at = np.unique(steps, return_inverse=True)
     of_all = [np.sqrt(np.bincount(at, norms**2, len(each))) for norms in (update, weight)]
@@ -37,7 +37,7 @@ def _ratios(update: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _last_epoch(run: RunResult) -> tuple[np.ndarray, ...]:
-    """Layer, step, update norm and weight norm in the last finished epoch. These are arrays, because groups in pandas take ten times as long."""
+    """Layer, step, update norm and weight norm in the last epoch. These are arrays, because groups in pandas take ten times as long."""
     layers, steps, update, weight = (np.asarray(run.steps[name]) for name in ("layer", "step", "update_norm", "weight_norm"))
     last = steps > run.metrics["steps"] - run.metrics["steps"] // max(1, run.metrics["epochs"])
     return layers[last], steps[last], update[last].astype(float), weight[last].astype(float)

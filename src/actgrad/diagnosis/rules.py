@@ -54,7 +54,8 @@ class Measurements:
     """What rules look at.
 
     Args:
-        steps, probes, layers: GradientMonitor.steps, .probes and .layers, or columns of them. The first and last of `layers` are the outer layers.
+        steps, probes, layers: GradientMonitor.steps, .probes and .layers, or all columns of the first two. The first and last of `layers` are the
+            outer layers.
 
     Attributes:
         units: the rows of `probes` of hidden sites.
@@ -71,7 +72,7 @@ class Measurements:
     @functools.cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Steps; ratio of the first to the last layer's gradient norm, and the first layer's norm, at each (layers with weights)."""
-        first, last = ({**self._norms_by_step(layer)} for layer in (self.layers[0], self.layers[-1]))
+        first, last = (self._norms_by_step(layer) for layer in (self.layers[0], self.layers[-1]))
         steps = [step for step in first if step in last]
         norms, of_last = (np.array([of[step] for step in steps], float) for of in (first, last))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -140,7 +141,7 @@ def _units(column: str, fires: Fires, *kinds: str) -> Callable[[Measurements], F
 
 def _not_finite(m: Measurements) -> Found:
     """Fires only for updates that were made, because an optimizer with a scaled loss skips updates that are not finite."""
-    return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), m.steps["update_norm"] != 0 if m.steps else None)
+    return _each(m.steps, "grad_norm", lambda norm: ~np.isfinite(norm), m.steps["update_norm"] != 0)
 
 
 def _five_times(fires: Fires) -> Callable[[Measurements], Found]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from actgrad.analysis import ranking
+from actgrad.analysis import ranking, remedies
 from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, REFUTED, attenuated, network, run_count
 from actgrad.diagnosis.experience import SCALED
 from actgrad.errors import UserError
@@ -41,10 +41,12 @@ def findings(dataset: str, root: Path = Path()) -> str:
     """What a practitioner takes away, in three sentences, from the files of reports/<dataset>/: scaling, weight gradients, alarms."""
     report = root / "reports" / dataset
     table, facts = _read(report, dataset)
-    remedies = pd.read_csv(report / "remedies.csv")
+    gains = pd.read_csv(report / "remedies.csv")
+    if not {*remedies.COLUMNS} <= {*gains}:
+        raise _older(report, dataset)
     claims = {claim["id"]: claim for claim in json.loads((report / "claims.json").read_text())}
     best = table[table["condition"] == facts["headline"]].iloc[0]
-    said = [_scaling(row, best) for row in remedies[(remedies["remedy"] == SCALED) & remedies["points"].notna()].to_dict("records")]
+    said = [_scaling(row, best) for row in gains[(gains["remedy"] == SCALED) & gains["points"].notna()].to_dict("records")]
     said += [f"**{heads[found['verdict']]}** {found['sentence']}" for name, heads in HEADS.items() if (found := claims[name])["verdict"] in heads]
     return f"{dataset} -->\n" + "".join(f"{_filled(f'- {one}', indent='  ')}\n" for one in said)
 
@@ -109,13 +111,16 @@ def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Ranking and provenance of a report."""
     if not (folder / "summary.csv").is_file():
         raise UserError("missing-report", f"{folder} has no report; make it with dvc repro report@{dataset}")
-    older = UserError("stale-result", f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
     if not all((folder / name).is_file() for name in (TABLE, "provenance.json")):
-        raise older
+        raise _older(folder, dataset)
     table = pd.read_csv(folder / TABLE, dtype={"seeds": str})
     if not {*ranking.COLUMNS} <= {*table}:
-        raise older
+        raise _older(folder, dataset)
     return table, json.loads((folder / "provenance.json").read_text())
+
+
+def _older(folder: Path, dataset: str) -> UserError:
+    return UserError("stale-result", f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
 
 
 def _filled(text: str, indent: str = "") -> str:

@@ -86,18 +86,18 @@ def claim(
 
 
 def ledger(evidence: Evidence) -> list[dict[str, Any]]:
-    """Every claim with its finding on the headline's runs. `under` has the verdict of each other condition that can judge it."""
+    """Every claim with its finding on the headline's runs; see `ledgers`."""
     return ledgers(evidence)[evidence.headline]
 
 
 def ledgers(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
-    """Condition -> its ledger. The headline's ledger uses all evidence. `under` has the verdicts of the other conditions, for claims that the
-    headline's own runs take part in."""
+    """Condition -> its ledger. The headline's ledger uses all evidence. `under` has the verdict of each other condition that can judge the claim,
+    unless the headline's own verdict rests on such a condition alone."""
     alone = {name: [_row(entry, evidence.under(name)) for entry in CLAIMS] for name in evidence.other_conditions}
     rows = [_row(entry, evidence) for entry in CLAIMS]
     own = {run.key for run in every_run(evidence.runs)}
     for place, row in enumerate(rows):
-        if own.isdisjoint(row["keys"]):  # judged by other conditions alone, whose verdict is this one
+        if row["keys"] and own.isdisjoint(row["keys"]):  # judged by other conditions alone, whose verdict is this one
             continue
         row["under"] = {name: found[place]["verdict"] for name, found in alone.items() if found[place]["verdict"] != NOT_MEASURED}
     return {evidence.headline: rows} | alone
