@@ -51,7 +51,7 @@ THREE = ["relu/baseline-0", "relu/he-0", "sigmoid/baseline-0"]
 def test_killed_trainings(folder, whole, seen):
     began = time.monotonic()
     assert train(folder, "run_dir=timed", "seed=1").returncode == 0
-    longest, draw, kills, went_on = time.monotonic() - began, random.Random(0), 0, 0
+    longest, draw, kills, resumed = time.monotonic() - began, random.Random(0), 0, 0
     for one in itertools.count():
         name = f"run{one}"
         command = ("src/train.py", *VALUES, f"run_dir={name}", f"tracking.uri=sqlite:///{folder}/{name}.db")
@@ -70,14 +70,14 @@ def test_killed_trainings(folder, whole, seen):
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
         assert not must_go_on or any(text in printed for printed in outputs for text in ("goes on after epoch", "finished before"))
-        went_on += must_go_on
+        resumed += sum("goes on after epoch" in printed for printed in outputs)
         same_bytes(folder / name, whole)
         assert store(folder, f"{name}.db") == store(whole)
         assert not list((folder / "checkpoints").glob("*.npz"))
         assert "finished before" in run(folder, *command).stdout
         if kills == KILLS:
             break
-    assert went_on > 0
+    assert resumed >= KILLS / 6
     seen(f"{KILLS} kills: every run ended in the same bytes, with one MLflow run, no step twice, no checkpoint left")
 
 

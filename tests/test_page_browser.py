@@ -299,7 +299,7 @@ def test_without_a_script_it_reads_as_pictures(browser, report):
     assert page.locator("figure img").count() >= 12
     assert page.locator("figure img").first.bounding_box()["width"] > 300
     assert not page.locator(".tools").is_visible()
-    assert "mean test accuracy" in page.locator("body").inner_text()
+    assert "has the highest mean test accuracy" in page.locator("body").inner_text()
     context.close()
 
 

@@ -41,9 +41,7 @@ def linearity(shown: Shown) -> Layers:
         row="datum.activation + (datum.condition == condition ? '' : ', ' + replace(datum.condition, '_', ' '))",
     )
     y = alt.Y("row:N", title=None, sort=alt.EncodingSortField("folding_error", order="descending"), axis=alt.Axis(labelLimit=190))
-    x = alt.X(
-        "shown:Q", title="distance, by the largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=4, labelOverlap=True)
-    )
+    x = alt.X("shown:Q", title="distance ÷ largest logit", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=4, labelOverlap=True))
     titles = {"folding_error": "distance", "superposition_error": "error of superposition"}
     tips = ["activation:N", "condition:N", *(alt.Tooltip(f"{name}:Q", title=title, format=".3g") for name, title in titles.items())]
     dots = base.mark_point(filled=True, size=80, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(), tooltip=tips)
