@@ -32,6 +32,8 @@ look: $(READY)  ## the published study of digits, without training: its report, 
 
 demo: $(READY)  ## the whole pipeline on the digits that scikit-learn ships, without a download
 	@python src/check.py
+	python -m dvc repro download@digits
+	python src/study.py data=digits  # all activations at once, which is quicker than DVC's stage after stage
 	python -m dvc repro report@digits
 	@echo
 	@echo "The report:    reports/digits/index.html (open it in a browser)"
