@@ -49,9 +49,9 @@ def curves(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     parts = []
     for run in _all(conditions):
         for split, metric in (("training", TRAIN_ACCURACY), ("validation", VAL_ACCURACY)):
-            values = {"epoch": run.history["epoch"], "accuracy": run.history[metric], "learned": outcome(run) == LEARNED}
-            parts.append(pd.DataFrame({**_names(run), "split": split, **values}))
-    table = pd.concat(parts, ignore_index=True)
+            values = {"epoch": run.history["epoch"].to_numpy(), "accuracy": run.history[metric].to_numpy(), "learned": outcome(run) == LEARNED}
+            parts.append({**_names(run), "split": split, **values})
+    table = _long(parts)
     groups = table[table["learned"]].groupby(["condition", "activation", "split", "epoch"], sort=False)["accuracy"]
     means = groups.agg(["mean", "min", "max"]).set_axis(["accuracy", "low", "high"], axis=1).reset_index().assign(seed=MEAN)
     return pd.concat([table, means], ignore_index=True)[[*RUN, "split", "epoch", "accuracy", "low", "high"]]
@@ -108,19 +108,24 @@ def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
                 norms = np.log10(run.gradients[layers].to_numpy(float))
             steps = run.gradients["step"].to_numpy(float)
             stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-            middles = [("", steps[stretch].mean(), _finite_mean(norms[stretch])) for stretch in stretches]
-            ends = [(START, steps[0], norms[0]), (END, steps[-1], norms[-1])]
-            for when, step, row in (*middles, *ends):
-                places = {"place": np.arange(1, len(layers) + 1), "places": len(layers), "step": step, "when": when}
-                parts.append({**_names(run), "layer": layers, **places, "measure": WEIGHTS, "value": 10**row})
-            ratios = updates.of_layers(run)[layers].to_numpy()
-            parts.append({**_names(run), "layer": layers, **places, "measure": UPDATES, "value": ratios})
+            means = [_finite_mean(norms[stretch]) for stretch in stretches]
+            values = np.concatenate([10 ** np.array([*means, norms[0], norms[-1]]), updates.of_layers(run)[layers].to_numpy()[None]])
+            of_row = {
+                "step": [*(steps[stretch].mean() for stretch in stretches), steps[0], steps[-1], steps[-1]],
+                "when": [*[""] * len(means), START, END, END],
+                "measure": [*[WEIGHTS] * (len(means) + 2), UPDATES],
+            }
+            of_layer = {"layer": np.array(layers), "place": np.arange(1, len(layers) + 1)}
+            columns = {name: np.repeat(of_row[name], len(layers)) for name in of_row} | {
+                name: np.tile(of_layer[name], len(values)) for name in of_layer
+            }
+            parts.append({**_names(run), **columns, "places": len(layers), "value": values.ravel()})
     return _long(parts)
 
 
 def _long(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Join many small tables, whose columns are lists or single values. This is ten times as fast as pandas.concat."""
-    sizes = [len(part["layer"]) for part in parts]
+    sizes = [max(len(values) for values in part.values() if isinstance(values, list | np.ndarray)) for part in parts]
     columns: dict[str, np.ndarray] = {}
     for name in parts[0] if parts else ():
         whole = [part[name] for part in parts]
@@ -140,12 +145,12 @@ def units(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     stands for all layers together."""
     parts = []
     for run in _all(conditions):
-        probe = run.probe[["layer", "epoch", "units", "dead", "saturated"]]
-        probe = probe[probe["layer"].isin(run.activated)]
+        rows = run.probe["hidden"].to_numpy(bool)
+        layers, *values = (run.probe[name].to_numpy()[rows] for name in ("layer", "epoch", "units", "dead", "saturated"))
         places = {layer: place for place, layer in enumerate(run.activated, 1)}
-        values = {"layer": probe["layer"], "place": probe["layer"].map(places), "places": len(places), "epoch": probe["epoch"]}
-        parts.append(pd.DataFrame({**_names(run), **values, **{name: probe[name] for name in ("units", "dead", "saturated")}}))
-    table = pd.concat(parts, ignore_index=True)
+        columns = {"layer": layers, "place": [places[layer] for layer in layers], "places": len(places)}
+        parts.append({**_names(run), **columns, **dict(zip(("epoch", "units", "dead", "saturated"), values, strict=True))})
+    table = _long(parts)
     table["saturated"] *= table["units"]
     whole = table.groupby([*RUN, "places", "epoch"], sort=False)[["units", "dead", "saturated"]].sum(min_count=1).reset_index()
     table = pd.concat([table.assign(layer=table["layer"].map(plain)), whole.assign(layer="all", place=0)], ignore_index=True)

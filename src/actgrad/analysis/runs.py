@@ -41,6 +41,20 @@ def once_a_run(function: Callable[[RunResult], T]) -> Callable[[RunResult], T]:
     return kept
 
 
+def once_a_condition(function: Callable[[Runs], T]) -> Callable[[Runs], T]:
+    """Decorator: the same for what the function returns for the runs of a condition. It is kept in the first of them."""
+
+    @functools.wraps(function)
+    def kept(runs: Runs) -> T:
+        members = {(name, id(run)): run for name, of_activation in runs.items() for run in of_activation}
+        values = next(iter(members.values())).__dict__.setdefault("_kept", {})
+        if function not in values or values[function][0].keys() != members.keys():
+            values[function] = members, function(runs)  # the runs themselves are kept, so that no other run gets their ids
+        return values[function][1]
+
+    return kept
+
+
 @functools.cache
 def _parsed(config: str) -> dict[str, Any]:
     return yaml.load(config, yaml.CSafeLoader)  # ten times as fast as the pure Python loader

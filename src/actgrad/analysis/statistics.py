@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 from scipy import special
 
 LEVEL = 0.95
@@ -147,7 +146,8 @@ def _standardized_difference(seeds: int, level: float) -> float:
     """The paired difference, in standard deviations, that a t test with so many seeds detects with probability POWER; NaN for fewer than two."""
     if seeds < 2:
         return float("nan")
-    return float(scipy.optimize.brentq(lambda difference: power(difference, seeds, level) - POWER, 0, 1e6))
+    critical = -special.stdtrit(seeds - 1, level / 2)
+    return float(special.nctdtrinc(seeds - 1, 1 - POWER, critical) / np.sqrt(seeds))  # a difference to the other side has no chance of passing
 
 
 def seeds_to_settle(difference: float, deviation: float, pairs: int) -> int | None:

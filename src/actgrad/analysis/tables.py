@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from actgrad.analysis import attenuation, statistics
-from actgrad.analysis.runs import DIVERGED, FAILED, LEARNED, Runs, every_run, learned, outcome, settings, test_accuracy
+from actgrad.analysis.runs import DIVERGED, FAILED, LEARNED, Runs, every_run, learned, once_a_condition, outcome, settings, test_accuracy
 from actgrad.analysis.statistics import PAIRED, estimate
 from actgrad.diagnosis import signal
 from actgrad.results.run import RunResult
@@ -32,6 +32,7 @@ UNIT_COLUMNS = ("units", "dead", "newly_dead", "revived", "saturated")
 # --- accuracy
 
 
+@once_a_condition
 def summary(runs: Runs) -> pd.DataFrame:
     """One row per activation: seeds, numbers of diverged and of failed runs, then mean and sample standard deviation over seeds: of each of
     MEASURES, and of the gradient norm at the first and last layer in the first and last step.
@@ -159,6 +160,7 @@ def attenuations(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame([{"activation": name, "seed": run.seed, "attenuation": attenuation.of_run(run)} for name in runs for run in runs[name]])
 
 
+@once_a_condition
 def share_of_next(runs: Runs) -> pd.DataFrame:
     """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms divided by
     the next layer's; `predicted`, the same predicted from derivatives and weights (Glorot and Bengio 2010, equation 6; see ActivationProbe);
@@ -240,6 +242,7 @@ def _slope(x: pd.Series, y: pd.Series) -> float:
 # --- units
 
 
+@once_a_condition
 def unit_states(runs: Runs) -> pd.DataFrame:
     """One row per activation, epoch and layer, means over seeds: units, dead, newly_dead, revived (numbers of units), saturated (share). NaN if a
     seed's value is NaN."""

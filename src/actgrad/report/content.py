@@ -1,11 +1,11 @@
 """All files of a report."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from actgrad.report import figures, page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import csv_bytes, json_bytes
 
+T = TypeVar("T")
 RUNS_AT = "../../runs"
 """The folder of all runs, relative to a report's page in reports/<dataset>."""
 
@@ -28,18 +29,21 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
     Args:
         data: the configuration of the dataset.
         runs_at: path of the folder of all runs, relative to the page; None if runs have no files.
-        processes: with 2, a second process counts alarms and draws figures, if the system can fork one.
+        processes: with 2, a second process counts alarms, makes tables and draws figures, if the system can fork one.
     """
-    with _alarms(evidence, processes) as counted:
+    with _helper(evidence, processes) as later:
+        counted = later(_counted)
+        later(figures.warm_up)
         ranked, facts = ranking(evidence), provenance(evidence, data)
         shown = figures.shown(evidence, ranked)
-        counted()
-    known = {one.name: one.data(evidence) for one in figures.FIGURES}
-    names = [name for name, table in known.items() if table is not None]
-    with _drawing(shown, names, processes) as drawn:
+        evidence.__dict__["alarms"], known = counted()
+        later(_take, shown.rows)
+        _take(shown.rows)
+        drawn = {name: later(_drawing, name) for name in known}
         judged = ledgers(evidence)
-        slots = page.slots(evidence, ranked, judged, shown, names, runs_at)
-        drawings = drawn()
+        slots = page.slots(evidence, ranked, judged, shown, list(known), runs_at)
+        made = {name: drawn[name]() for name in reversed(drawn)}  # from the end, so that those that are not begun are drawn here
+    drawings = [made[name] for name in known]
     files = {
         "index.html": page.page(evidence, judged, shown, drawings, facts, slots).encode(),
         "claims.json": json_bytes(judged[evidence.headline]),
@@ -50,42 +54,43 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
         "remedies.csv": csv_bytes(evidence.remedies),
     }
-    files |= {f"{name}.csv": csv_bytes(table) for name, table in known.items() if table is not None}
+    files |= {f"{name}.csv": table for name, table in known.items()}
     return files | {f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings}
 
 
-@contextmanager
-def _second_process(value: Any, processes: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A forked process that shares a value, because sending the value would take longer than the work. None if it cannot be forked."""
-    if processes < 2 or sys.platform != "linux":
-        yield None
-        return
-    with ProcessPoolExecutor(1, get_context("fork"), _TAKEN.append, (value,)) as pool:
-        yield pool
-
-
-_TAKEN: list[Any] = []
+_TAKEN: dict[str, Any] = {}
+"""What the functions below work on, in either process: `evidence` and `shown`."""
 
 
 @contextmanager
-def _alarms(evidence: Evidence, processes: int) -> Iterator[Callable[[], None]]:
-    """Count the alarms in the background. The yielded function waits for them."""
-    with _second_process(evidence, processes) as pool:
-        future = pool and pool.submit(_counted)
-        yield lambda: evidence.__dict__.update({"alarms": future.result()} if future else {})
+def _helper(evidence: Evidence, processes: int) -> Iterator[Callable]:
+    """Yield `later`, which gives a function and its arguments to a second process. Calling its result waits for it. What the second process has not
+    begun by then is done in this one; so is everything if no process can be forked.
+
+    It is forked, because sending the evidence would take longer than the work.
+    """
+    _TAKEN["evidence"] = evidence
+    with ExitStack() as stack:
+        stack.callback(_TAKEN.clear)
+        pool = stack.enter_context(ProcessPoolExecutor(1, get_context("fork"))) if processes > 1 and sys.platform == "linux" else None
+
+        def later(function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+            future = pool.submit(function, *arguments) if pool else None
+            return lambda: function(*arguments) if future is None or future.cancel() else future.result()
+
+        yield later
 
 
-def _counted() -> pd.DataFrame:
-    return _TAKEN[-1].alarms
+def _counted() -> tuple[pd.DataFrame, dict[str, bytes]]:
+    """The alarms, and the tables of the figures as CSV."""
+    evidence: Evidence = _TAKEN["evidence"]
+    tables = {one.name: one.data(evidence) for one in figures.FIGURES}
+    return evidence.alarms, {name: csv_bytes(table) for name, table in tables.items() if table is not None}
 
 
-@contextmanager
-def _drawing(shown: figures.Shown, names: Sequence[str], processes: int) -> Iterator[Callable[[], list[figures.Drawing]]]:
-    """Draw figures in the background. The yielded function waits for them."""
-    with _second_process(shown, processes) as pool:
-        future = pool and pool.submit(_drawn, names)
-        yield lambda: future.result() if future else _drawn(names, shown)
+def _take(rows: Mapping[str, pd.DataFrame]) -> None:
+    _TAKEN["shown"] = figures.Shown(_TAKEN["evidence"], rows)
 
 
-def _drawn(names: Sequence[str], shown: figures.Shown | None = None) -> list[figures.Drawing]:
-    return [figures.drawing(one, shown or _TAKEN[-1]) for one in figures.FIGURES if one.name in names]
+def _drawing(name: str) -> figures.Drawing:
+    return next(figures.drawing(one, _TAKEN["shown"]) for one in figures.FIGURES if one.name == name)

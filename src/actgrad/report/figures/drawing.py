@@ -133,6 +133,11 @@ def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
     return svg.replace(">", f"><style>@media (prefers-color-scheme:dark){{{rules}}}</style>", 1)
 
 
+def warm_up() -> None:
+    """Start the drawing library, which takes as long as three pictures."""
+    picture({"mark": "point", "data": {"values": []}}, {})
+
+
 def renumbered(name: str, text: str) -> str:
     """A text whose numbered names start from 0, because Altair and Vega number on from figure to figure."""
     numbers: dict[str, str] = {}
