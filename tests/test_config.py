@@ -105,7 +105,9 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
 
     assert listed() == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1, 2])}
     assert listed(conditions=["plain"], seeds=[2]) == {"plain": loading.Listed(["relu", "rrelu"], [2])}
+    assert listed(most_seeds={"other": 2}) == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1])}
     for only, expected in (
+        ({"most_seeds": {"plane": 1}}, ["not-in-study", "only.b.most_seeds names plane, which is none of its conditions", "mean plain?"]),
         ({"conditions": ["plane"]}, ["not-in-study", "only.b.conditions names plane, which is none of its conditions plain, other", "mean plain?"]),
         ({"seeds": [1, 7]}, ["not-in-study", "only.b.seeds names 7, which is none of its seeds 0, 1, 2; add it to them, or take it out of only"]),
         ({"seeds": [7]}, ["empty-condition", "only.b.seeds", "plain"]),
@@ -124,7 +126,7 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
 
 def test_a_misspelt_key_of_what_a_dataset_has_is_named():
     study = {"datasets": ["a"], "conditions": ["b"], "activations": ["c"], "seeds": [0], "only": {"a": {"sedes": [0]}}}
-    with refuses("unknown-key", "only.a.sedes is not a key of this configuration; known there: conditions, seeds; did you mean seeds?"):
+    with refuses("unknown-key", "only.a.sedes is not a key of this configuration; known there: conditions, seeds, most_seeds; did you mean seeds?"):
         schema.parse(schema.Study, study)
 
 

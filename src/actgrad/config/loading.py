@@ -139,6 +139,8 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     only = study.only.get(dataset, Fewer())
     for name in only.conditions or ():
         _require_listed(f"only.{dataset}.conditions", name, study.conditions, "conditions")
+    for name in only.most_seeds:
+        _require_listed(f"only.{dataset}.most_seeds", name, study.conditions, "conditions")
     of_activations = {name: activation_config(name, conf).conditions for name in study.activations}
     runs, all_seeds = {}, list(study.seeds)
     for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):
@@ -163,7 +165,7 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
             raise UserError(
                 "empty-condition", f"params.yaml: only.{dataset}.seeds has none of the seeds of {name}; add one, or take {name} out of its conditions"
             )
-        runs[name] = Listed(activations, seeds)
+        runs[name] = Listed(activations, seeds[: only.most_seeds.get(name)])
     for seed in only.seeds or ():
         _require_listed(f"only.{dataset}.seeds", seed, all_seeds, "seeds")
     for name in of_activations:

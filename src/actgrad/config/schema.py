@@ -175,10 +175,11 @@ class Config(Strict):
 
 
 class Fewer(Strict):
-    """The study's conditions and seeds that are used for one dataset; None: all."""
+    """The study's conditions and seeds that are used for one dataset; None: all. `most_seeds` limits the number of seeds of single conditions."""
 
     conditions: Names | None = None
     seeds: Seeds | None = None
+    most_seeds: dict[Name, Positive] = {}
 
 
 class Study(Strict):
