@@ -54,6 +54,33 @@ def test_the_first_sentence_names_those_that_differ_from_the_best_those_that_do_
     assert answers.answers(without_tanh, ranking(without_tanh), [])["pairs"] == "2 of 3 pairs differ significantly: sigmoid from all others."
 
 
+ALIKE = "do not differ significantly"
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"elu": (0.8, 0.9)}, "elu, with 85.0 % or more, does not differ significantly, although it is lower in every seed."),
+        (
+            {"elu": (0.8, 0.9), "tanh": (0.7, 0.8)},
+            f"elu and tanh, with 75.0 % or more, {ALIKE}, although each is lower in every seed.",
+        ),
+        (
+            {"elu": (0.97, 0.91), "tanh": (0.7, 0.8)},
+            f"elu and tanh, with 75.0 % or more, {ALIKE}, although tanh is lower in every seed.",
+        ),
+        ({"elu": (0.97, 0.91)}, "elu, with 94.0 % or more, does not differ significantly."),
+    ],
+)
+def test_few_seeds_that_all_say_the_same_are_not_passed_over(others, said):
+    """“9 others, with 47.7 % or more, do not differ significantly” from 67.6 %: three seeds are too few after Holm's correction."""
+    accuracies = {"relu": (0.95, 0.96)} | others
+    study = evidence({name: [made_up(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracies.items()})
+    ranked = ranking(study)
+    assert answers.answers(study, ranked, [])["results"] == f"relu has the highest mean test accuracy, 95.5 %; {said}"
+    assert ("but lower in all 2 seeds" in answers.portraits(study, ranked)["elu"]) == (others["elu"][0] < 0.95)
+
+
 def test_equal_activations_share_the_first_place_and_a_higher_mean_of_what_failed_once_is_not_hidden():
     accuracies = {"relu": (0.9, 0.9, 0.9), "elu": (0.9, 0.9, 0.9), "tanh": (0.99, 0.1, 0.99)}
     study = evidence({name: [made_up(name, seed, value) for seed, value in enumerate(values)] for name, values in accuracies.items()})

@@ -49,7 +49,9 @@ def _compared(evidence: Evidence, row: Mapping[Any, Any], best: str) -> str:
         return f", significantly above {listed(below)}" if below else ""
     if pd.isna(row["p_holm"]):
         return ""
-    return f", significantly below {best}" if row["significant"] else f", no significant difference from {best}"
+    if row["significant"]:
+        return f", significantly below {best}"
+    return f", no significant difference from {best}" + (f", but lower in all {row['compared']} seeds" if row["behind"] == row["compared"] else "")
 
 
 def _differs(evidence: Evidence, first: str, second: str) -> bool:
@@ -96,11 +98,21 @@ def _results(ranked: pd.DataFrame) -> str:
     alike, below = whole[~whole["significant"]], others[others["significant"]]
     if len(alike):
         said += f"; {_named(alike['activation'])}, with {percent(alike['mean'].min())} or more, "
-        said += f"{'does' if len(alike) == 1 else 'do'} not differ significantly"
+        said += f"{'does' if len(alike) == 1 else 'do'} not differ significantly{_beaten(alike)}"
     if len(below):
         said += f"; {_named(below['activation'])} {'is' if len(below) == 1 else 'are'} significantly lower"
     lost = [f"{row['activation']} ({row['failed'] + row['diverged']} of {len(row['seeds'].split())})" for _, row in failed.iterrows()]
     return f"{said}.{f' Runs failed with {listed(lost)}.' if lost else ''}"
+
+
+def _beaten(alike: pd.DataFrame) -> str:
+    """Those of some activations that are lower than the best in every seed, which few seeds cannot make significant."""
+    lower = alike.loc[alike["behind"] == alike["compared"], "activation"]
+    if lower.empty:
+        return ""
+    if len(lower) == len(alike):
+        return f", although {'it' if len(alike) == 1 else 'each'} is lower in every seed"
+    return f", although {listed(lower) if len(lower) <= NAMED else f'{len(lower)} of them'} {'is' if len(lower) == 1 else 'are'} lower in every seed"
 
 
 def _named(names: Iterable[str]) -> str:

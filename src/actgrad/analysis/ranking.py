@@ -17,8 +17,10 @@ from actgrad.analysis.statistics import estimate, turned
 
 COLUMNS = (
     "condition", "rank", "activation", "seeds", "learned", "failed", "diverged", "mean", "low", "high",
-    "difference", "p_holm", "significant", "attenuation", "units", "dead",
+    "difference", "compared", "behind", "p_holm", "significant", "attenuation", "units", "dead",
 )  # fmt: skip
+ITSELF = {"seeds": 0, "difference": np.nan, "behind": 0, "p_holm": np.nan, "significant": False}
+"""What an activation's comparison with itself has."""
 
 
 def ranking(evidence: Evidence) -> pd.DataFrame:
@@ -26,7 +28,8 @@ def ranking(evidence: Evidence) -> pd.DataFrame:
 
     Returns:
         COLUMNS: seeds, as text; learned, failed and diverged, numbers of runs; mean, low and high of the test accuracy after the last epoch over
-        runs that learned; difference from the condition's best, its corrected p and whether it is significant (none for the best itself);
+        runs that learned; difference from the condition's best, in how many seeds they were compared and in how many it is lower, its corrected p
+        and whether it is significant (none for the best itself);
         attenuation before any update, mean decades; units in all layers with an activation, and dead units at the end, means over runs.
     """
     rows = [row for condition, runs in evidence.conditions.items() for row in _of_condition(condition, runs, evidence.pairs_under)]
@@ -41,8 +44,8 @@ def _of_condition(condition: str, runs: Runs, pairs: pd.DataFrame) -> list[dict[
     rows.sort(key=order)
     best = rows[0]["activation"]
     for rank, row in enumerate(rows, 1):
-        pair = against(pairs, row["activation"], best) if rank > 1 else {"difference": np.nan, "p_holm": np.nan, "significant": False}
-        row |= {"rank": rank} | {key: pair[key] for key in ("difference", "p_holm", "significant")}
+        pair = against(pairs, row["activation"], best) if rank > 1 else ITSELF
+        row |= {"rank": rank, "compared": pair["seeds"]} | {key: pair[key] for key in ("difference", "behind", "p_holm", "significant")}
         row |= units.loc[row["activation"], ["units", "dead"]].to_dict()
     return rows
 

@@ -93,8 +93,9 @@ def section(dataset: str, root: Path = Path()) -> str:
         for row in ranked.itertuples()
     ]
     caption = (
-        f"*{network(facts['model'])} on {dataset}, condition `{facts['headline']}`: means over the runs that learned. Attenuation: by what "
-        f"factor dL/dz shrinks from the last activation to the first, before training. [The report](reports/{dataset}/index.html) has the rest.*"
+        f"*{network(facts['model'])} on {dataset}, condition `{facts['headline']}`: means over the runs that learned. Significantly: paired "
+        f"t-test over seeds, 5 % level, corrected for all pairs. Attenuation: by what factor dL/dz shrinks from the last activation to the "
+        f"first, before training. [The report](reports/{dataset}/index.html) has the rest.*"
     )
     return f"""{dataset} -->
 | activation | test accuracy, % [95 % interval] | against {best} | attenuation | dead units | runs |
@@ -138,4 +139,4 @@ def _accuracy(row: Any) -> str:
 def _against_best(row: Any) -> str:
     if pd.isna(row.p_holm):
         return "not compared"
-    return "significantly lower" if row.significant else "no significant difference"
+    return "significantly lower" if row.significant else f"lower in {row.behind} of {row.compared} seeds"
