@@ -107,8 +107,8 @@ def _results(ranked: pd.DataFrame) -> str:
 
 def _beaten(alike: pd.DataFrame) -> str:
     """Those of some activations that are lower than the best in every seed, which few seeds cannot make significant."""
-    lower = alike.loc[alike["behind"] == alike["compared"], "activation"]
-    if lower.empty:
+    lower = alike.loc[alike["behind"] == alike["compared"], "activation"].tolist()
+    if not lower:
         return ""
     if len(lower) == len(alike):
         return f", although {'it' if len(alike) == 1 else 'each'} is lower in every seed"
