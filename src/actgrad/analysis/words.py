@@ -20,8 +20,9 @@ def fold(decades: float) -> str:
 
 
 def smaller(decades: float) -> str:
-    """How much smaller something is, from its decimal logarithm: 3,100-fold smaller, or 1.5-fold larger."""
-    return f"{fold(abs(decades))} {'larger' if decades < 0 else 'smaller'}"
+    """How much smaller something is, from its decimal logarithm: 3,100-fold smaller, 1.5-fold larger, or no smaller."""
+    ratio = fold(abs(decades))
+    return "no smaller" if ratio == "1-fold" else f"{ratio} {'larger' if decades < 0 else 'smaller'}"
 
 
 def attenuated(decades: float) -> str:

@@ -93,7 +93,7 @@ def faded(full: float = 1.0) -> Any:
 
 
 LOGARITHM = "axis_scale == 'log' ? log(datum.value) / LN10 : datum.value"
-NUMBERS = "axis_scale == 'log' ? (abs(datum.value) > 5 ? '1e' + datum.value : format(pow(10, datum.value), '.3~g')) : format(datum.value, '.3~g')"
+NUMBERS = "axis_scale == 'log' ? (abs(datum.value) > 5 ? '1e' + datum.value : format(pow(10, datum.value), '.2~g')) : format(datum.value, '.3~g')"
 FOLDS = "abs(datum.value) > 6 ? '10^' + datum.value + '×' : format(pow(10, datum.value), ',.3~r') + '×'"
 """Labels of an axis in decades: 100×."""
 
