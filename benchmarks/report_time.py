@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -57,16 +58,19 @@ def main() -> None:
         measured = []
         for _ in range(3):  # the first one makes the page's script, which is then cached
             own = environment(PYTHONSAFEPATH="1", PYTHONPATH=str(Path(name, "src")))  # else Python would search where the link points
+            start = time.perf_counter()
             child = subprocess.Popen([sys.executable, str(Path(name, "src", "report.py")), f"data={dataset}"], cwd=name, env=own)
             _, status, usage = os.wait4(child.pid, 0)
             if status:
                 raise UserError("command-failed", f"src/report.py failed; its folder was {name}")
-            measured.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+            measured.append((time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
         page = Path(name, "reports", dataset, "index.html").stat().st_size
-    seconds, memory = min(one[0] for one in measured[1:]), max(one[1] for one in measured[1:])
-    report = {"runs": made, "processor_s": rounded(seconds), "memory_mb": rounded(memory), "page_bytes": page}
+    seconds, processor = (min(one[i] for one in measured[1:]) for i in (0, 1))
+    memory = max(one[2] for one in measured[1:])
+    report = {"runs": made, "seconds": rounded(seconds), "processor_s": rounded(processor), "memory_mb": rounded(memory), "page_bytes": page}
     answers = {
-        f"a report of {made} runs, processor time (limit: {SECONDS} s)": f"{seconds:.1f} s",
+        f"a report of {made} runs (limit: {SECONDS} s)": f"{seconds:.1f} s",
+        f"a report of {made} runs, processor time": f"{processor:.1f} s",
         f"a report of {made} runs, memory (limit: {MEGABYTES} MB)": f"{memory:.0f} MB",
         f"the page of {made} runs": f"{page / 1e6:.2f} MB",
     }
