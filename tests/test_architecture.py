@@ -1,6 +1,7 @@
 """Rules about the code that no linter checks."""
 
 import re
+import subprocess
 
 import pytest
 
@@ -31,3 +32,8 @@ def test_one_module_says_which_name_is_like_another():
 def test_no_index_address_is_committed():
     for path in (*ROOT.glob("requirements*.lock"), ROOT / "pyproject.toml", ROOT / "Makefile"):
         assert not re.search(r"--(extra-)?index-url|--find-links|https?://(?!127\.0\.0\.1)", path.read_text())
+
+
+def test_no_committed_file_is_larger_than_a_megabyte():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    assert [name for name in listed if (ROOT / name).is_file() and (ROOT / name).stat().st_size > 1_000_000] == []

@@ -48,8 +48,8 @@ def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
     rows = {
         "seeds": details.seeds(conditions, ranking),
         "curves": details.curves(conditions),
-        "signals": details.signals(conditions),
-        "units": details.units(conditions),
+        "signals": _reachable(details.signals(conditions), evidence.headline, details.START, details.END),
+        "units": _reachable(details.units(conditions), evidence.headline),
         "shares": pd.concat(share),
         "functions": curves[drawn],
         "conditions": tables.conditions(conditions),
@@ -62,6 +62,17 @@ def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
     if evidence.times:
         rows["times"] = tables.times(evidence.times, evidence.runs)
     return Shown(evidence, rows)
+
+
+def _reachable(table: pd.DataFrame, headline: str, *ends: str) -> pd.DataFrame:
+    """The rows that a reader can see: single seeds are those of the headline, and a layer is chosen among the headline's.
+
+    Args:
+        ends: values of `when` at which a figure shows all layers.
+    """
+    most = table.loc[table["condition"] == headline, "place"].max()
+    every_layer = table["when"].isin(ends) if ends else False
+    return table[((table["condition"] == headline) | (table["seed"] == details.MEAN)) & ((table["place"] <= most) | every_layer)]
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,10 @@ def choice(name: str, label: str, options: Sequence[Any], labels: Sequence[str] 
 
 
 def shared(headline: str) -> list[alt.Parameter]:
-    """Parameters that the page sets in all figures: the condition, the one it is compared with, and the activations that the reader has chosen."""
-    return [alt.param(name="condition", value=headline), alt.param(name="other", value=""), alt.param(name="chosen", value=[])]
+    """Parameters of all figures: the headline; the condition, the one it is compared with, and the activations that the reader has chosen, which the
+    page sets."""
+    values = {"headline": headline, "condition": headline, "other": "", "chosen": []}
+    return [alt.param(name=name, value=value) for name, value in values.items()]
 
 
 HERE = "datum.condition == condition"
@@ -80,6 +82,8 @@ EITHER = "datum.condition == condition || datum.condition == other"
 CHOSEN = "length(chosen) == 0 || indexof(chosen, datum.activation) >= 0"
 """Rows of the chosen activations, or of all if none is chosen."""
 SEEDS = "show == 'mean' ? datum.seed == 'mean' : datum.seed != 'mean'"
+SEEDS_OF_HEADLINE = f"datum.condition == headline ? ({SEEDS}) : datum.seed == 'mean'"
+"""The same for tables without the single seeds of other conditions."""
 SHOW = ("show", "Show", ("mean", "every seed"))
 SCALE = ("axis_scale", "Axis", ("log", "linear"))
 

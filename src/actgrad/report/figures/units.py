@@ -4,13 +4,13 @@ import altair as alt
 
 from actgrad.analysis import tables
 from actgrad.report.figures.drawing import Layers, Shown, figure
-from actgrad.report.figures.styling import HERE, SEEDS, SHOW, choice, colour, dash, faded, names, pointed, span
+from actgrad.report.figures.styling import HERE, SEEDS_OF_HEADLINE, SHOW, choice, colour, dash, faded, names, pointed, span
 
 
 @figure("Dead and saturated units", lambda evidence: tables.unit_states(evidence.runs))
 def unit_states(shown: Shown) -> Layers:
     """Measured on a fixed batch of images. A dead unit passes no gradient for any of them; an activation is saturated where its derivative is below
-    5 % of the largest. Epoch 0 is before training."""
+    5 % of the largest. Epoch 0 is before training. Single seeds are those of the first condition."""
     rows = shown.rows["units"]
     rows = rows[(rows["condition"] == shown.evidence.headline) & (rows["place"] > 0)]
     sites = rows[["place", "layer"]].drop_duplicates().sort_values("place")
@@ -20,7 +20,7 @@ def unit_states(shown: Shown) -> Layers:
         .transform_filter("datum.place == min(layer, datum.places)")
         .transform_calculate(share="state == 'dead' ? datum.dead : datum.saturated")
     )
-    here = base.transform_filter(HERE).transform_filter(SEEDS)
+    here = base.transform_filter(HERE).transform_filter(SEEDS_OF_HEADLINE)
     x, y = alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, grid=False)), alt.Y("share:Q", title="share of units", axis=alt.Axis(format="~%"))
     tips = ["activation:N", "seed:N", "layer:N", "epoch:Q", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("dead", "saturated"))]
     lines = here.mark_line(tooltip=None).encode(
@@ -29,7 +29,9 @@ def unit_states(shown: Shown) -> Layers:
     ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
     options = {0: "all layers", **{place: f"{place}: {name}" for place, name in layers.items()}}
     return (
-        alt.layer(span(base.transform_filter(SEEDS), x, y), lines, pointed(here, x, y, tips), *names(ends, "epoch", "share", shown.activations))
+        alt.layer(
+            span(base.transform_filter(SEEDS_OF_HEADLINE), x, y), lines, pointed(here, x, y, tips), *names(ends, "epoch", "share", shown.activations)
+        )
         .add_params(choice("state", "Units", ("dead", "saturated")), choice("layer", "Layer", [*options], [*options.values()]), choice(*SHOW))
         .properties(height=300)
     )
