@@ -71,7 +71,7 @@ def main() -> None:
     answers = {
         f"a report of {made} runs (limit: {SECONDS} s)": f"{seconds:.1f} s",
         f"a report of {made} runs, processor time": f"{processor:.1f} s",
-        f"a report of {made} runs, memory (limit: {MEGABYTES} MB)": f"{memory:.0f} MB",
+        f"a report of {made} runs, memory of its larger process (limit: {MEGABYTES} MB)": f"{memory:.0f} MB",
         f"the page of {made} runs": f"{page / 1e6:.2f} MB",
     }
     write(report, answers)

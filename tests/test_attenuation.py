@@ -8,7 +8,7 @@ import pytest
 from actgrad.analysis import tables
 from actgrad.analysis.attenuation import by_epoch, of_run
 from actgrad.analysis.runs import Runs
-from actgrad.analysis.words import fold, smaller
+from actgrad.analysis.words import attenuated, fold, smaller
 from actgrad.diagnosis.signal import SMALLEST, attenuation
 from conftest import SITES
 from made_up_runs import deep, made_up
@@ -139,3 +139,4 @@ def test_a_ratio_in_words(decades, words):
 @pytest.mark.parametrize(("decades", "words"), [(1.0, "10-fold smaller"), (-1.0, "10-fold larger"), (0.01, "no smaller"), (-0.01, "no smaller")])
 def test_what_keeps_its_size_is_not_called_1_fold_smaller(decades, words):
     assert smaller(decades) == words
+    assert attenuated(decades) == {"10-fold smaller": "10-fold", "no smaller": "1-fold"}.get(words, words)

@@ -108,6 +108,10 @@ def test_a_dataset_has_fewer_conditions_and_seeds_where_params_yaml_says_so_and_
     assert listed(most_seeds={"other": 2}) == {"plain": loading.Listed(["relu", "rrelu"], [0, 1, 2]), "other": loading.Listed(["relu"], [0, 1])}
     for only, expected in (
         ({"most_seeds": {"plane": 1}}, ["not-in-study", "only.b.most_seeds names plane, which is none of its conditions", "mean plain?"]),
+        (
+            {"conditions": ["other"], "most_seeds": {"plain": 1}},
+            ["not-in-study", "only.b.most_seeds names plain, which is none of its"],
+        ),
         ({"conditions": ["plane"]}, ["not-in-study", "only.b.conditions names plane, which is none of its conditions plain, other", "mean plain?"]),
         ({"seeds": [1, 7]}, ["not-in-study", "only.b.seeds names 7, which is none of its seeds 0, 1, 2; add it to them, or take it out of only"]),
         ({"seeds": [7]}, ["empty-condition", "only.b.seeds", "plain"]),

@@ -148,8 +148,12 @@ def test_artifacts_are_the_files(client, run, folder):
         assert (folder / "tanh-0" / name).read_bytes() == Path(client.download_artifacts(run.info.run_id, name)).read_bytes()
 
 
-def test_the_model_takes_raw_pixels_and_answers_as_the_network_did(run, tracked, few_digits):
+def test_the_model_takes_raw_pixels_and_answers_as_the_network_did(client, run, tracked, few_digits):
     (output,) = run.outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert logged.status == "READY"
+    assert logged.tags == {name: run.data.tags[name] for name in ("mlflow.source.name", "mlflow.source.type", "mlflow.user")}
+    assert logged.params == run.data.params
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
     probabilities = model.predict(few_digits.images["test"].astype(np.float32))

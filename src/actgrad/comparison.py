@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def summary(self) -> pd.DataFrame:
-        return tables.summary(self.runs)
+        return tables.summary(self.runs).copy()
 
     @property
     def pairs(self) -> pd.DataFrame:

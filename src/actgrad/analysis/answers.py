@@ -51,7 +51,8 @@ def _compared(evidence: Evidence, row: Mapping[Any, Any], best: str) -> str:
         return ""
     if row["significant"]:
         return f", significantly below {best}"
-    return f", no significant difference from {best}" + (f", but lower in all {row['compared']} seeds" if row["behind"] == row["compared"] else "")
+    seeds = "both" if row["compared"] == 2 else f"all {row['compared']}"
+    return f", no significant difference from {best}" + (f", but lower in {seeds} seeds" if row["behind"] == row["compared"] else "")
 
 
 def _differs(evidence: Evidence, first: str, second: str) -> bool:

@@ -47,8 +47,10 @@ def once_a_condition(function: Callable[[Runs], T]) -> Callable[[Runs], T]:
     @functools.wraps(function)
     def kept(runs: Runs) -> T:
         members = {(name, id(run)): run for name, of_activation in runs.items() for run in of_activation}
+        if not members:
+            return function(runs)
         values = next(iter(members.values())).__dict__.setdefault("_kept", {})
-        if function not in values or values[function][0].keys() != members.keys():
+        if function not in values or [*values[function][0]] != [*members]:
             values[function] = members, function(runs)  # the runs themselves are kept, so that no other run gets their ids
         return values[function][1]
 

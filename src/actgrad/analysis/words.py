@@ -27,7 +27,8 @@ def smaller(decades: float) -> str:
 
 def attenuated(decades: float) -> str:
     """An attenuation where a heading says "smaller": 3,100-fold, or 1.5-fold larger where the gradient grows."""
-    return smaller(decades) if decades < 0 else fold(decades)
+    ratio = fold(abs(decades))
+    return f"{ratio} larger" if decades < 0 and ratio != "1-fold" else ratio
 
 
 def more(decades: float) -> str:

@@ -140,7 +140,7 @@ def listed(study: Study, dataset: str, conf: Path = CONF) -> dict[str, Listed]:
     for name in only.conditions or ():
         _require_listed(f"only.{dataset}.conditions", name, study.conditions, "conditions")
     for name in only.most_seeds:
-        _require_listed(f"only.{dataset}.most_seeds", name, study.conditions, "conditions")
+        _require_listed(f"only.{dataset}.most_seeds", name, only.conditions or study.conditions, "conditions")
     of_activations = {name: activation_config(name, conf).conditions for name in study.activations}
     runs, all_seeds = {}, list(study.seeds)
     for name in (one for one in study.conditions if only.conditions is None or one in only.conditions):

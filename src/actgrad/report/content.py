@@ -1,5 +1,6 @@
 """All files of a report."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -42,8 +43,7 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         drawn = {name: later(_drawing, name) for name in known}
         judged = ledgers(evidence)
         slots = page.slots(evidence, ranked, judged, shown, list(known), runs_at)
-        made = {name: drawn[name]() for name in reversed(drawn)}  # from the end, so that those that are not begun are drawn here
-    drawings = [made[name] for name in known]
+        drawings = [finished() for finished in drawn.values()]
     files = {
         "index.html": page.page(evidence, judged, shown, drawings, facts, slots).encode(),
         "claims.json": json_bytes(judged[evidence.headline]),
@@ -64,19 +64,23 @@ _TAKEN: dict[str, Any] = {}
 
 @contextmanager
 def _helper(evidence: Evidence, processes: int) -> Iterator[Callable]:
-    """Yield `later`, which gives a function and its arguments to a second process. Calling its result waits for it. What the second process has not
-    begun by then is done in this one; so is everything if no process can be forked.
+    """Yield `later`, which gives a function and its arguments to a second process. Calling its result waits for it.
 
-    It is forked, because sending the evidence would take longer than the work.
+    The process is forked, because sending the evidence would take longer than the work. A process in which the drawing library runs cannot fork
+    another that draws; there, and on other systems than Linux, the function is called in this process.
     """
     _TAKEN["evidence"] = evidence
+    forks = processes > 1 and sys.platform == "linux" and not figures.STARTED.is_set()
     with ExitStack() as stack:
         stack.callback(_TAKEN.clear)
-        pool = stack.enter_context(ProcessPoolExecutor(1, get_context("fork"))) if processes > 1 and sys.platform == "linux" else None
+        pool = ProcessPoolExecutor(1, get_context("fork")) if forks else None
+        if pool:
+            stack.callback(pool.shutdown, cancel_futures=True)
 
         def later(function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
-            future = pool.submit(function, *arguments) if pool else None
-            return lambda: function(*arguments) if future is None or future.cancel() else future.result()
+            if pool is None:
+                return functools.partial(function, *arguments)
+            return pool.submit(function, *arguments).result
 
         yield later
 
@@ -84,8 +88,8 @@ def _helper(evidence: Evidence, processes: int) -> Iterator[Callable]:
 def _counted() -> tuple[pd.DataFrame, dict[str, bytes]]:
     """The alarms, and the tables of the figures as CSV."""
     evidence: Evidence = _TAKEN["evidence"]
-    tables = {one.name: one.data(evidence) for one in figures.FIGURES}
-    return evidence.alarms, {name: csv_bytes(table) for name, table in tables.items() if table is not None}
+    known = {one.name: one.data(evidence) for one in figures.FIGURES}
+    return evidence.alarms, {name: csv_bytes(table) for name, table in known.items() if table is not None}
 
 
 def _take(rows: Mapping[str, pd.DataFrame]) -> None:

@@ -93,9 +93,9 @@ def section(dataset: str, root: Path = Path()) -> str:
         for row in ranked.itertuples()
     ]
     caption = (
-        f"*{network(facts['model'])} on {dataset}, condition `{facts['headline']}`: means over the runs that learned. Significantly: paired "
-        f"t-test over seeds, 5 % level, corrected for all pairs. Attenuation: by what factor dL/dz shrinks from the last activation to the "
-        f"first, before training. [The report](reports/{dataset}/index.html) has the rest.*"
+        f"*{network(facts['model'])} on {dataset}, condition `{facts['headline']}`: means over the runs that learned. Significantly: paired t-test "
+        "over seeds, 5 % level, corrected for all pairs; other differences are not significant. Attenuation: by what factor dL/dz shrinks from the "
+        f"last activation to the first, before training. [The report](reports/{dataset}/index.html) has the rest.*"
     )
     return f"""{dataset} -->
 | activation | test accuracy, % [95 % interval] | against {best} | attenuation | dead units | runs |

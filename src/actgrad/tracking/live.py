@@ -169,11 +169,13 @@ def copied(config: Config, result: RunResult, folder: Path) -> None:
 def log_model(run: Run, network: keras.Model, example: np.ndarray) -> None:
     """Log the network with its signature, and with the code of layers that are not Keras' own.
 
-    mlflow.tensorflow.log_model makes the same calls. It also reads all metrics of the run to find those of step 0, a third of its time.
+    mlflow.tensorflow.log_model would also read all metrics of the run, a third of its time, to give the model those of step 0.
     """
     own = {type(layer) for layer in network._flatten_layers() if not type(layer).__module__.startswith("keras.")}
+    tags = {name: value for name, value in run.data.tags.items() if name.startswith(("mlflow.source.", "mlflow.user"))}
     client = mlflow.MlflowClient()
-    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id, params=run.data.params)
+    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id, tags=tags, params=run.data.params)
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     status = LoggedModelStatus.FAILED
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -191,7 +193,6 @@ def log_model(run: Run, network: keras.Model, example: np.ndarray) -> None:
         status = LoggedModelStatus.READY
     finally:
         client.finalize_logged_model(logged.model_id, status)
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
 def _code(layer: type[keras.layers.Layer]) -> str:

@@ -4,11 +4,11 @@ A figure is a function with the decorator @figure: it makes a chart from named t
 """
 
 from actgrad.report.figures import accuracy, conditions, functions, gradients, rules, units
-from actgrad.report.figures.drawing import FIGURES, Drawing, Shown, drawing, picture, records, shown, warm_up
+from actgrad.report.figures.drawing import FIGURES, STARTED, Drawing, Shown, drawing, picture, records, shown, warm_up
 from actgrad.report.figures.styling import DARK, INK, LINE, SOFT, STYLES, styles
 
 __all__ = [
     "DARK", "FIGURES", "INK", "LINE", "SOFT",
-    "STYLES", "Drawing", "Shown", "accuracy", "conditions", "drawing", "functions", "gradients", "picture",
+    "STARTED", "STYLES", "Drawing", "Shown", "accuracy", "conditions", "drawing", "functions", "gradients", "picture",
     "records", "rules", "shown", "styles", "units", "warm_up",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from actgrad.report.figures.styling import CONFIG, DARK, shared
 
 WIDTH = 640
 """Width of an SVG file in pixels. On the page, a figure uses the available width."""
+STARTED = threading.Event()
+"""Set once the drawing library runs in this process. A process that is forked then lacks its threads, and would wait for them for ever."""
 NEAR_ZERO = 0.3
 """Below this |z|, every point of a function is drawn, because derivatives jump at 0; elsewhere every fourth."""
 Layers = alt.LayerChart | alt.FacetChart
@@ -48,8 +51,8 @@ def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
     rows = {
         "seeds": details.seeds(conditions, ranking),
         "curves": details.curves(conditions),
-        "signals": _reachable(details.signals(conditions), evidence.headline, details.START, details.END),
-        "units": _reachable(details.units(conditions), evidence.headline),
+        "signals": _fewer(details.signals(conditions), evidence.headline, details.START, details.END),
+        "units": _fewer(details.units(conditions), evidence.headline),
         "shares": pd.concat(share),
         "functions": curves[drawn],
         "conditions": tables.conditions(conditions),
@@ -64,15 +67,17 @@ def shown(evidence: Evidence, ranking: pd.DataFrame) -> Shown:
     return Shown(evidence, rows)
 
 
-def _reachable(table: pd.DataFrame, headline: str, *ends: str) -> pd.DataFrame:
-    """The rows that a reader can see: single seeds are those of the headline, and a layer is chosen among the headline's.
+def _fewer(table: pd.DataFrame, headline: str, *ends: str) -> pd.DataFrame:
+    """The rows that the page holds, so that it stays below a megabyte.
+
+    Layers are those that a control offers, which are the headline's. Single seeds are those of the headline.
 
     Args:
-        ends: values of `when` at which a figure shows all layers.
+        ends: values of `when` of which all rows are kept, because a figure shows every layer then.
     """
-    most = table.loc[table["condition"] == headline, "place"].max()
-    every_layer = table["when"].isin(ends) if ends else False
-    return table[((table["condition"] == headline) | (table["seed"] == details.MEAN)) & ((table["place"] <= most) | every_layer)]
+    of_headline = table["condition"] == headline
+    kept = (of_headline | (table["seed"] == details.MEAN)) & (table["place"] <= table.loc[of_headline, "place"].max())
+    return table[kept | table["when"].isin(ends) if ends else kept]
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ def _first(shown: Shown, name: str) -> pd.DataFrame:
 def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
     """A specification as SVG, with its own style sheet, so that it follows the reader's theme."""
     whole = {**spec, "width": WIDTH, "datasets": {name: records(table) for name, table in rows.items()}}
+    STARTED.set()
     svg = vl_convert.vegalite_to_svg(whole)
     svg = re.sub(r' (aria-[a-z]+|role|pointer-events|class)="[^"]*"', "", svg)
     svg = re.sub(r'<path d="M0(\.5)?,0(\.5)?h0v0h0Z"/>|<path d="[^"]*" display="none"/>', "", svg)

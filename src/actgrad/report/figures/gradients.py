@@ -10,6 +10,7 @@ from actgrad.report.figures.styling import (
     HERE,
     LOGARITHM,
     SCALE,
+    SEEDS,
     SEEDS_OF_HEADLINE,
     SHOW,
     SOFT,
@@ -32,9 +33,9 @@ TIPS = ["activation:N", "seed:N", "layer:N", "step:Q", alt.Tooltip("value:Q", fo
 @figure("The gradient at each layer", lambda evidence: tables.preact_grads(evidence.runs))
 def preact_grads(shown: Shown) -> Layers:
     """The gradient flows from right to left: where a line falls to the left, the gradient vanishes. dL/dz is a root mean square over units and
-    images. Means over seeds are geometric and leave out gradients of 0. Single seeds are those of the first condition."""
+    images. Means over seeds are geometric and leave out gradients of 0."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter("datum.when == when && datum.measure == measure").transform_calculate(shown=LOGARITHM)
-    here = base.transform_filter(HERE).transform_filter(SEEDS_OF_HEADLINE)
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown), labelAngle=TILTED))
     y = log_or_linear("size of the gradient")
     lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
@@ -42,7 +43,7 @@ def preact_grads(shown: Shown) -> Layers:
     )
     ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
     return (
-        alt.layer(span(base.transform_filter(SEEDS_OF_HEADLINE), x, y), lines, *names(ends, "place", "shown", shown.activations))
+        alt.layer(span(base.transform_filter(SEEDS), x, y), lines, *names(ends, "place", "shown", shown.activations))
         .add_params(choice(*MEASURE), choice("when", "When", (START, END)), choice(*SCALE), choice(*SHOW))
         .properties(height=320)
     )
@@ -99,9 +100,9 @@ def gradient_norms(shown: Shown) -> Layers:
 @figure("How far an update moves each layer", lambda evidence: updates.update_ratios(evidence.runs))
 def update_ratios(shown: Shown) -> Layers:
     """Update norm divided by weight norm, median over the steps of the last epoch. Means over seeds are geometric. Dotted line: the often
-    recommended 1e-3. Single seeds are those of the first condition."""
+    recommended 1e-3."""
     base = alt.Chart(alt.NamedData("signals")).transform_filter(f"datum.measure == '{UPDATES}'").transform_calculate(shown=LOGARITHM)
-    here = base.transform_filter(HERE).transform_filter(SEEDS_OF_HEADLINE)
+    here = base.transform_filter(HERE).transform_filter(SEEDS)
     x = alt.X("place:O", title="layer, from the input to the output", axis=alt.Axis(labelExpr=_places(shown, UPDATES), labelAngle=TILTED))
     y = log_or_linear("update norm ÷ weight norm")
     lines = here.mark_line(point=alt.OverlayMarkDef(size=40)).encode(
@@ -111,7 +112,7 @@ def update_ratios(shown: Shown) -> Layers:
     ends = base.transform_filter(HERE).transform_filter("datum.seed == 'mean'")
     return (
         alt.layer(
-            span(base.transform_filter(SEEDS_OF_HEADLINE), x, y),
+            span(base.transform_filter(SEEDS), x, y),
             named.mark_rule(strokeDash=[2, 3]).encode(y=y),
             lines,
             *names(ends, "place", "shown", shown.activations),
