@@ -46,15 +46,9 @@ def page(browser, made_now, request) -> Page:
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("requestfailed", lambda failed: page.complaints.append(failed.url[:100]))
     page.goto((request.param or made_now).as_uri())
-    if not is_older(page):
-        page.wait_for_function("document.documentElement.dataset.ready")
+    page.wait_for_function("document.documentElement.dataset.ready")
     yield page
     context.close()
-
-
-def is_older(page: Page) -> bool:
-    """Whether older code made the report. Its figures are pictures."""
-    return "cifar10_jpeg" in page.url
 
 
 def test_there_is_a_report():
@@ -62,14 +56,11 @@ def test_there_is_a_report():
 
 
 def test_the_page_loads_whole_and_without_complaint(page):
-    if is_older(page):
-        assert page.eval_on_selector_all("img", "images => images.filter(image => image.alt && image.complete && image.naturalWidth).length") >= 8
-    else:
-        page.eval_on_selector_all("details:has([data-figure])", "all => all.forEach(one => one.open = true)")
-        page.wait_for_function("[...document.querySelectorAll('[data-figure]')].every(one => one.querySelector('.view svg'))")
-        marks = page.eval_on_selector_all("[data-figure]", "all => all.map(one => one.querySelectorAll('.view svg path').length)")
-        assert len(marks) >= 9
-        assert min(marks) > 5
+    page.eval_on_selector_all("details:has([data-figure])", "all => all.forEach(one => one.open = true)")
+    page.wait_for_function("[...document.querySelectorAll('[data-figure]')].every(one => one.querySelector('.view svg'))")
+    marks = page.eval_on_selector_all("[data-figure]", "all => all.map(one => one.querySelectorAll('.view svg path').length)")
+    assert len(marks) >= 9
+    assert min(marks) > 5
     assert page.complaints == []
 
 
@@ -111,13 +102,12 @@ def test_text_stands_out_from_its_background(page, scheme):
 
 
 def test_a_claim_opens_and_its_figure_is_a_click_away(page):
-    said = "gradients shrink" if is_older(page) else "Gradients vanish with sigmoid" if "digits" in page.url else "ReLU units can die"
+    said, figure = ("ReLU units can die", "unit_states") if "/toy/" in page.url else ("Gradients vanish with sigmoid", "preact_grads")
     claim = page.locator(".claims details").filter(has_text=said)
     assert not claim.locator("dl").is_visible()
     claim.locator("summary").click(position={"x": 3, "y": 3})
     assert claim.locator("dl").is_visible()
     claim.locator("a[href^='#']").click()
-    figure = "delta" if is_older(page) else "preact_grads" if "digits" in page.url else "unit_states"
     assert page.url.endswith(f"#{figure}")
     assert page.locator(f"#{figure}").evaluate("heading => heading.getBoundingClientRect().top") < 900
 
