@@ -116,9 +116,8 @@ def _weights(conditions: Mapping[str, Runs]) -> pd.DataFrame:
                 "measure": [*[WEIGHTS] * (len(means) + 2), UPDATES],
             }
             of_layer = {"layer": np.array(layers), "place": np.arange(1, len(layers) + 1)}
-            columns = {name: np.repeat(of_row[name], len(layers)) for name in of_row} | {
-                name: np.tile(of_layer[name], len(values)) for name in of_layer
-            }
+            columns = {name: np.repeat(of_row[name], len(layers)) for name in of_row}
+            columns |= {name: np.tile(of_layer[name], len(values)) for name in of_layer}
             parts.append({**_names(run), **columns, "places": len(layers), "value": values.ravel()})
     return _long(parts)
 
