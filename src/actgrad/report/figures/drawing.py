@@ -22,6 +22,10 @@ STARTED = threading.Event()
 """Set once the drawing library runs in this process. A process that is forked then lacks its threads, and would wait for them for ever."""
 NEAR_ZERO = 0.3
 """Below this |z|, every point of a function is drawn, because derivatives jump at 0; elsewhere every fourth."""
+COMMON = (f'font-family="{CONFIG["font"]}"', f'font-size="{CONFIG["axis"]["labelFontSize"]}px"')
+"""Attributes of most texts of a picture, which stand once, at its root."""
+DEFAULTS = ('opacity="1"', 'stroke-width="1"', 'stroke-dasharray="1,0"', 'x2="0"', 'y2="0"', 'text-anchor="start"', 'font-weight="normal"')
+"""Attributes that change nothing. With COMMON they were a quarter of a picture."""
 Layers = alt.LayerChart | alt.FacetChart
 """Return type of alt.layer. No chart here has facets."""
 
@@ -145,9 +149,9 @@ def picture(spec: Mapping[str, Any], rows: Mapping[str, pd.DataFrame]) -> str:
     svg = re.sub(r'<path d="M0(\.5)?,0(\.5)?h0v0h0Z"/>|<path d="[^"]*" display="none"/>', "", svg)
     svg = re.sub(r'<path [^>]*\bopacity="0"[^>]*/>', "", svg)
     svg = re.sub(r' (d|transform|x2?|y2?)="[^"]*"', lambda part: re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", part[0]), svg)
-    svg = renumbered("clip", svg)
+    svg = renumbered("clip", re.sub(f" ({'|'.join(DEFAULTS + COMMON)})", "", svg))
     rules = "".join(f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}' for light, dark in DARK.items())
-    return svg.replace(">", f"><style>@media (prefers-color-scheme:dark){{{rules}}}</style>", 1)
+    return svg.replace(">", f" {' '.join(COMMON)}><style>@media (prefers-color-scheme:dark){{{rules}}}</style>", 1)
 
 
 def warm_up() -> None:

@@ -69,7 +69,7 @@ async function choose() {
     slot.classList.toggle('two', shown.length > 1);
     slot.replaceChildren(...shown.map(condition => {
       const made = pane(condition, shown.length > 1);
-      made.insertAdjacentHTML('beforeend', SLOTS[condition]?.[slot.dataset.slot] ?? '');
+      made.insertAdjacentHTML('beforeend', SLOTS[slot.dataset.slot][condition]);
       return made;
     }));
   }
@@ -121,22 +121,20 @@ async function copy(text) {
   DATA = Object.fromEntries(Object.entries(all.tables).map(([name, columns]) => [name, rowsOf(columns)]));
   SPECS = all.specs;
   SLOTS = all.slots;
-  SLOTS[START.headline] = Object.fromEntries([...document.querySelectorAll('[data-slot]')].map(slot => [slot.dataset.slot, slot.innerHTML]));
+  for (const slot of document.querySelectorAll('[data-slot]')) SLOTS[slot.dataset.slot][START.headline] = slot.innerHTML;
   const given = new URLSearchParams(location.search);
   const chips = [...document.querySelectorAll('.chips button')];
-  for (const name of ['condition', 'other']) state[name] = given.get(name) ?? state[name];
   const asked = given.get('activation')?.split(',') ?? [];
-  if (!SLOTS[state.condition]) state.condition = START.headline;
-  if (!SLOTS[state.other] || state.other === state.condition) state.other = '';
   const [condition, other] = ['condition', 'other'].map(name => document.getElementById(name));
-  const ask = () => {
+  const read = () => {
+    if (!condition.value) condition.value = START.headline;  // the address names a condition that there is not
     Object.assign(state, {condition: condition.value, other: other.value === condition.value ? '' : other.value});
     other.value = state.other;
-    turn = turn.then(choose);
   };
-  condition.value = state.condition;
-  other.value = state.other;
-  [condition, other].forEach(one => one.addEventListener('change', ask));
+  condition.value = given.get('condition') ?? START.headline;
+  other.value = given.get('other') ?? '';
+  read();
+  [condition, other].forEach(one => one.addEventListener('change', () => { read(); turn = turn.then(choose); }));
   chips.forEach(chip => chip.addEventListener('click', () => chip.value ? toggle(chip.value) : show([])));
   show(chips.map(chip => chip.value).filter(name => name && asked.includes(name)));
   document.querySelectorAll('.tools, .hint').forEach(one => { one.hidden = false; });
