@@ -13,7 +13,7 @@ from actgrad.config import composing, loading
 from actgrad.diagnosis.experience import experience
 from actgrad.pipeline import launchers
 from actgrad.report import readme
-from actgrad.report.experience import with_report
+from actgrad.report.experience import images_of, with_report
 from conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -45,11 +45,12 @@ def test_the_findings_have_the_verdicts_of_the_committed_reports():
 
 def test_diagnose_says_what_the_committed_reports_found():
     kept = experience()
-    for folder in ROOT.glob("reports/*"):
-        if (folder / "remedies.csv").is_file():
-            assert with_report(kept, folder.name, ROOT) == kept, f"write it anew: python src/report.py data={folder.name} --experience"
     datasets = {row["dataset"] for row in kept["alarms"] + kept["remedies"]}
-    assert {"digits"} <= datasets <= {path.name for path in ROOT.glob("reports/*")}
+    reports = {path.parent.name for path in ROOT.glob("reports/*/remedies.csv")}
+    assert datasets <= reports
+    assert {*map(str, (images_of(name, ROOT) for name in datasets))} == {*map(str, (images_of(name, ROOT) for name in reports))}
+    for name in datasets:
+        assert with_report(kept, name, ROOT) == kept, f"write it anew: python src/report.py data={name} --experience"
 
 
 def test_what_it_costs_is_what_was_measured():

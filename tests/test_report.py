@@ -177,18 +177,6 @@ def test_the_page_holds_lines_over_training_of_layers_that_a_control_offers_and_
     assert set(ends["seed"]) == {"0", "1", "mean"}
 
 
-def test_two_processes_make_the_same_files_as_one_and_a_process_that_has_drawn_forks_none():
-    """The drawing library's threads are missing in a process that is forked after it was started: the second report of a process never ended."""
-    code = (
-        "from actgrad.report.content import content; from made_up_runs import DATA, evidence, study_runs\n"
-        "study = evidence(study_runs()); made = [content(study, DATA, processes=number) for number in (2, 2, 1)]\n"
-        "assert made[0] == made[1] == made[2]; print(len(made[0]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests", env=os.environ | PATHS, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 10
-
-
 def drawn_rows(runs: Runs) -> Mapping[str, pd.DataFrame]:
     return figures.shown(evidence(runs), ranking(evidence(runs))).rows
 
@@ -333,6 +321,15 @@ def test_what_a_report_found_of_alarms_replaces_what_it_found_before(tmp_path):
     assert [(row["points"], row["low"], row["failed_without"]) for row in found["remedies"]] == [(1.23, None, 1)]
     (folder / "alarms.csv").unlink()
     assert [row["rule"] for row in with_report(before, "toy", tmp_path)["alarms"]] == ["kept"]
+
+
+def test_two_reports_on_the_same_images_do_not_count_their_runs_twice(tmp_path):
+    for name, sha256 in {"toy": "a", "all_of_toy": "a", "other": "b"}.items():
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "provenance.json").write_text(json.dumps({"data_sha256": [sha256]}))
+    pd.DataFrame([["scaled inputs", 1, 1, 1, 4, 0, 1]], columns=list(REMEDIES)).to_csv(tmp_path / "reports/all_of_toy/remedies.csv", index=False)
+    before = {"alarms": [], "remedies": [{"dataset": "toy"}, {"dataset": "other"}]}
+    assert [row["dataset"] for row in with_report(before, "all_of_toy", tmp_path)["remedies"]] == ["all_of_toy", "other"]
 
 
 def test_the_first_condition_is_the_headline():

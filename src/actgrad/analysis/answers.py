@@ -260,11 +260,9 @@ def _slopes(evidence: Evidence) -> str:
     if table is None or not table["learned"].any():
         return ""
     means = table[table["learned"]].groupby("slope")["accuracy"].mean()
-    best, worst = (
-        f"{means.idxmax()} has the highest mean test accuracy, {percent(means.max())}",
-        f"{means.idxmin()} has the lowest, {percent(means.min())}",
-    )
-    return f"The slope {best}; {worst}."
+    best, worst = (f"a {name} slope" if name in ("learned", "random") else f"the slope {name}" for name in (means.idxmax(), means.idxmin()))
+    said = f"{best} has the highest mean test accuracy, {percent(means.max())}; {worst} has the lowest, {percent(means.min())}."
+    return said[0].upper() + said[1:]
 
 
 def _alarms(evidence: Evidence) -> str:

@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from actgrad.analysis.claims import ledgers
 from actgrad.analysis.evidence import Evidence
 from actgrad.analysis.ranking import ranking
 from actgrad.config.schema import Data
+from actgrad.errors import UserError
 from actgrad.report import figures, page
 from actgrad.report.provenance import provenance
 from actgrad.results.run import csv_bytes, json_bytes
@@ -31,6 +33,9 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         data: the configuration of the dataset.
         runs_at: path of the folder of all runs, relative to the page; None if runs have no files.
         processes: with 2, a second process counts alarms, makes tables and draws figures, if the system can fork one.
+
+    Raises:
+        UserError: no-memory, if that process is killed.
     """
     with _helper(evidence, processes) as later:
         counted = later(_counted)
@@ -82,7 +87,11 @@ def _helper(evidence: Evidence, processes: int) -> Iterator[Callable]:
                 return functools.partial(function, *arguments)
             return pool.submit(function, *arguments).result
 
-        yield later
+        try:
+            yield later
+        except BrokenProcessPool as broken:
+            told = "the second process of the report was killed, mostly because memory has run out; close other programs, and start it again"
+            raise UserError("no-memory", told) from broken
 
 
 def _counted() -> tuple[pd.DataFrame, dict[str, bytes]]:

@@ -31,8 +31,8 @@ def library() -> str:
 
 
 def deflated(text: str) -> str:
-    """A text compressed to about a third of its size, for DecompressionStream in the browser."""
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    """A text compressed to about a third of its size, for the page's script. base64 would be a fifteenth longer."""
+    return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def packed(tables: Mapping[str, pd.DataFrame]) -> str:

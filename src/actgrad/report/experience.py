@@ -1,5 +1,6 @@
 """Results of reports about alarms and remedies, for diagnose()."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ FILES = {"alarms": ("alarms.csv", COUNTS), "remedies": ("remedies.csv", REMEDIES
 
 
 def with_report(before: Mapping[str, list[dict[str, Any]]], dataset: str, root: Path = Path()) -> dict[str, list[dict[str, Any]]]:
-    """The content of diagnosis/experience.json, with a dataset's rows replaced by those of reports/<dataset>/. A report without a failed run has
-    no alarms.
+    """The content of diagnosis/experience.json, with the rows about a dataset's images replaced by those of reports/<dataset>/. Two reports on the
+    same images share runs, which would count twice. A report without a failed run has no alarms.
 
     Args:
         root: the repository.
@@ -26,12 +27,20 @@ def with_report(before: Mapping[str, list[dict[str, Any]]], dataset: str, root: 
     folder = root / "reports" / dataset
     if not (folder / "remedies.csv").is_file():
         raise UserError("missing-report", f"{folder} has no remedies.csv; make the report with dvc repro report@{dataset}")
+    images = images_of(dataset, root)
     return {
         part: sorted(
-            [*(row for row in before[part] if row["dataset"] != dataset), *_rows(folder / name, columns, dataset)], key=lambda row: row["dataset"]
+            [*(row for row in before[part] if images_of(row["dataset"], root) != images), *_rows(folder / name, columns, dataset)],
+            key=lambda row: row["dataset"],
         )
         for part, (name, columns) in FILES.items()
     }
+
+
+def images_of(dataset: str, root: Path = Path()) -> list[str]:
+    """The checksums of the dataset's file in the runs of its report; its name if there is no report."""
+    path = root / "reports" / dataset / "provenance.json"
+    return json.loads(path.read_text())["data_sha256"] if path.is_file() else [dataset]
 
 
 def _rows(path: Path, columns: tuple[str, ...], dataset: str) -> list[dict[Any, Any]]:

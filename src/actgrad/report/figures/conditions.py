@@ -27,8 +27,12 @@ def conditions(shown: Shown) -> Layers:
     tips = ["condition:N", "activation:N", "seeds:Q", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("mean", "low", "high"))]
     dots = base.mark_point(filled=True, size=75, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(0.8), tooltip=tips)
     ranked = base.transform_joinaggregate(lowest="min(mean)", highest="max(mean)", groupby=["condition"])
-    lowest = ranked.transform_filter("datum.mean == datum.lowest && datum.lowest < datum.highest").mark_text(align="right", dx=-8, tooltip=None)
-    highest = ranked.transform_filter("datum.mean == datum.highest").mark_text(align="left", dx=8, tooltip=None)
+
+    def first(test: str) -> alt.Chart:  # of activations with the same mean, whose names would cover each other
+        return ranked.transform_filter(test).transform_window(place="row_number()", groupby=["condition"]).transform_filter("datum.place == 1")
+
+    lowest = first("datum.mean == datum.lowest && datum.lowest < datum.highest").mark_text(align="right", dx=-8, tooltip=None)
+    highest = first("datum.mean == datum.highest").mark_text(align="left", dx=8, tooltip=None)
     ends = [end.encode(x=x, y=y, text="activation:N", opacity=faded()) for end in (lowest, highest)]
     rows = [{"condition": name, "lost": f"({', '.join(of_condition)})"} for name, of_condition in lost.items() if of_condition]
     failed = alt.Chart(alt.Data(values=rows)).mark_text(align="left", color=SOFT, tooltip=None).encode(x=alt.value(4), y=y, text="lost:N")
