@@ -1,5 +1,6 @@
 """Made-up runs with known numbers, and the evidence for a report."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from conftest import LAYERS, SITES
 
 HOSTILE = "<script>alert(1)</script>"
 DATA = Data(name="toy", format="npz", val_size=1, source=HOSTILE)
+
+
+FINGERPRINTS = itertools.count()
 
 
 def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condition: str = "baseline", **metrics) -> RunResult:
@@ -67,6 +71,7 @@ def made_up(activation: str, seed: int, accuracy: float, epochs: int = 3, condit
             "last": values,
             "best": {"epoch": epochs} | values,
             "linearity": {"folding_error": 0.5, "superposition_error": 0.2},
+            "fingerprint": str(next(FINGERPRINTS)),
             "data_sha256": "0" * 64,
             "core_sha256": "1" * 64,
             "environment": {"python": "3", "tensorflow": "2.21.0", "keras": "3", "numpy": "2", "cpu": "abacus", "gpu": "none"},

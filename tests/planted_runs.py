@@ -1,5 +1,6 @@
 """Runs with planted values, for judging claims."""
 
+import itertools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, VAL_LOSS
 from conftest import SITES
 
+FINGERPRINTS = itertools.count()
 Z = np.linspace(-6, 6, 241)
 SIGMOID = 1 / (1 + np.exp(-Z))
 SLOPES = {"sigmoid": SIGMOID * (1 - SIGMOID), "tanh": 1 - np.tanh(Z) ** 2, "silu": SIGMOID + Z * SIGMOID * (1 - SIGMOID)}
@@ -79,6 +81,7 @@ def made_up(
     moved = dict.fromkeys(layers, 1.0) | {layers[0]: distance[0], layers[-2]: distance[1]}
     metrics = {
         "key": f"cifar10/{name}/{condition}-{seed}",
+        "fingerprint": str(next(FINGERPRINTS)),
         "status": "finished",
         "epochs": 10,
         "steps": 10,

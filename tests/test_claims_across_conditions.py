@@ -127,6 +127,7 @@ def test_alarms_are_counted_in_runs_that_fail_and_in_runs_that_learn():
     assert twice["source"].tolist() == ["SageMaker Debugger, DeepDiagnosis (ICSE 2022)"]
     assert set(table["failed"]) == {21}
     assert set(table["learned"]) == {20}
+    assert alarms(conditions | {"the_same": conditions["deep_4"]}).equals(table)  # a shared training counted twice
     of_rule = table.set_index(["rule", "source"])
     karpathy, sagemaker = (of_rule.loc[("update ratio", source)] for source in ("Karpathy (makemore 3)", "SageMaker Debugger"))
     assert (karpathy["fired_failed"], karpathy["fired_learned"], karpathy["verdict"]) == (20, 0, CONFIRMED)

@@ -9,10 +9,16 @@ import subprocess
 import sys
 from collections import Counter
 
-from actgrad.files import write_bytes
+import pytest
+
+from actgrad.config import composing
+from actgrad.files import sha256, write_bytes
+from actgrad.pipeline import run as one_run
 from actgrad.pipeline import status, study
 from actgrad.pipeline.composed import ComposedRun
-from actgrad.pipeline.environment import environment
+from actgrad.pipeline.environment import accepted, environment
+from actgrad.results import run as results
+from actgrad.results.fingerprint import CORE_SHA256, fingerprint
 
 
 def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[ComposedRun]:
@@ -43,9 +49,22 @@ def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(
     for name, value, counts in (("cpu", "z80", True), ("gpu", "T4", False), ("keras", "3.0", False)):
         made_in = environment() | {name: value}
         write_bytes(run.folder / "metrics.json", json.dumps({"environment": made_in}).encode())
-        assert study._environment_of(run) == (made_in if counts else environment())
+        assert accepted(run.folder) == (made_in if counts else environment())
     write_bytes(run.folder / "metrics.json", b"")
-    assert study._environment_of(run) == environment()
+    assert accepted(run.folder) == environment()
+
+
+@pytest.mark.parametrize(("name", "value", "shared"), [("cpu", "z80", True), ("keras", "3.0", False)])
+def test_a_run_shares_a_training_of_another_type_of_processor(tmp_path, name, value, shared):
+    """It trained the same values again on this machine's type, and two conditions that do not differ had different results."""
+    config = composing.composed(["data=digits", "activation=relu", "run_dir=unused"])
+    made, other = environment() | {name: value}, tmp_path / "standardized-0"
+    for file in results.FILES[:-1]:
+        write_bytes(other / file, file.encode())
+    files = {file: sha256(other / file) for file in results.FILES[:-1]}
+    found = {"fingerprint": fingerprint(config.deciding(), "data", CORE_SHA256, made), "environment": made, "files": files}
+    write_bytes(other / "metrics.json", json.dumps(found).encode())
+    assert one_run._twin(tmp_path / "tuned-0", config, "data") == (other if shared else None)
 
 
 def test_a_run_that_a_worker_trained_in_another_environment_is_not_taken(tmp_path, monkeypatch):

@@ -29,12 +29,12 @@ def published() -> dict[tuple[str, str], list[int]]:
 
 
 def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row per different rule, over all runs of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
+    """One row per different rule, over the trainings of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
     fired_failed and fired_learned, the numbers of these in which the rule fires within EPOCHS epochs; both as shares with exact intervals:
     sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, by the claim about alarms.
-    A diverged run counts as failed.
+    A diverged run counts as failed. A training that two conditions share counts once.
     """
-    runs = [run for of_condition in conditions.values() for run in every_run(of_condition)]
+    runs = [*{run.metrics["fingerprint"]: run for of_condition in conditions.values() for run in every_run(of_condition)}.values()]
     fired = [fired_in(run) for run in runs]
     learned = [outcome(run) == LEARNED for run in runs]
     rows = []

@@ -1,6 +1,7 @@
 """The parts of a process's environment that can change the bytes of a result."""
 
 import functools
+import json
 import os
 import platform
 from importlib.metadata import version
@@ -47,6 +48,22 @@ def environment() -> dict[str, str]:
     """Python and PACKAGES with their versions, the type of processor, the GPU, and the flags that are set: by the user or by SET."""
     flags = {name: value for name, value in sorted(os.environ.items()) if name.startswith(FLAGS) and not name.startswith(HARMLESS)}
     return _versions() | {"cpu": _cpu(), "gpu": gpu()} | flags | SET
+
+
+def accepted(folder: Path) -> dict[str, str]:
+    """The environment that a finished run in a folder must have: this process's, or the one it was made in if only the processor type differs.
+    Machines of a cluster may have several types, which round differently.
+    """
+    here, made = environment(), made_in(folder) or {}
+    return made if made | {"cpu": here["cpu"]} == here else here
+
+
+def made_in(folder: Path) -> dict[str, str] | None:
+    """The environment of the results in a folder; None if its metrics.json cannot be read."""
+    try:
+        return dict(json.loads((folder / "metrics.json").read_text())["environment"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @functools.cache  # this process keeps the versions that it has imported, even if others are installed

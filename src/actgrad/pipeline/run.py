@@ -21,7 +21,7 @@ from actgrad.files import new_folder
 from actgrad.networks.own_code import is_own, located
 from actgrad.pipeline import checkpoints
 from actgrad.pipeline.checkpoints import Checkpoint
-from actgrad.pipeline.environment import environment
+from actgrad.pipeline.environment import accepted, environment
 from actgrad.pipeline.keras_process import load_core, load_keras, load_own_code
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256, fingerprint, own_code_paths
@@ -44,7 +44,8 @@ def without_comparing(dataset_sha256: str) -> list[str]:
 def complete(config: Config, may_replace: bool = True) -> float:
     """Train, track and write one run, unless it is finished. Returns its last validation accuracy; NaN if it diverged.
 
-    If a run of the study has the same values as another one of its activation and seed, that run's files are copied.
+    If a run of the study has the same values as another one of its activation and seed, that run's files are copied, even if they were made on
+    another type of processor: two conditions that do not differ must not have different results.
 
     Args:
         may_replace: whether the folder may hold a run of the same key that was trained with other values, data or code.
@@ -62,7 +63,7 @@ def complete(config: Config, may_replace: bool = True) -> float:
         if metrics is not None and metrics["key"] == config.key and not checkpoint.exists():  # a checkpoint is removed last, when all else is done
             print(f"{config.key}: {metrics['status']} before, with the same configuration, data and code; results in {folder}")
             _say_link(config, metrics)
-        elif config.run and (twin := _twin(folder, checkpoint.fingerprint)):
+        elif config.run and (twin := _twin(folder, config, dataset.sha256)):
             metrics = _copied(config, twin, folder)
             checkpoint.remove()
             print(f"{config.key}: has the values of {twin.name}, and shares its training; results in {folder}")
@@ -94,10 +95,12 @@ def _check_whose(folder: Path, config: Config, fingerprint: str, may_replace: bo
     sys.stderr.write(f"{config.key}: replaces the run in {folder}, which had other values, data or code\n")
 
 
-def _twin(folder: Path, fingerprint: str) -> Path | None:
-    """A finished run of the same activation that has this fingerprint under another condition."""
-    others = sorted(other for other in folder.parent.iterdir() if other != folder)
-    return next((other for other in others if results.finished(other, fingerprint)), None)
+def _twin(folder: Path, config: Config, data_sha256: str) -> Path | None:
+    """A finished run of the same activation that has these values and data under another condition."""
+    for other in sorted(folder.parent.iterdir()):
+        if other != folder and results.finished(other, fingerprint(config.deciding(), data_sha256, CORE_SHA256, accepted(other))):
+            return other
+    return None
 
 
 def _copied(config: Config, twin: Path, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Train the runs of a study that are missing or stale, several at once, with a launcher of Hydra."""
 
-import json
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from actgrad.pipeline import checkpoints, composed, launchers, records, status
 from actgrad.pipeline.board import Board
 from actgrad.pipeline.checkpoints import Checkpoint
 from actgrad.pipeline.composed import ComposedRun
-from actgrad.pipeline.environment import environment
+from actgrad.pipeline.environment import accepted, environment, made_in
 from actgrad.pipeline.run import without_comparing
 from actgrad.results import paths
 from actgrad.results import run as results
@@ -102,7 +101,7 @@ def _train_missing(selection: Selection, study: Study) -> None:
     if not data.is_file():
         raise UserError("missing-dataset", f"{data} is missing; make it with: python src/download.py data={selection.dataset}")
     data_sha256 = sha256(data)
-    expected = {run: run.fingerprint(data_sha256, CORE_SHA256, _environment_of(run)) for run in runs}
+    expected = {run: run.fingerprint(data_sha256, CORE_SHA256, accepted(run.folder)) for run in runs}
     for activation in activations:
         _discard_edited(selection.dataset, activation)
     todo = [run for run in runs if not _finished(run, expected[run])]
@@ -130,25 +129,9 @@ def _train_missing(selection: Selection, study: Study) -> None:
     print(f"{selection.dataset}: {len(runs)} runs, {len(todo)} of them trained now{_elsewhere(runs)}")
 
 
-def _environment_of(run: ComposedRun) -> dict[str, str]:
-    """The environment that a finished run must have: this process's, or the one it was made in if only the processor type differs. Machines
-    of a cluster may have several types, which round differently.
-    """
-    here, made_in = environment(), _made_in(run) or {}
-    return made_in if made_in | {"cpu": here["cpu"]} == here else here
-
-
-def _made_in(run: ComposedRun) -> dict[str, str] | None:
-    """The environment of the results in a run's folder; None if its metrics.json cannot be read."""
-    try:
-        return dict(json.loads((run.folder / "metrics.json").read_text())["environment"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _elsewhere(runs: Sequence[ComposedRun]) -> str:
     """Words about runs that were made on another processor type than this machine's."""
-    types = Counter((_made_in(run) or {}).get("cpu") for run in runs)
+    types = Counter((made_in(run.folder) or {}).get("cpu") for run in runs)
     others = [f"{number} on a processor of type {cpu}" for cpu, number in types.items() if cpu != environment()["cpu"]]
     return f"; trained {', '.join(others)}" if others else ""
 
@@ -172,11 +155,11 @@ def _finished(run: ComposedRun, fingerprint: str) -> bool:
 
 def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
     """Why the files in a run's folder are not valid results of the run; None if they are."""
-    made_in, expected = _made_in(run), _environment_of(run)
-    if made_in is None:
+    found, expected = made_in(run.folder), accepted(run.folder)
+    if found is None:
         return "it has no metrics.json that can be read"
-    if made_in != expected:
-        other = ", ".join(f"{name} {made_in.get(name, 'unset')}" for name in {**expected, **made_in} if made_in.get(name) != expected.get(name))
+    if found != expected:
+        other = ", ".join(f"{name} {found.get(name, 'unset')}" for name in {**expected, **found} if found.get(name) != expected.get(name))
         return f"it was trained with {other}, which this process has not; start the study on a machine like those that train"
     if not _finished(run, run.fingerprint(data_sha256, CORE_SHA256, expected)):
         return "its files are damaged, or code, configuration or data were edited while it was trained; the same command trains it again"
