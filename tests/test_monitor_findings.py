@@ -77,7 +77,7 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     assert len(dead) == 4
     assert dead["value"].tolist() == pytest.approx([0.8] * 4)
     assert dead["seen"].str.fullmatch(r"fired in \d+ of \d+ failed runs, and in \d+ of \d+ that learned").all()
-    assert dead["gained"].str.contains("scaled inputs (digits): ", regex=False).all()
+    assert dead["gained"].str.contains("scaled inputs (digits_all): ", regex=False).all()
     written = json.loads((tmp_path / "diagnosis.json").read_text())
     assert (len(written["findings"]), written["rules"]) == (len(found), len(RULES))
     assert seen.units[["layer", "unit", "died"]].to_dict("records") == [{"layer": "d", "unit": unit, "died": 0} for unit in range(8)]
