@@ -10,13 +10,16 @@ from actgrad.analysis.runs import every_run
     "Published alarms tell you that training will fail.",
     figure="alarms",
     title="Published alarms tell of failure",
-    changes=["A rule that several sources publish counts once; it counted once for each of them."],
+    changes=[
+        "A rule that several sources publish counts once; it counted once for each of them.",
+        "A training that two conditions share counts once; it counted once for each of them.",
+    ],
 )
 def alarms_tell_of_failure(evidence: Evidence) -> Finding:
-    """Each different rule of diagnosis.rules, over all runs of all conditions: whether it fires within three epochs, against whether the run fails.
-    A rule tells of failure if it fires in more than half of the failed runs, and more often there than in those that learned. It does not if it
-    fires in fewer than half of the failed runs, or in more than half of those that learned. All this by exact 95 % intervals. Confirmed if at least
-    half of the rules tell of failure, refuted if at least half do not."""
+    """Each different rule of diagnosis.rules, over all trainings of all conditions: whether it fires within three epochs, against whether the run
+    fails. A rule tells of failure if it fires in more than half of the failed runs, and more often there than in those that learned. It does not
+    if it fires in fewer than half of the failed runs, or in more than half of those that learned. All this by exact 95 % intervals. Confirmed if
+    at least half of the rules tell of failure, refuted if at least half do not."""
     if len(evidence.conditions) < 2 or not (evidence.alarms["failed"].iloc[0] and evidence.alarms["learned"].iloc[0]):
         return Finding(NOT_MEASURED, "It needs several conditions, runs that fail, and runs that learn.")
     table = evidence.alarms

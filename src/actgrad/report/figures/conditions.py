@@ -28,7 +28,7 @@ def conditions(shown: Shown) -> Layers:
     dots = base.mark_point(filled=True, size=75, cursor="pointer").encode(x=x, y=y, color=colour(shown.activations), opacity=faded(0.8), tooltip=tips)
     ranked = base.transform_joinaggregate(lowest="min(mean)", highest="max(mean)", groupby=["condition"])
 
-    def first(test: str) -> alt.Chart:  # of activations with the same mean, whose names would cover each other
+    def first(test: str) -> alt.Chart:  # one of several with the same mean, because their names would cover each other
         return ranked.transform_filter(test).transform_window(place="row_number()", groupby=["condition"]).transform_filter("datum.place == 1")
 
     lowest = first("datum.mean == datum.lowest && datum.lowest < datum.highest").mark_text(align="right", dx=-8, tooltip=None)
