@@ -47,7 +47,7 @@ study: $(READY)  ## train everything that params.yaml lists, CIFAR-10 included
 release: $(READY)  ## check that the committed results come from the committed code and configuration
 	python src/release.py
 
-verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=cifar10_jpeg)
+verify: $(READY)  ## train the digits of the last commit again in a copy, and compare every byte (another dataset: make verify DATA=digits_all)
 	python src/verify.py data=$(or $(DATA),digits)
 
 bench: $(READY)  ## measure on this machine what a run and a study cost: an hour (another dataset: make bench DATA=digits)

@@ -83,6 +83,9 @@ def test_with_batch_normalisation_the_gradient_is_that_of_the_batch():
     run.probe["preact_grad_rms_batch"] = np.where(run.probe["layer"] == SITES[0], 0.05, 0.5)
     assert of_run(run) == pytest.approx(1)
     assert tables.preact_grads({"relu": [run]}).set_index(["epoch", "layer"])["preact_grad_rms"][(0, SITES[0])] == pytest.approx(0.05)
+    share = tables.share_of_next({"relu": [run]}).set_index("layer").loc[SITES[0]]
+    assert share["share_of_next"] == pytest.approx(0.1)
+    assert share[["predicted", "derivatives_alone"]].isna().all()  # they predict the gradient without batch statistics, which is another one
 
 
 def test_one_activated_layer_has_no_attenuation():

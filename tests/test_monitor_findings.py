@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 from actgrad import ActivationProbe, GradientMonitor
+from actgrad.diagnosis import experience
 from actgrad.diagnosis.rules import RULES, Measurements, diagnose
 from monitor_models import X, Y, line
 
@@ -102,3 +103,12 @@ def test_a_gradient_of_zero_is_drawn_at_the_lower_end_of_the_axis(tmp_path):
 def test_before_any_measurement_there_is_nothing_to_diagnose():
     with pytest.raises(ValueError, match="nothing was measured"):
         GradientMonitor().diagnose()
+
+
+def test_a_rule_that_could_fire_in_no_failed_run_is_not_said_to_have_missed_one(monkeypatch):
+    """All runs that failed had sigmoid layers, and a rule about ReLU was said to fire in none of them."""
+    row = {"rule": "dead ReLU", "threshold": "many", "dataset": "toy", "failed": 0, "learned": 7, "fired_failed": 0, "fired_learned": 2}
+    monkeypatch.setattr(experience, "experience", lambda: {"alarms": [row], "remedies": []})
+    assert experience.seen("dead ReLU", "many") == "fired in 2 of 7 runs that learned; no run failed in which it could fire"
+    row |= {"failed": 4, "fired_failed": 1}
+    assert experience.seen("dead ReLU", "many") == "fired in 1 of 4 failed runs, and in 2 of 7 that learned"

@@ -37,43 +37,7 @@ def small_report(tmp_path) -> Path:
     (report / "ranking.csv").write_text(RANKING)
     facts = {"dataset": "digits", "headline": "baseline", "model": {"build": "actgrad.networks.lenet5.build", "config": {}}}
     (report / "provenance.json").write_text(json.dumps(facts))
-    (report / "remedies.csv").write_text(
-        "remedy,condition,against,activations,seeds,points,low,high,least,least_points,most,most_points,runs,failed_with,failed_without\n"
-        "scaled inputs,standardized,baseline,3,2,10.04,8.5,11.5,relu,4,tanh,16.06,10,0,4\n"
-    )
-    claims = [
-        {"id": "weight-gradients-show-vanishing", "verdict": "refuted", "sentence": "In 5 of 55 runs."},
-        {"id": "alarms-tell-of-failure", "verdict": "not measured", "sentence": "It needs several conditions."},
-    ]
-    (report / "claims.json").write_text(json.dumps(claims))
     return tmp_path
-
-
-def test_findings_are_what_the_report_says(small_report):
-    page = "<!-- findings of old -->\n<!-- end of findings -->\n\n<!-- results of old -->\n<!-- end of results -->\n"
-    made = readme.with_results(page, "digits", small_report)
-    assert made.startswith(
-        "<!-- findings of digits -->\n"
-        "- **Scale your inputs first.** Test accuracy with standardized instead of raw inputs: +10.0 points\n"
-        "  [+8.5, +11.5], mean over 3 activations, from +4.0 (relu) to +16.1 (tanh). Failed runs: 0 instead\n"
-        "  of 4 of 10. elu is then highest, 95.0 %.\n"
-        "- **The number that everybody logs misses vanishing gradients.** In 5 of 55 runs.\n"
-        "<!-- end of findings -->\n"
-    )
-    assert readme.with_results(made, "digits", small_report) == made
-
-
-@pytest.mark.parametrize(("low", "high", "head"), [(-1.0, 2.0, "change little here"), (-3.0, -1.0, "do harm here"), ("", "", "change little here")])
-def test_scaling_is_praised_only_where_its_interval_says_so(small_report, low, high, head):
-    path = small_report / "reports" / "digits" / "remedies.csv"
-    path.write_text(path.read_text().replace("8.5,11.5", f"{low},{high}"))
-    assert head in readme.findings("digits", small_report)
-
-
-def test_a_remedy_under_which_nothing_can_be_compared_is_no_finding(small_report):
-    path = small_report / "reports" / "digits" / "remedies.csv"
-    path.write_text(path.read_text().replace("3,2,10.04,8.5,11.5,relu,4,tanh,16.06", "0,0,,,,,,,"))
-    assert readme.findings("digits", small_report).count("**") == 2  # the finding on weight gradients alone
 
 
 def test_a_reader_sees_what_won_what_is_level_and_what_failed(small_report):

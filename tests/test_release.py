@@ -1,5 +1,6 @@
 """Whether the committed results are checked against everything that they are made from."""
 
+import copy
 import shutil
 
 import pytest
@@ -39,8 +40,19 @@ def test_results_that_dvc_lock_does_not_know_are_named(released):
     assert "dvc.lock has no results of any dataset of params.yaml" in printed
 
 
+def test_a_report_on_a_dataset_that_is_not_listed_is_of_the_same_code(released):
+    """It was not looked at, and the README's results could come from older code than all others."""
+    path = released.folder / "dvc.lock"
+    lock = yaml.safe_load(path.read_text())
+    lock["stages"]["report@photos"] = copy.deepcopy(lock["stages"]["report@digits"])
+    path.write_text(yaml.safe_dump(lock))
+    assert "reports/photos" not in released.run(*RELEASE, check=False)
+    next(one for one in lock["stages"]["report@photos"]["deps"] if one["path"] == "src/actgrad/analysis")["md5"] = f"{0:032}.dir"
+    path.write_text(yaml.safe_dump(lock))
+    assert "reports/photos was made by other code than the rest" in released.run(*RELEASE, check=False)
+
+
 def test_a_folder_without_git_has_no_committed_results(released, tmp_path):
-    copy = shutil.copytree(released.folder, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", "cache", "tmp"))
     other = Project.__new__(Project)
-    other.folder = copy
+    other.folder = shutil.copytree(released.folder, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", "cache", "tmp"))
     assert other.run(*RELEASE, check=False).startswith("error[no-commit]: ")

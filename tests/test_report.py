@@ -25,7 +25,7 @@ from actgrad.report.experience import COUNTS, REMEDIES, with_report
 from actgrad.report.provenance import provenance
 from actgrad.results.run import RunResult
 from actgrad.training.names import TEST_ACCURACY
-from conftest import LAYERS, ROOT, SITES, as_project, sentence
+from conftest import LAYERS, ROOT, SITES, as_project, refuses, sentence
 from made_up_runs import DATA, DEEP, HOSTILE, LEAKY, TIMES, TRIALS, evidence, made_up, study_runs
 
 
@@ -246,7 +246,7 @@ def test_report_writes_what_it_read(script, tmp_path, trained):
         "provenance.json",
     }
     row = pd.read_csv(folder / "summary.csv").loc[0]
-    assert row["val_accuracy_last_mean"] == trained[1].metrics["last"]["val/accuracy"]
+    assert row["val_accuracy_last_mean"] == pytest.approx(trained[1].metrics["last"]["val/accuracy"], rel=1e-7)
     assert row["first_layer_gradient_norm_first_mean"] == pytest.approx(trained[1].gradients["conv1"].iloc[0])
     facts = json.loads((folder / "provenance.json").read_text())
     assert facts["source"] in (folder / "index.html").read_text()
@@ -288,7 +288,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert all(len(data[name]) and drawing.svg.startswith("<svg") and 60 < len(drawing.caption) < 300 for name, drawing in drawings.items())
     assert data["times"]["activation"].tolist() == ["relu"]
     assert data["slopes"][["slope", "accuracy", "learned"]].to_numpy().tolist() == [["0.25", 0.1, False], ["0.25", 0.6, True]]
-    assert {*data["alarms"]["failed"]} == {1}
+    assert {*data["alarms"]["failed"]} == {0, 1}  # one run failed, and some rules look at other activations alone
     assert data["learning_rates"]["mean"].tolist() == [0.5, 0.7, 0.6, 0.0]
     assert data["depth"]["mean"].tolist() == pytest.approx([0.2, 0.2, 0.3, 0.3])
     means = data["conditions"].set_index(["condition", "activation"])["mean"][["baseline", "he"]]
@@ -319,6 +319,9 @@ def test_what_a_report_found_of_alarms_replaces_what_it_found_before(tmp_path):
     assert [row["rule"] for row in found["alarms"]] == ["kept", "a"]
     assert (found["alarms"][1]["failed"], found["alarms"][1]["fired_failed"], found["alarms"][1]["dataset"]) == (1, 1, "toy")
     assert [(row["points"], row["low"], row["failed_without"]) for row in found["remedies"]] == [(1.23, None, 1)]
+    (folder / "alarms.csv").write_text("rule,source\na,b\n")
+    with refuses("stale-result", "reports/toy", "dvc repro report@toy"):
+        with_report(before, "toy", tmp_path)
     (folder / "alarms.csv").unlink()
     assert [row["rule"] for row in with_report(before, "toy", tmp_path)["alarms"]] == ["kept"]
 

@@ -28,19 +28,20 @@ def some_runs(*seeds: int, activation: str = "relu", threads: int = 1) -> list[C
 def test_a_run_that_has_died_is_begun_again_by_itself():
     """Another run may have caused the death of its process."""
     runs = some_runs(0, 1, 2)
-    assert list(study._batches(runs, Counter({runs[1]: 1}))) == [[runs[0], runs[2]], [runs[1]]]
+    assert list(study._batches(runs, Counter({runs[1]: 1}), set())) == [[runs[0], runs[2]], [runs[1]]]
 
 
 def test_one_command_trains_runs_with_one_number_of_threads():
     two, one = some_runs(0, threads=2), some_runs(1, 2)
-    assert list(study._batches([one[0], *two, one[1]], Counter())) == [one, two]
+    assert list(study._batches([one[0], *two, one[1]], Counter(), set())) == [one, two]
 
 
-def test_a_run_that_shares_the_training_of_another_comes_after_it():
-    first, *others = some_runs(0, 1, 2, 3)
-    of_another = some_runs(4, activation="relu6")
-    fingerprints = dict(zip([first, *others, *of_another], "aabca", strict=True))
-    assert study._twins_last([first, *others, *of_another], fingerprints) == [first, others[1], others[2], *of_another, others[0]]
+def test_a_run_that_shares_the_training_of_another_is_started_once_that_has_ended():
+    """Both were trained if they were started at the same time, and on two types of processor they had different results."""
+    runs = [*some_runs(0, 1, 2, 3), *some_runs(4, activation="relu6")]
+    twins = study._twins(runs, dict(zip(runs, "aabca", strict=True)))
+    assert twins == {runs[1]}
+    assert list(study._batches(runs, Counter(), twins)) == [[runs[0], *runs[2:]], [runs[1]]]
 
 
 def test_a_run_of_another_type_of_processor_is_finished_and_one_of_a_gpu_is_not(tmp_path, monkeypatch):

@@ -29,23 +29,40 @@ def published() -> dict[tuple[str, str], list[int]]:
 
 
 def alarms(conditions: Mapping[str, Runs]) -> pd.DataFrame:
-    """One row per different rule, over the trainings of all conditions: rule, source, threshold; failed and learned, the numbers of such runs;
-    fired_failed and fired_learned, the numbers of these in which the rule fires within EPOCHS epochs; both as shares with exact intervals:
-    sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, by the claim about alarms.
-    A diverged run counts as failed. A training that two conditions share counts once.
+    """One row per different rule, over the trainings of all conditions that have an activation that it looks at: rule, source, threshold; failed
+    and learned, the numbers of such runs; fired_failed and fired_learned, the numbers of these in which the rule fires within EPOCHS epochs; both as
+    shares with exact intervals: sensitivity, sensitivity_low, sensitivity_high, false_alarms, false_alarms_low, false_alarms_high; verdict, by the
+    claim about alarms. A diverged run counts as failed. A training that two conditions share counts once.
     """
-    runs = [*{run.metrics["fingerprint"]: run for of_condition in conditions.values() for run in every_run(of_condition)}.values()]
+    runs = trainings(conditions)
     fired = [fired_in(run) for run in runs]
     learned = [outcome(run) == LEARNED for run in runs]
+    kinds = [{*run.probe["kind"][run.probe["hidden"]]} for run in runs]
     rows = []
     for (rule, threshold), numbers in published().items():
-        fires = [not one.isdisjoint(numbers) for one in fired]
-        counts = {"failed": learned.count(False), "learned": learned.count(True)}
-        counts |= {f"fired_{name}": sum(one for one, ok in zip(fires, learned, strict=True) if ok == of) for name, of in OUTCOMES.items()}
+        looked_at = {kind for number in numbers for kind in RULES[number].kinds}
+        counted = [(ok, not one.isdisjoint(numbers)) for one, ok, of in zip(fired, learned, kinds, strict=True) if not looked_at or looked_at & of]
+        counts = {name: sum(ok == of for ok, _ in counted) for name, of in OUTCOMES.items()}
+        counts |= {f"fired_{name}": sum(fires for ok, fires in counted if ok == of) for name, of in OUTCOMES.items()}
         row = {"rule": rule, "source": ", ".join(RULES[number].source for number in numbers), "threshold": threshold, **counts}
         row |= _shares(counts)
         rows.append(row | {"verdict": _verdict(row)})
     return pd.DataFrame(rows)
+
+
+def trainings(conditions: Mapping[str, Runs]) -> list[RunResult]:
+    """The runs of all conditions; of a training that several share, one."""
+    return [*{run.metrics["fingerprint"]: run for of_condition in conditions.values() for run in every_run(of_condition)}.values()]
+
+
+def totals(table: pd.DataFrame) -> tuple[int, int]:
+    """How many runs failed, and how many learned. A rule that looks at some activations alone counts fewer.
+
+    Args:
+        table: the table of `alarms`.
+    """
+    failed, learned = (int(table[name].max()) for name in OUTCOMES)
+    return failed, learned
 
 
 def _shares(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -63,7 +80,7 @@ def enough_failed(table: pd.DataFrame) -> bool:
     Args:
         table: the table of `alarms`.
     """
-    failed, learned = (int(table[name].iloc[0]) for name in OUTCOMES)
+    failed, learned = totals(table)
     ideal = {"failed": failed, "learned": learned, "fired_failed": failed, "fired_learned": 0}
     return _verdict(ideal | _shares(ideal)) == CONFIRMED
 
@@ -81,7 +98,7 @@ def fired_in(run: RunResult) -> set[int]:
     steps_an_epoch = run.metrics["steps"] // max(1, run.metrics["epochs"]) or run.metrics["steps"]
     last = EPOCHS * steps_an_epoch
     asked = Measurements(_monitored(run, last), _until(run.probes, last), pd.DataFrame(run.metrics["layers"]))
-    return {number for number, rule in enumerate(RULES) if next(rule.find(asked), None) is not None}
+    return {number for number, rule in enumerate(RULES) if next(rule.fired(asked), None) is not None}
 
 
 def _until(table: pd.DataFrame, last: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from actgrad.analysis import attenuation, learning_rates, ranking, statistics, tables, updates
-from actgrad.analysis.alarms import enough_failed
+from actgrad.analysis.alarms import enough_failed, totals
 from actgrad.analysis.claims import CONFIRMED, NOT_MEASURED, REFUTED
 from actgrad.analysis.claims.functions import AFFINE, LINEAR_POOLING
 from actgrad.analysis.claims.leaky import slopes
@@ -267,7 +267,7 @@ def _slopes(evidence: Evidence) -> str:
 
 def _alarms(evidence: Evidence) -> str:
     table = evidence.alarms
-    failed, others = (int(table[name].iloc[0]) for name in ("failed", "learned"))
+    failed, others = totals(table)
     if not (failed and others):
         return f"No run {'learned' if failed else 'failed'}, so none of {len(table)} published rules can be judged."
     counts = table["verdict"].value_counts()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from actgrad.analysis.runs import Runs, accuracies
+from actgrad.analysis.runs import Runs, accuracies, every_run
 from actgrad.analysis.statistics import estimate
 from actgrad.diagnosis.rules import BATCH_NORM, HE, RESIDUAL, SCALED, SEARCHED
 
@@ -29,13 +29,17 @@ def remedies(conditions: Mapping[str, Runs]) -> pd.DataFrame:
     `points` is the difference in percentage points of test accuracy after the last epoch, averaged over activations and then over seeds, with the
     interval of that mean. `activations` is the number of activations that learn in every common seed under both conditions; `least` and `most` are
     those that gain least and most, with their mean over seeds. `runs` is the number of common runs under one condition, of which `failed_with` and
-    `failed_without` failed or diverged.
+    `failed_without` failed or diverged. A training that both conditions share, because they have the same values, shows no gain and is left out.
     """
     rows = []
     for remedy, (condition, against) in REMEDIES.items():
         if not {condition, against} <= {*conditions}:
             continue
-        after, before = ({name: accuracies(runs) for name, runs in conditions[one].items()} for one in (condition, against))
+        shared = set.intersection(*({run.metrics["fingerprint"] for run in every_run(conditions[one])} for one in (condition, against)))
+        after, before = (
+            {name: accuracies([run for run in runs if run.metrics["fingerprint"] not in shared]) for name, runs in conditions[one].items()}
+            for one in (condition, against)
+        )
         common = {name: sorted({*after[name]} & {*before[name]}) for name in after if name in before}
         if not any(common.values()):
             continue

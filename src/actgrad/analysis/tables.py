@@ -162,15 +162,18 @@ def attenuations(runs: Runs) -> pd.DataFrame:
 
 @once_a_condition
 def share_of_next(runs: Runs) -> pd.DataFrame:
-    """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its preact_grad_rms divided by
+    """One row per activation and activated layer, before any update, geometric means over seeds: `share_of_next`, its size of dL/dz divided by
     the next layer's; `predicted`, the same predicted from derivatives and weights (Glorot and Bengio 2010, equation 6; see ActivationProbe);
-    and `derivatives_alone`, the derivatives' factor in it (sqrt(slope_ms))."""
-    columns = ["layer", "hidden", "preact_grad_rms", "slope_ms", "predicted"]  # of all others, copies would take most of the time
-    every = [(name, run.probe) for name, of_activation in runs.items() for run in of_activation]
-    starts = [(name, probe[columns][probe["epoch"].to_numpy() == 0]) for name, probe in every]
-    probes = pd.concat([start.assign(activation=name, following=start["preact_grad_rms"].shift(-1)) for name, start in starts])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        probes["share_of_next"] = probes["preact_grad_rms"] / probes["following"]
+    and `derivatives_alone`, the derivatives' factor in it (sqrt(slope_ms)). Nothing predicts the gradient through batch statistics, so with batch
+    normalisation the last two are NaN."""
+    every = [(name, run, attenuation.column(run)) for name, of_activation in runs.items() for run in of_activation]
+    starts = []
+    for name, run, size in every:
+        start = run.probe[["layer", "hidden", size, "slope_ms", "predicted"]][run.probe["epoch"].to_numpy() == 0]  # copies of all columns take long
+        with np.errstate(divide="ignore", invalid="ignore"):
+            start = start.assign(activation=name, share_of_next=start[size] / start[size].shift(-1))
+        starts.append(start if size == "preact_grad_rms" else start.assign(slope_ms=np.nan, predicted=np.nan))
+    probes = pd.concat(starts)
     probes["derivatives_alone"] = np.sqrt(probes["slope_ms"])
     probes = probes[probes["hidden"].to_numpy(bool)]
     return geometric_means(probes, ["activation", "layer"], ["share_of_next", "predicted", "derivatives_alone"]).reset_index()
@@ -324,11 +327,8 @@ def learning_rates(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def worse_when_tuned(runs: Runs, tuned: Runs) -> list[str]:
-    """Activations whose `tuned` runs have a lower mean test accuracy than `runs`, over common seeds."""
-    worse = []
-    for name in (name for name in runs if name in tuned):
-        ours, theirs = _by_seed(runs[name]), _by_seed(tuned[name])
-        both = statistics.of_both(ours, theirs)
-        if both and np.mean([after - before for before, after in both]) < 0:
-            worse.append(name)
-    return worse
+    """Activations whose `tuned` runs have a significantly lower test accuracy than `runs`, paired by seed, Holm-corrected over the activations."""
+    common = [name for name in runs if name in tuned]
+    values = {name: _by_seed(runs[name]) for name in common} | {f"{name}, tuned": _by_seed(tuned[name]) for name in common}
+    table = statistics.paired(values, [(name, f"{name}, tuned") for name in common])
+    return table["first"][table["significant"] & (table["difference"] > 0)].tolist()

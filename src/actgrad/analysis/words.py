@@ -130,6 +130,8 @@ def number(effect: float | None, unit: str) -> str:
         return f"{100 * effect:.0f} %"
     if unit.endswith("accuracy"):
         return f"{percent(effect)} accuracy"
+    if unit.startswith("times a step"):
+        return f"{effect:.2f} {unit}"
     return f"{_two_digits(effect)} {unit.removesuffix('_activation')}"
 
 

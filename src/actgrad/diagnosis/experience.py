@@ -26,6 +26,8 @@ def seen(rule: str, threshold: str) -> str:
     if not rows:
         return ""
     failed, learned, in_failed, in_learned = (sum(row[name] for row in rows) for name in ("failed", "learned", "fired_failed", "fired_learned"))
+    if not failed:
+        return f"fired in {in_learned} of {learned} runs that learned; no run failed in which it could fire"
     return f"fired in {in_failed} of {failed} failed runs, and in {in_learned} of {learned} that learned"
 
 

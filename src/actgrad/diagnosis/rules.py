@@ -8,8 +8,9 @@ Rules and thresholds are those of the sources, which contradict each other. Some
 - all trained weights of a layer together replace a single weight, in update ratios.
 """
 
+import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,13 @@ class Measurements:
         self.units = _rows(self.probes, self.probes["hidden"].astype(bool)) if measured else {}
         self.start = _rows(self.probes, self.probes["step"] == 0) if measured else {}
 
+    def of(self, kinds: Sequence[str]) -> "Measurements":
+        """The same, with the units of these activations alone."""
+        chosen = copy.copy(self)
+        if self.units:
+            chosen.units = _rows(self.units, np.isin(self.units["kind"].astype(str), kinds))
+        return chosen
+
     @functools.cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Steps; ratio of the first to the last layer's gradient norm, and the first layer's norm, at each (layers with weights)."""
@@ -112,6 +120,7 @@ class Rule:
         threshold: in words.
         remedy: the usual remedy.
         find: yields where it fires.
+        kinds: the activations that it looks at; with none, it looks at everything.
     """
 
     name: str
@@ -119,6 +128,11 @@ class Rule:
     threshold: str
     remedy: str
     find: Callable[[Measurements], Found]
+    kinds: tuple[str, ...] = ()
+
+    def fired(self, measurements: Measurements) -> Found:
+        """Yields where it fires."""
+        return self.find(measurements.of(self.kinds) if self.kinds else measurements)
 
 
 def _each(table: Table, column: str, fires: Fires, among: np.ndarray | None = None) -> Found:
@@ -135,8 +149,8 @@ def _steps(column: str, fires: Fires) -> Callable[[Measurements], Found]:
     return lambda m: _each(m.steps, column, fires)
 
 
-def _units(column: str, fires: Fires, *kinds: str) -> Callable[[Measurements], Found]:
-    return lambda m: _each(m.units, column, fires, np.isin(m.units["kind"].astype(str), kinds) if kinds and m.units else None)
+def _units(column: str, fires: Fires) -> Callable[[Measurements], Found]:
+    return lambda m: _each(m.units, column, fires)
 
 
 def _not_finite(m: Measurements) -> Found:
@@ -204,21 +218,22 @@ RULES = (
     Rule("exploding gradient", AUTOTRAINER, "norm of first by last layer above 70", CLIP, EXPLODES),
     Rule("exploding gradient", DEEPCHECKER, "mean absolute gradient above 1e6", CLIP, _steps("grad_rms", lambda v: v > 1e6)),
     Rule("growing gradient", DEEPCHECKER, "more than doubles at each of 5 checks", CLIP, _five_times(lambda v: v > 2)),
-    Rule("dead ReLU", SAGEMAKER, "more than 50 % of units active in less than 1 %", REVIVE, _units("rarely_active", lambda v: v > 0.5, *RELU)),
-    Rule("dead ReLU", AUTOTRAINER, "70 % or more of the gradient's elements are 0", REVIVE, _units("flat", lambda v: v >= 0.7, *RELU)),
-    Rule("dead ReLU", DEEPDIAGNOSIS, "70 % or more of the outputs are at most 0", REVIVE, _units("not_positive", lambda v: v >= 0.7, *RELU)),
-    Rule("dead ReLU", DEEPCHECKER, "more than 50 % of units below 1e-5 at the 95th percentile", REVIVE, _units("silent", lambda v: v > 0.5, *RELU)),
-    Rule("saturation", SAGEMAKER, "more than 50 % of inputs of tanh above 9.5", SCALE, _units("preact_over_9.5", lambda v: v > 0.5, *TANH)),
+    Rule("dead ReLU", SAGEMAKER, "more than 50 % of units active in less than 1 %", REVIVE, _units("rarely_active", lambda v: v > 0.5), RELU),
+    Rule("dead ReLU", AUTOTRAINER, "70 % or more of the gradient's elements are 0", REVIVE, _units("flat", lambda v: v >= 0.7), RELU),
+    Rule("dead ReLU", DEEPDIAGNOSIS, "70 % or more of the outputs are at most 0", REVIVE, _units("not_positive", lambda v: v >= 0.7), RELU),
+    Rule("dead ReLU", DEEPCHECKER, "more than 50 % of units below 1e-5 at the 95th percentile", REVIVE, _units("silent", lambda v: v > 0.5), RELU),
+    Rule("saturation", SAGEMAKER, "more than 50 % of inputs of tanh above 9.5", SCALE, _units("preact_over_9.5", lambda v: v > 0.5), TANH),
     Rule(
         "saturation",
         SAGEMAKER,
         "more than 50 % of inputs of sigmoid outside -23 to 17",
         SCALE,
-        _units("preact_outside_-23_17", lambda v: v > 0.5, *SIGMOID),
+        _units("preact_outside_-23_17", lambda v: v > 0.5),
+        SIGMOID,
     ),
-    Rule("saturation", DEEPDIAGNOSIS, "more than 50 % of inputs above 5", SCALE, _units("preact_over_5", lambda v: v > 0.5, *TANH, *SIGMOID)),
-    Rule("saturation", DEEPCHECKER, "more than 50 % of units with rho > 0.85", SCALE, _units("rho_over_0.85", lambda v: v > 0.5, *TANH, *SIGMOID)),
-    Rule("saturation", KARPATHY, "more than 50 % of outputs of tanh above 0.97", SCALE, _units("act_over_0.97", lambda v: v > 0.5, *TANH)),
+    Rule("saturation", DEEPDIAGNOSIS, "more than 50 % of inputs above 5", SCALE, _units("preact_over_5", lambda v: v > 0.5), TANH + SIGMOID),
+    Rule("saturation", DEEPCHECKER, "more than 50 % of units with rho > 0.85", SCALE, _units("rho_over_0.85", lambda v: v > 0.5), TANH + SIGMOID),
+    Rule("saturation", KARPATHY, "more than 50 % of outputs of tanh above 0.97", SCALE, _units("act_over_0.97", lambda v: v > 0.5), TANH),
     Rule("update ratio", SAGEMAKER, "update by weight outside 1e-8 to 10", RATE, _steps("update_ratio", lambda v: (v < 1e-8) | (v > 10))),
     Rule("update ratio", DEEPDIAGNOSIS, "update by weight outside 1e-5 to 1e-1", RATE, _steps("update_ratio", lambda v: (v < 1e-5) | (v > 1e-1))),
     Rule("update ratio", DEEPCHECKER, "log10 of update by weight outside -4 to -1", RATE, _steps("update_ratio", lambda v: (v < 1e-4) | (v > 1e-1))),
@@ -246,7 +261,7 @@ def diagnose(measurements: Measurements) -> pd.DataFrame:
     rows = []
     for rule in RULES:
         found: dict[str, list[tuple[int, float]]] = {}
-        for layer, step, value in rule.find(measurements):
+        for layer, step, value in rule.fired(measurements):
             found.setdefault(layer, []).append((step, value))
         for layer, at in found.items():
             step, value = min(at)

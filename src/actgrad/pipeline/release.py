@@ -1,7 +1,7 @@
 """Check that the results in git come from the code and configuration in git."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ def problems() -> list[str]:
     if not paths.CORE_PATH.is_file() or paths.CORE_PATH.read_text().strip() != CORE_SHA256:
         wrong.append(f"{paths.CORE_PATH} is not the checksum of the code that decides numbers")
     lock = locked_stages()
-    trained = [dataset for dataset in study.datasets if f"report@{dataset}" in lock]  # the official CIFAR-10 needs a download
+    trained = [dataset for dataset in study.datasets if dataset in _reported(lock)]  # the official CIFAR-10 needs a download
     lost = [path for dataset in study.datasets if dataset not in trained for path in (paths.RUNS / dataset, REPORTS / dataset) if path.exists()]
     wrong += [f"{path} has results, and dvc.lock has no entry for them" for path in lost]
     if not trained:
         wrong.append("dvc.lock has no results of any dataset of params.yaml")
+    elsewhere = [dataset for dataset in _reported(lock) if dataset not in study.datasets]  # trained with another params.yaml
+    wrong += [f"{REPORTS / dataset} was made by other code than the rest" for dataset in elsewhere if not _same_code(lock, dataset, trained)]
     for dataset in trained:
         stale = json.loads(dvc("status", "--json", "--with-deps", f"report@{dataset}"))
         wrong += [f"{stage} is not up to date" for stage in stale]
@@ -46,6 +48,17 @@ def problems() -> list[str]:
         if json.loads(dvc("status", "--json", "--cloud", "--remote", PUBLISHED, "--with-deps", f"report@{dataset}")):
             wrong.append(f"{PUBLISHED}/ has not all runs of {dataset}: dvc push --remote {PUBLISHED} --with-deps report@{dataset}")
     return wrong
+
+
+def _reported(lock: Mapping[str, Any]) -> list[str]:
+    """The datasets whose reports dvc.lock knows."""
+    return [stage.removeprefix("report@") for stage in lock if stage.startswith("report@")]
+
+
+def _same_code(lock: Mapping[str, Any], dataset: str, others: Sequence[str]) -> bool:
+    """Whether a report was made by the same files of src/ as the others, of which DVC knows whether they are up to date."""
+    made_by = [{one["path"]: one["md5"] for one in lock[f"report@{name}"]["deps"] if one["path"].startswith("src/")} for name in (dataset, *others)]
+    return all(one == made_by[0] for one in made_by)
 
 
 def _of_activation(dataset: str, activation: str) -> list[str]:

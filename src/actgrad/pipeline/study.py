@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -108,7 +108,7 @@ def _train_missing(selection: Selection, study: Study) -> None:
     failed = {}
     if todo:
         compared = storage.load(loading.data_config(selection.dataset, [])).sha256
-        failed = _launch(selection, _twins_last(todo, expected), compared)
+        failed = _launch(selection, todo, _twins(todo, expected), compared)
     failed |= {run: reason for run in runs if run not in failed and (reason := _wrong(run, data_sha256))}
     for run, reason in failed.items():
         sys.stderr.write(f"failed: {run.key}: {reason}\n")
@@ -166,13 +166,10 @@ def _wrong(run: ComposedRun, data_sha256: str) -> str | None:
     return None
 
 
-def _twins_last(runs: Sequence[ComposedRun], fingerprints: Mapping[ComposedRun, str]) -> list[ComposedRun]:
-    """Runs in the order in which they are started. Runs that share another run's training come last, and copy it."""
+def _twins(runs: Sequence[ComposedRun], fingerprints: Mapping[ComposedRun, str]) -> set[ComposedRun]:
+    """The runs that have the values of one before them, whose training they share."""
     first: dict[tuple[str, str], ComposedRun] = {}
-    for run in runs:
-        first.setdefault((run.activation, fingerprints[run]), run)
-    trained = set(map(id, first.values()))
-    return sorted(runs, key=lambda run: id(run) not in trained)
+    return {run for run in runs if first.setdefault((run.activation, fingerprints[run]), run) is not run}
 
 
 def _remove_unlisted(dataset: str, activation: str, listed: Sequence[str]) -> None:
@@ -204,10 +201,11 @@ def _remove(path: Path) -> None:
     print(f"{path} is not listed any more; removed")
 
 
-def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: str) -> dict[ComposedRun, str]:
+def _launch(selection: Selection, todo: Sequence[ComposedRun], twins: Set[ComposedRun], dataset_sha256: str) -> dict[ComposedRun, str]:
     """Train runs. If a run's process dies, the run is started again from its checkpoint.
 
     Args:
+        twins: runs of these that copy the training of another.
         dataset_sha256: of the dataset's file, which has been compared with its source.
 
     Returns:
@@ -218,7 +216,7 @@ def _launch(selection: Selection, todo: Sequence[ComposedRun], dataset_sha256: s
     print(f"{len(todo)} runs of {selection.dataset} to train; their output goes to {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="study-", dir=OUTPUTS) as name, log.open("wb") as output, Board(todo, Path(name)) as board:
         while queued := [run for run in todo if board.state(run) == status.QUEUED]:
-            for runs in _batches(queued, died):
+            for runs in _batches(queued, died, twins):
                 _require_room(Path(name))
                 before = output.tell()
                 told = [*launchers.launcher_overrides(runs[0].threads), *status.overrides(Path(name)), *without_comparing(dataset_sha256)]
@@ -254,12 +252,13 @@ def _died(board: Board, run: ComposedRun, times: int, said: str) -> None:
     board.say(f"{run.key}  its process died; {'given up' if times == ATTEMPTS else 'it goes on where it was'}")
 
 
-def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int]) -> Iterator[list[ComposedRun]]:
+def _batches(runs: Sequence[ComposedRun], died: Mapping[ComposedRun, int], twins: Set[ComposedRun]) -> Iterator[list[ComposedRun]]:
     """Runs that one command trains. They have the same number of threads, which a process cannot change. A run that has died is
-    started alone, because another run may have caused the death of its process."""
-    together: dict[tuple[int, str], list[ComposedRun]] = {}
-    for run in runs:
-        together.setdefault((run.threads, run.key if died[run] else ""), []).append(run)
+    started alone, because another run may have caused the death of its process. Twins come later than what they copy, because at the same time
+    they would be trained too, on a cluster perhaps on another type of processor and with another result."""
+    together: dict[tuple[bool, int, str], list[ComposedRun]] = {}
+    for run in sorted(runs, key=lambda run: run in twins):
+        together.setdefault((run in twins, run.threads, run.key if died[run] else ""), []).append(run)
     for batch in together.values():
         for start in range(0, len(batch), RUNS_OF_A_COMMAND):
             yield batch[start : start + RUNS_OF_A_COMMAND]

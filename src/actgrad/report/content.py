@@ -19,11 +19,13 @@ from actgrad.config.schema import Data
 from actgrad.errors import UserError
 from actgrad.report import figures, page
 from actgrad.report.provenance import provenance
-from actgrad.results.run import csv_bytes, json_bytes
+from actgrad.results.run import json_bytes
 
 T = TypeVar("T")
 RUNS_AT = "../../runs"
 """The folder of all runs, relative to a report's page in reports/<dataset>."""
+DIGITS = 8
+"""Significant digits of a number in a file. From the 16th on, a logarithm depends on the type of processor."""
 
 
 def content(evidence: Evidence, data: Data, runs_at: str | None = None, processes: int = 1) -> dict[str, bytes]:
@@ -51,16 +53,24 @@ def content(evidence: Evidence, data: Data, runs_at: str | None = None, processe
         drawings = [finished() for finished in drawn.values()]
     files = {
         "index.html": page.page(evidence, judged, shown, drawings, facts, slots).encode(),
-        "claims.json": json_bytes(judged[evidence.headline]),
+        "claims.json": json_bytes([{name: _rounded(value) for name, value in one.items()} for one in judged[evidence.headline]]),
         "provenance.json": json_bytes(facts),
-        "summary.csv": csv_bytes(tables.summary(evidence.runs)),
-        "ranking.csv": csv_bytes(ranked),
-        "pairs.csv": csv_bytes(evidence.pairs_under),
-        "conditions.csv": csv_bytes(tables.conditions(evidence.conditions)),
-        "remedies.csv": csv_bytes(evidence.remedies),
+        "summary.csv": _csv(tables.summary(evidence.runs)),
+        "ranking.csv": _csv(ranked),
+        "pairs.csv": _csv(evidence.pairs_under),
+        "conditions.csv": _csv(tables.conditions(evidence.conditions)),
+        "remedies.csv": _csv(evidence.remedies),
     }
     files |= {f"{name}.csv": table for name, table in known.items()}
     return files | {f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings}
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g").encode()
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 _TAKEN: dict[str, Any] = {}
@@ -98,7 +108,7 @@ def _counted() -> tuple[pd.DataFrame, dict[str, bytes]]:
     """The alarms, and the tables of the figures as CSV."""
     evidence: Evidence = _TAKEN["evidence"]
     known = {one.name: one.data(evidence) for one in figures.FIGURES}
-    return evidence.alarms, {name: csv_bytes(table) for name, table in known.items() if table is not None}
+    return evidence.alarms, {name: _csv(table) for name, table in known.items() if table is not None}
 
 
 def _take(rows: Mapping[str, pd.DataFrame]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from actgrad.errors import UserError
+from actgrad.report.readme import older
 
 COUNTS = ("rule", "source", "threshold", "failed", "learned", "fired_failed", "fired_learned")
 REMEDIES = ("remedy", "points", "low", "high", "runs", "failed_with", "failed_without")
@@ -46,5 +47,8 @@ def images_of(dataset: str, root: Path = Path()) -> list[str]:
 def _rows(path: Path, columns: tuple[str, ...], dataset: str) -> list[dict[Any, Any]]:
     if not path.is_file():
         return []
-    table = pd.read_csv(path)[[*columns]].round(2)
+    table = pd.read_csv(path)
+    if not {*columns} <= {*table}:
+        raise older(path.parent, dataset)
+    table = table[[*columns]].round(2)
     return table.astype(object).where(table.notna(), None).assign(dataset=dataset).to_dict("records")

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,11 +223,11 @@ def _condition(
     )
 
 
-def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, Mapping[Any, Any]]]:
-    """Pairs that all conditions with several activations share: pair -> condition -> row of tables.pairs."""
-    compared = {name: runs for name, runs in evidence.conditions.items() if len(runs) > 1}
-    shared = [name for name in evidence.runs if all(name in runs for runs in compared.values())]
+def _pairs_under(evidence: Evidence) -> dict[tuple[str, str], dict[str, dict[Hashable, Any] | None]]:
+    """Pairs that at least half of the conditions with several activations compare: pair -> condition -> row of tables.pairs, None if it has none."""
+    compared = [name for name, runs in evidence.conditions.items() if len(runs) > 1]
     if len(compared) < 2:
         return {}
-    rows = evidence.pairs_under.to_dict("records")
-    return {pair: {row["condition"]: row for row in rows if {row["first"], row["second"]} == {*pair}} for pair in itertools.combinations(shared, 2)}
+    rows = {(row["condition"], frozenset((row["first"], row["second"]))): row for row in evidence.pairs_under.to_dict("records")}
+    found = {pair: {name: rows.get((name, frozenset(pair))) for name in compared} for pair in itertools.combinations(evidence.runs, 2)}
+    return {pair: under for pair, under in found.items() if sum(row is not None for row in under.values()) >= len(compared) / 2}

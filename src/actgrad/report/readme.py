@@ -3,28 +3,24 @@
 import json
 import re
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from actgrad.analysis import ranking, remedies
-from actgrad.analysis.words import CONFIRMED, INCONCLUSIVE, REFUTED, attenuated, network, run_count
-from actgrad.diagnosis.experience import SCALED
+from actgrad.analysis import ranking
+from actgrad.analysis.words import attenuated, network, run_count
 from actgrad.errors import UserError
 
 SECTION = re.compile(r"(?<=<!-- results of )(\S+) -->\n.*?(?=<!-- end of results -->)", re.DOTALL)
 """The README's section with a dataset's results, which begins with the dataset's name."""
-FINDINGS = re.compile(r"(?<=<!-- findings of )(\S+) -->\n.*?(?=<!-- end of findings -->)", re.DOTALL)
-"""The same for its findings."""
 FIGURE = "preact_grads"
 TABLE = "ranking.csv"
 """The report's table that the section is made from."""
 
 
 def with_results(page: str, dataset: str, root: Path = Path()) -> str:
-    """A page whose section of results is that of a dataset, and its section of findings too, if it has one.
+    """A page whose section of results is that of a dataset.
 
     Raises:
         UserError: if the page has no place for results, or the report of the dataset has none.
@@ -33,46 +29,7 @@ def with_results(page: str, dataset: str, root: Path = Path()) -> str:
         raise UserError(
             "no-place", "README.md has no lines <!-- results of NAME --> and <!-- end of results -->; write them where the results are to stand"
         )
-    page = SECTION.sub(lambda _: section(dataset, root), page)
-    return FINDINGS.sub(lambda _: findings(dataset, root), page)
-
-
-def findings(dataset: str, root: Path = Path()) -> str:
-    """What a practitioner takes away, in three sentences, from the files of reports/<dataset>/: scaling, weight gradients, alarms."""
-    report = root / "reports" / dataset
-    table, facts = _read(report, dataset)
-    gains = pd.read_csv(report / "remedies.csv")
-    if not {*remedies.COLUMNS} <= {*gains}:
-        raise _older(report, dataset)
-    claims = {claim["id"]: claim for claim in json.loads((report / "claims.json").read_text())}
-    best = table[table["condition"] == facts["headline"]].iloc[0]
-    said = [_scaling(row, best) for row in gains[(gains["remedy"] == SCALED) & gains["points"].notna()].to_dict("records")]
-    said += [f"**{heads[found['verdict']]}** {found['sentence']}" for name, heads in HEADS.items() if (found := claims[name])["verdict"] in heads]
-    return f"{dataset} -->\n" + "".join(f"{_filled(f'- {one}', indent='  ')}\n" for one in said)
-
-
-HEADS = {
-    "weight-gradients-show-vanishing": {
-        CONFIRMED: "The norm of the weights' gradient shows whether gradients vanish.",
-        INCONCLUSIVE: "The number that everybody logs may miss a vanishing gradient.",
-        REFUTED: "The number that everybody logs misses vanishing gradients.",
-    },
-    "alarms-tell-of-failure": {
-        CONFIRMED: "Most published alarms tell of failure.",
-        INCONCLUSIVE: "Published alarms are little proof of failure.",
-        REFUTED: "Most published alarms do not tell of failure.",
-    },
-}
-"""Claim -> verdict -> its finding in a few words. A claim without a verdict has none."""
-
-
-def _scaling(row: Mapping[Any, Any], best: pd.Series) -> str:
-    head = "Scale your inputs first." if row["low"] > 0 else "Scaled inputs do harm here." if row["high"] < 0 else "Scaled inputs change little here."
-    points = f"{row['points']:+.1f} points" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]")
-    ends = f", from {row['least_points']:+.1f} ({row['least']}) to {row['most_points']:+.1f} ({row['most']})" if row["activations"] > 1 else ""
-    said = f"**{head}** Test accuracy with standardized instead of raw inputs: {points}, mean over {row['activations']} activations{ends}."
-    failed = f" Failed runs: {row['failed_with']} instead of {row['failed_without']} of {row['runs']}." if row["failed_without"] else ""
-    return f"{said}{failed} {best['activation']} is then highest, {100 * best['mean']:.1f} %."
+    return SECTION.sub(lambda _: section(dataset, root), page)
 
 
 def section(dataset: str, root: Path = Path()) -> str:
@@ -113,19 +70,20 @@ def _read(folder: Path, dataset: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not (folder / "summary.csv").is_file():
         raise UserError("missing-report", f"{folder} has no report; make it with dvc repro report@{dataset}")
     if not all((folder / name).is_file() for name in (TABLE, "provenance.json")):
-        raise _older(folder, dataset)
+        raise older(folder, dataset)
     table = pd.read_csv(folder / TABLE, dtype={"seeds": str})
     if not {*ranking.COLUMNS} <= {*table}:
-        raise _older(folder, dataset)
+        raise older(folder, dataset)
     return table, json.loads((folder / "provenance.json").read_text())
 
 
-def _older(folder: Path, dataset: str) -> UserError:
+def older(folder: Path, dataset: str) -> UserError:
+    """The error for a report in whose files this code does not find what it looks for."""
     return UserError("stale-result", f"{folder} was made by older code; make it anew with dvc repro report@{dataset}")
 
 
-def _filled(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _accuracy(row: Any) -> str:

@@ -43,6 +43,7 @@ def larger_slope_is_better(evidence: Evidence) -> Finding:
     "Learned or random slopes are best (Xu, Wang, Chen and Li 2015).",
     figure="slopes",
     title="Learned or random slopes are best",
+    changes=["It needs a larger slope than 0.01 too; two fixed slopes sufficed, so that it could be judged by 0 and 0.01 alone."],
 )
 def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
     """The better of PReLU and RReLU by mean test accuracy after the last epoch, less each fixed slope and ReLU, paired by seed; Holm-corrected over
@@ -50,8 +51,9 @@ def learned_or_random_slope_is_best(evidence: Evidence) -> Finding:
     runs = variants(evidence)
     fixed = [name for name in runs if name not in ("learned", "random")]
     given = [name for name in ("learned", "random") if name in runs and None not in accuracies(runs[name]).values()]
-    if len(given) < 2 or len(fixed) < 2:
-        return Finding(NOT_MEASURED, f"It needs prelu, rrelu and two fixed slopes, all of whose runs learned, under {SMALL} and {', '.join(LARGER)}.")
+    if len(given) < 2 or "0.01" not in fixed or not {*LARGER.values()} & {*fixed}:
+        needs = f"leaky_relu, prelu and rrelu under {SMALL}, and leaky_relu under one of {', '.join(LARGER)}"
+        return Finding(NOT_MEASURED, f"It needs {needs}; all runs of prelu and rrelu must learn.")
     means = {name: sum(filter(None, accuracies(runs[name]).values())) / len(runs[name]) for name in given}
     best = max(means, key=lambda name: means[name])
     pairs = _compared(runs, [(best, name) for name in fixed])

@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from actgrad.analysis.alarms import EPOCHS
+from actgrad.analysis.alarms import EPOCHS, totals
 from actgrad.analysis.evidence import Evidence
 from actgrad.report.figures.drawing import Layers, Shown, figure
 from actgrad.report.figures.styling import STYLES
@@ -16,8 +16,7 @@ ROW = 36
 
 def _known(evidence: Evidence) -> pd.DataFrame | None:
     """The table of alarms; None unless some runs failed and some learned."""
-    counts = evidence.alarms.iloc[0]
-    return evidence.alarms if counts["failed"] and counts["learned"] else None
+    return evidence.alarms if all(totals(evidence.alarms)) else None
 
 
 @figure(f"Alarms in the first {EPOCHS} epochs", _known)
