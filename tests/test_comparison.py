@@ -179,6 +179,7 @@ print(actgrad.compare(build, ["tanh"], (x, (x[:, 0] > 0).astype(int)), seeds=1, 
         ({"build": lambda activation: build(lambda: activation)}, r"write Dense\(64, activation=activation\(\)\)"),
         ({"build": lambda activation: activation(keras.Input((8,)))}, r"activation is no layer but makes one: write activation\(\)\(x\)"),
         ({"build": "relu"}, "build='relu' is not a function"),
+        ({"build": keras.Sequential()}, "is not a function; give one that takes an activation and returns a network"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_a_sentence(arguments, said):

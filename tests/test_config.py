@@ -354,7 +354,7 @@ PARAMS = {"datasets": ["digits"], "conditions": ["baseline"], "activations": ["r
         (["data=digits"], {"conditions": ["average_pooling"]}, "empty-condition", ["average_pooling", "linear"]),
         (["data=digits", "--train"], {}, "not-composed", ["runs/digits/composed-runs/relu.yaml", "python src/study.py data=digits"]),
         (["data=digits"], {}, "missing-dataset", ["data/digits.npz", "python src/download.py data=digits"]),
-        (["data=digits", "seed=5"], {}, "unknown-run", ["params.yaml"]),
+        (["data=digits", "seed=5"], {}, "unknown-run", ["params.yaml", "digits has the conditions baseline;"]),
     ],
 )
 def test_a_study_of_what_is_not_known_is_refused(tmp_path, monkeypatch, arguments, change, code, expected):

@@ -77,7 +77,7 @@ def test_dead_units_are_found_and_written_and_shown(tmp_path):
     assert set(dead["layer"]) == {"d"}
     assert len(dead) == 4
     assert dead["value"].tolist() == pytest.approx([0.8] * 4)
-    assert dead["seen"].str.fullmatch(r"fired in \d+ of \d+ failed runs, and in \d+ of \d+ that learned").all()
+    assert dead["seen"].str.fullmatch(r"fired in \d+ of \d+ runs that learned; no run failed in which it could fire").all()
     assert dead["gained"].str.contains("scaled inputs (digits_all): ", regex=False).all()
     written = json.loads((tmp_path / "diagnosis.json").read_text())
     assert (len(written["findings"]), written["rules"]) == (len(found), len(RULES))
@@ -103,6 +103,16 @@ def test_a_gradient_of_zero_is_drawn_at_the_lower_end_of_the_axis(tmp_path):
 def test_before_any_measurement_there_is_nothing_to_diagnose():
     with pytest.raises(ValueError, match="nothing was measured"):
         GradientMonitor().diagnose()
+
+
+def test_units_that_put_out_nan_are_not_called_dead():
+    """A probe with NaN, and a network that had diverged, were said to have dead ReLUs."""
+    steps = pd.DataFrame({"step": [1], "layer": "d", "grad_norm": 1.0, "update_norm": 1e-3, "weight_norm": 1.0})
+    steps = steps.assign(grad_rms=1.0, update_ratio=1e-3)
+    for spread, names in ((1.0, ["dead ReLU"]), (np.nan, [])):
+        units = pd.DataFrame({"step": [1], "layer": "d", "kind": "relu", "hidden": True, "act_std": spread, "rarely_active": 1.0, "loss": 1.0})
+        units["flat"] = units["not_positive"] = units["silent"] = 0.0
+        assert diagnose(Measurements(steps, units, pd.DataFrame({"layer": ["d"]})))["rule"].tolist() == names
 
 
 def test_a_rule_that_could_fire_in_no_failed_run_is_not_said_to_have_missed_one(monkeypatch):

@@ -250,7 +250,8 @@ def test_a_run_by_hand_leaves_the_pipeline_alone(project):
     arguments = ["data=digits", "activation=leaky_relu", "activation.config.negative_slope=0.1", "recipe.epochs=1", "seed=7"]
     printed = project.run("python", "src/train.py", *arguments)
     folder = "outputs/digits/leaky_relu/baseline-7/activation.config.negative_slope=0.1,recipe.epochs=1"
-    assert f"digits/leaky_relu/baseline-7: finished, results in {folder}" in printed
+    assert "digits/leaky_relu/baseline-7: finished, test accuracy " in printed
+    assert f" %, results in {folder}" in printed
     written = yaml.safe_load((project.folder / folder / "config.yaml").read_text())
     assert written["activation"]["config"] == {"negative_slope": 0.1}
     assert project.run("git", "status", "--porcelain") == ""

@@ -299,7 +299,7 @@ def test_every_kind_of_evidence_has_its_figure_and_its_data():
     assert "For relu, snake the best rate is the smallest or the largest that was tried" in text
     assert "<th>claim</th><th>baseline</th><th>he<br><small>he uniform initial weights</small></th>" in text
     assert "<tr><td>ReLU units can die</td>" in text
-    assert '<summary class="answer">Of 18 runs 1 failed, too few to show that any of 24 published rules tells of failure' in text
+    assert '<summary class="answer">Of 18 different trainings 1 failed, too few to show that any of 24 published rules tells of failure' in text
     assert "<dd>model.build: actgrad.networks.mlp.build; model.config.depth: 3; model.config.width: 84</dd>" in text
 
 

@@ -27,7 +27,7 @@ def test_without_a_failed_run_no_alarm_is_drawn_and_one_line_says_so():
 def test_alarms_are_unfolded_once_enough_runs_have_failed():
     lost = {"leaky_25": {"leaky_relu": [made_up("leaky_relu", seed, 0.1, condition="leaky_25") for seed in range(8)]}}
     text = page(study_runs(), lost, pictures=True)
-    assert '<p class="answer">Over 12 runs, of which 8 failed, ' in text
+    assert '<p class="answer">Over 12 different trainings, of which 8 failed, ' in text
     assert '<summary class="answer">' not in text
 
 
@@ -205,6 +205,7 @@ def test_numbers_of_three_digits_are_written_out():
     """`deep_16` once had “1e+02 %” and “1.5e+02 newly dead units”."""
     assert [words.number(1.0, "of the runs"), words.number(150.2, "newly dead units")] == ["100 % of the runs", "150 newly dead units"]
     assert words.number(1.026, "times a step with ReLU (tanh)") == "1.03 times a step with ReLU (tanh)"  # it was 1, and the rule's limit is 1.02
+    assert words.number(np.log10(0.414), "decades of variance") == "0.41 times the variance"
     assert [words.number(0.0333, "of the units"), words.number(0.25, "dphi/dz")] == ["3.3 % of the units", "0.25 dphi/dz"]
 
 

@@ -73,7 +73,7 @@ def test_an_error_that_is_not_the_users_is_shown_whole_after_the_other_runs(scri
     )
     done = script(digits_file / "broken.py", "-m", *TINY, "seed=0,1,2", "recipe.epochs=1")
     assert done.returncode == 1
-    assert done.stdout.count(": finished, results in ") == 2
+    assert done.stdout.count(": finished, test accuracy ") == 2
     assert "ZeroDivisionError: of ours" in done.stderr
 
 

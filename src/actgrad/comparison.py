@@ -96,8 +96,14 @@ class Comparison:
         return self.overview.to_html(float_format=lambda value: f"{value:.3g}")
 
     def report(self, folder: str | Path) -> Path:
-        """Write the report page, its tables and its figures into a folder, and return the page's path."""
+        """Write the report page, its tables and its figures into a folder, and return the page's path.
+
+        Raises:
+            ValueError: if there is a file of this name.
+        """
         folder = Path(folder)
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; name a folder")
         for name, content_of_file in content(Evidence(NAME, {NAME: self.runs}), self.data).items():
             write_bytes(folder / name, content_of_file)
         return folder / "index.html"
@@ -172,7 +178,7 @@ def compare(
 
 
 def _trained(build: Callable, named: dict[str, Activation], dataset: Dataset, seeds: Sequence[int], recipe: Recipe, data: Data) -> Runs:
-    if not callable(build):
+    if not callable(build) or isinstance(build, keras.Layer):
         raise UserError("not-a-function", f"build={build!r} is not a function; give one that takes an activation and returns a network")
 
     def builder(_shape: Any, _classes: int, activation: ActivationFactory, _initializer: Any) -> keras.Model:

@@ -37,7 +37,7 @@ def _portrait(evidence: Evidence, row: Mapping[Any, Any], best: str, number: int
     place = f", {ordinal(row['rank'])} of {number} here" if number > 1 else ", the only one here"
     said = [f"{head}{'' if pd.isna(row['mean']) else place}{_compared(evidence, row, best)}"]
     if np.isfinite(row["attenuation"]):
-        said.append(f"signal {smaller(row['attenuation'])} at the first layer")
+        said.append(f"gradient {smaller(row['attenuation'])} at the first layer")
     if np.isfinite(row["dead"]):
         said.append("no dead unit" if row["dead"] == 0 else f"{row['dead']:.3g} of {row['units']:.0f} units dead at the end")
     return said
@@ -179,9 +179,10 @@ def _training(evidence: Evidence) -> str:
         return ""
     most = max(known, key=lambda name: abs(known[name][1] - known[name][0]))
     less = sum(ends[1] < ends[0] for ends in known.values())
-    start, end = known[most]
+    start, end = map(smaller, known[most])
     after = f"After training the gradient shrinks less than before, or grows more, with {less} of {len(known)} activations"
-    return f"{after}; it changes most with {most}, whose gradient at the first layer is {smaller(start)} before and {smaller(end)} after."
+    rest = f"; it changes most with {most}, whose gradient at the first layer is {start} before and {end} after" if start != end else ""
+    return f"{after}{rest}."
 
 
 def _explained(evidence: Evidence) -> str:
@@ -273,10 +274,10 @@ def _alarms(evidence: Evidence) -> str:
     counts = table["verdict"].value_counts()
     tell, do_not = int(counts.get(CONFIRMED, 0)), int(counts.get(REFUTED, 0))
     if not enough_failed(table):
-        said = f"Of {failed + others} runs {failed} failed, too few to show that any of {len(table)} published rules tells of failure"
+        said = f"Of {failed + others} different trainings {failed} failed, too few to show that any of {len(table)} published rules tells of failure"
         return f"{said}; {do_not} {'are' if do_not > 1 else 'is'} known not to." if do_not else f"{said}."
     judged = f"{tell} of {len(table)} published rules tell of failure, {do_not} do not"
-    return f"Over {failed + others} runs, of which {failed} failed, {judged}; the others cannot be judged."
+    return f"Over {failed + others} different trainings, of which {failed} failed, {judged}; the others cannot be judged."
 
 
 def _learning_rates(evidence: Evidence) -> str:

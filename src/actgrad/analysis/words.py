@@ -45,7 +45,8 @@ def shrinks(decades: float) -> str:
 def network(model: Mapping[str, Any]) -> str:
     """Name of a network from the values of its conf/model; for a user's own network, the path of its builder."""
     known = {"actgrad.networks.lenet5.build": "LeNet-5", "actgrad.networks.mlp.build": "Multilayer perceptron"}
-    return known.get(model["build"], model["build"])
+    name, depth = known.get(model["build"], model["build"]), model.get("config", {}).get("depth")
+    return f"{name} of {depth} layers" if depth and model["build"] in known else name
 
 
 SETTINGS = {
@@ -121,6 +122,8 @@ def number(effect: float | None, unit: str) -> str:
         return ""
     if unit.startswith("decades"):
         than = unit.removeprefix("decades")
+        if than == " of variance":
+            return f"{10**effect:.2g} times the variance"
         return fold(-effect) + NEGATIVE[than] if effect < 0 and than in NEGATIVE else fold(effect) + than
     if unit.startswith(("test accuracy over", "test accuracy,")):
         return f"{100 * effect:+.1f} points{unit.removeprefix('test accuracy')}"

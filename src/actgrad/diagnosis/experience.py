@@ -37,8 +37,8 @@ def gained(remedies: Sequence[str]) -> str:
 
 
 def _brought(row: dict[str, Any]) -> str:
-    points = "" if row["points"] is None else f"{row['points']:+.1f} points"
-    interval = "" if row["low"] is None else f" [{row['low']:+.1f}, {row['high']:+.1f}]"
+    points = "" if row["points"] is None else f"{row['points']:+z.1f} points"
+    interval = "" if row["low"] is None else f" [{row['low']:+z.1f}, {row['high']:+z.1f}]"
     failed = (
         f"{row['failed_with']} instead of {row['failed_without']} of {row['runs']} runs failed" if row["failed_with"] or row["failed_without"] else ""
     )

@@ -150,7 +150,8 @@ def _steps(column: str, fires: Fires) -> Callable[[Measurements], Found]:
 
 
 def _units(column: str, fires: Fires) -> Callable[[Measurements], Found]:
-    return lambda m: _each(m.units, column, fires)
+    """Fires only where the outputs are numbers: of units that put out NaN, all would count as dead."""
+    return lambda m: _each(m.units, column, fires, np.isfinite(m.units["act_std"].astype(float)) if m.units else None)
 
 
 def _not_finite(m: Measurements) -> Found:

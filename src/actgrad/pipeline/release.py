@@ -40,12 +40,14 @@ def problems() -> list[str]:
         wrong.append("dvc.lock has no results of any dataset of params.yaml")
     elsewhere = [dataset for dataset in _reported(lock) if dataset not in study.datasets]  # trained with another params.yaml
     wrong += [f"{REPORTS / dataset} was made by other code than the rest" for dataset in elsewhere if not _same_code(lock, dataset, trained)]
+    wrong += [sentence for dataset in elsewhere for activation in study.activations for sentence in _of_activation(dataset, activation)]
     for dataset in trained:
         stale = json.loads(dvc("status", "--json", "--with-deps", f"report@{dataset}"))
         wrong += [f"{stage} is not up to date" for stage in stale]
         for activation in study.activations:
             wrong += _of_activation(dataset, activation)
-        if json.loads(dvc("status", "--json", "--cloud", "--remote", PUBLISHED, "--with-deps", f"report@{dataset}")):
+        states = json.loads(dvc("status", "--json", "--cloud", "--remote", PUBLISHED, "--with-deps", f"report@{dataset}")).values()
+        if {*states} - {"deleted"}:  # which are in the remote, and not in this clone's cache
             wrong.append(f"{PUBLISHED}/ has not all runs of {dataset}: dvc push --remote {PUBLISHED} --with-deps report@{dataset}")
     return wrong
 

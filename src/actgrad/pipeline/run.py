@@ -26,7 +26,7 @@ from actgrad.pipeline.keras_process import load_core, load_keras, load_own_code
 from actgrad.results import run as results
 from actgrad.results.fingerprint import CORE_SHA256, fingerprint, own_code_paths
 from actgrad.results.run import RunResult
-from actgrad.training.names import VAL_ACCURACY
+from actgrad.training.names import TEST_ACCURACY, VAL_ACCURACY
 
 if TYPE_CHECKING:
     from actgrad.training.epochs import Measured
@@ -69,7 +69,8 @@ def complete(config: Config, may_replace: bool = True) -> float:
             print(f"{config.key}: has the values of {twin.name}, and shares its training; results in {folder}")
         else:
             metrics = _trained(config, dataset, folder, checkpoint, before)
-            print(f"{config.key}: {metrics['status']}, results in {folder}")
+            accuracy = metrics["last"].get(TEST_ACCURACY)
+            print(f"{config.key}: {metrics['status']}, {'' if accuracy is None else f'test accuracy {100 * accuracy:.1f} %, '}results in {folder}")
     return metrics["last"].get(VAL_ACCURACY, math.nan)
 
 

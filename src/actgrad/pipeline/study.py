@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -96,7 +96,10 @@ def _train_missing(selection: Selection, study: Study) -> None:
     activations = selection.activations(study)
     runs = [run for activation in activations for run in selection.runs(activation)]
     if not runs:
-        raise UserError("unknown-run", "params.yaml and conf/condition list no such run; see which there are in the files of runs/")
+        there = {run.condition for activation in activations for run in replace(selection, condition=None, seed=None).runs(activation)}
+        of = f" and {selection.activation}" if selection.activation else ""
+        known = f"has the conditions {', '.join(sorted(there))}; runs/{selection.dataset}/composed-runs/ lists their seeds"
+        raise UserError("unknown-run", f"params.yaml and conf/condition list no such run; {selection.dataset}{of} {known if there else 'has none'}")
     data = storage.path(selection.dataset)
     if not data.is_file():
         raise UserError("missing-dataset", f"{data} is missing; make it with: python src/download.py data={selection.dataset}")

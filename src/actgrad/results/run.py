@@ -120,7 +120,8 @@ class RunResult:
             )
         except FileNotFoundError as error:
             raise UserError(
-                "missing-run", f"{error.filename} is missing; train the run: dvc repro, or dvc pull if it was trained elsewhere"
+                "missing-run",
+                f"{error.filename} is missing; train the run with dvc repro, or bring it with dvc pull (one that git holds: --remote published)",
             ) from None
         except (ValueError, KeyError) as error:
             raise UserError("damaged-result", f"a file in {folder} is damaged ({' '.join(str(error).split())}); {AGAIN}") from None

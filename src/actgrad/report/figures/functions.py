@@ -33,8 +33,8 @@ def activations(shown: Shown) -> Layers:
 
 @figure("Distance of each trained network from one affine map", lambda evidence: tables.linearity(evidence.conditions))
 def linearity(shown: Shown) -> Layers:
-    """The distance is the largest difference between the logits of a network and of the affine map that agrees with it at the black image, as a
-    share of the largest logit, for the seed furthest away. About 1e-6 is rounding: such a network equals one linear layer."""
+    """The largest difference between a network's logits and those of the affine map that agrees with it at the black image, as a share of the
+    largest logit; the seed furthest away. About 1e-6 is rounding: the network is affine. With max pooling even one without an activation is not."""
     base = alt.Chart(alt.NamedData("linearity")).transform_filter(f"datum.condition == condition || datum.condition == '{LINEAR_POOLING}'")
     base = base.transform_calculate(
         shown="max(datum.folding_error, 1e-9)",

@@ -22,7 +22,7 @@ def _known(evidence: Evidence) -> pd.DataFrame | None:
 @figure(f"Alarms in the first {EPOCHS} epochs", _known)
 def alarms(shown: Shown) -> Layers:
     """Share of runs in which each published rule fires early, over all conditions, with its exact 95 % interval. A useful alarm has the first dot
-    far to the right and the second far to the left."""
+    far to the right and the second far to the left. Where the first is missing, no run failed in which the rule can fire."""
     table = shown.evidence.alarms
     rows = [
         {
