@@ -69,6 +69,14 @@ def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, code,
     assert said.err.startswith(f"error[{code}]: ")
 
 
+def test_without_a_backend_one_line_says_what_to_install(monkeypatch, capsys):
+    """It was Keras' traceback."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["inspect", "a.keras", "b.npz"]) == 1
+    assert capsys.readouterr().err.startswith("error[missing-packages]: Keras needs TensorFlow, JAX or PyTorch, and none is installed; ")
+
+
 def test_the_package_imports_neither_keras_nor_a_backend(tmp_path):
     program = "import sys, actgrad; print([name for name in ('keras', 'tensorflow', 'jax', 'torch', 'mlflow', 'hydra') if name in sys.modules])"
     assert at_a_shell("-c", program, cwd=tmp_path).stdout == "[]\n"

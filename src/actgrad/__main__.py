@@ -63,7 +63,9 @@ def _given(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _inspect(given: argparse.Namespace) -> int:
-    if "KERAS_BACKEND" not in os.environ and (backend := _backend()):
+    if "KERAS_BACKEND" not in os.environ:
+        if not (backend := _backend()):
+            raise UserError("missing-packages", "Keras needs TensorFlow, JAX or PyTorch, and none is installed; pip install tensorflow")
         os.environ["KERAS_BACKEND"] = backend
     with muted_stderr():  # libraries write there before their log level takes effect
         import keras
