@@ -72,7 +72,7 @@ def test_files_that_cannot_be_inspected_are_refused_in_one_line(arguments, code,
 def test_without_a_backend_one_line_says_what_to_install(monkeypatch, capsys):
     """It was Keras' traceback."""
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert main(["inspect", "a.keras", "b.npz"]) == 1
     assert capsys.readouterr().err.startswith("error[missing-packages]: Keras needs TensorFlow, JAX or PyTorch, and none is installed; ")
 
