@@ -13,12 +13,12 @@ from actgrad.analysis.evidence import Evidence
     changes=[
         "A rule that several sources publish counts once; it counted once for each of them.",
         "A training that two conditions share counts once; it counted once for each of them.",
-        "A rule about units of some activations counts the runs with these alone; it counted as silent in all others.",
+        "A rule about units of some activations is judged only by the runs that have them; it counted as silent in all others.",
     ],
 )
 def alarms_tell_of_failure(evidence: Evidence) -> Finding:
     """Each different rule of diagnosis.rules, over all trainings of all conditions: whether it fires within three epochs, against whether the run
-    fails. A rule about units of some activations is judged by the runs with these alone, if some failed and some learned. A rule tells of failure
+    fails. A rule about units of some activations is judged only by the runs that have them, if some failed and some learned. A rule tells of failure
     if it fires in more than half of the failed runs, and more often there than in those that learned. It does not if it fires in fewer than half of
     the failed runs, or in more than half of those that learned. All this by exact 95 % intervals. Confirmed if at least half of the judged rules
     tell of failure, refuted if at least half do not."""
