@@ -30,9 +30,7 @@ def alarms(shown: Shown) -> Layers:
             "source": one["source"],
             "place": place,
             "runs": kind,
-            "share": one[share],
-            "low": one[f"{share}_low"],
-            "high": one[f"{share}_high"],
+            **{name: one[column] if one[of] else None for name, column in (("share", share), ("low", f"{share}_low"), ("high", f"{share}_high"))},
             "fired": f"{one['fired_' + of]} of {one[of]}",
         }
         for place, one in enumerate(table.to_dict("records"))
