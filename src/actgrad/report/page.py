@@ -120,7 +120,8 @@ def page(
         {
             "specs": {drawing.name: {"spec": drawing.spec, "rows": drawing.rows} for drawing in drawings},
             "slots": {slot: {name: others[name][slot] for name in others} for slot in slots[evidence.headline]},  # alike beside alike: half as large
-        }
+        },
+        allow_nan=False,  # a browser cannot read it, and would show a page without figures
     )
     differing = {name: differences(evidence.runs, runs) for name, runs in evidence.other_conditions.items()}
     trials, tuned = evidence.trials, evidence.other_conditions.get(learning_rates.TUNED, {})

@@ -23,14 +23,16 @@ def _known(evidence: Evidence) -> pd.DataFrame | None:
 def alarms(shown: Shown) -> Layers:
     """Share of runs in which each published rule fires early, over all conditions, with its exact 95 % interval. A useful alarm has the first dot
     far to the right and the second far to the left. Where the first is missing, no run failed in which the rule can fire."""
-    table = shown.evidence.alarms
+    table = shown.evidence.alarms.astype(object).where(shown.evidence.alarms.notna(), None)  # the page's data can have no NaN
     rows = [
         {
             "rule": f"{one['rule']}: {one['threshold']}",
             "source": one["source"],
             "place": place,
             "runs": kind,
-            **{name: one[column] if one[of] else None for name, column in (("share", share), ("low", f"{share}_low"), ("high", f"{share}_high"))},
+            "share": one[share],
+            "low": one[f"{share}_low"],
+            "high": one[f"{share}_high"],
             "fired": f"{one['fired_' + of]} of {one[of]}",
         }
         for place, one in enumerate(table.to_dict("records"))
