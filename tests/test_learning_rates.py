@@ -90,7 +90,8 @@ def test_only_the_trials_that_are_named_are_read(tmp_path):
 def test_the_rates_are_a_file_of_conf():
     text = learning_rates.rates_text("digits", trials(tanh={0.01: [0.4]}, relu={0.01: [0.5], 0.1: [0.6]}), {"relu": 0.5, "silu": 0.2})
     assert text.startswith("# @package recipe\n# ")
-    assert "python src/tune.py data=digits\n" in text
+    assert "the trials in runs/digits/learning-rates.csv,\n# which src/tune.py trained. Without trials there, and from before: silu.\n" in text
+    assert "from before" not in learning_rates.rates_text("digits", trials(tanh={0.01: [0.4]}), {})
     assert yaml.safe_load(text) == {"learning_rate": {"relu": 0.1, "silu": 0.2, "tanh": 0.01}}
 
 

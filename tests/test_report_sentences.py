@@ -235,3 +235,14 @@ def test_an_order_is_shown_where_one_condition_lacks_an_activation():
     assert re.search(r"<td>relu minus snake</td><td class=\"alike\">.*</td><td class=\"alike\">.*</td><td>–</td></tr>", said)
     assert "sigmoid minus" not in said
     assert "minus sigmoid" not in said
+
+
+def test_every_activation_with_the_smallest_or_largest_rate_is_named():
+    """Of several with the same rate, only the first was."""
+    rates = {"sigmoid": 0.01, "elu": 0.001, "tanh": 0.01}
+    rows = [
+        {"activation": name, "learning_rate": rate, "seed": 0, "epochs": 1, "status": "finished", "val_accuracy": 0.5} for name, rate in rates.items()
+    ]
+    study = dataclasses.replace(evidence(study_runs()), trials=pd.DataFrame(rows))
+    said = answers.of_study(study)["learning_rates"]
+    assert said == "In short trials the best learning rates lie between 0.001 (elu) and 0.01 (sigmoid and tanh)."

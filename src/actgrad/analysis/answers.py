@@ -287,7 +287,8 @@ def _learning_rates(evidence: Evidence) -> str:
     smallest, largest = best.min(), best.max()
     if smallest == largest:
         return f"In short trials, {smallest:g} is the best learning rate of every activation."
-    return f"In short trials the best learning rates lie between {smallest:g} ({best.idxmin()}) and {largest:g} ({best.idxmax()})."
+    low, high = (f"{rate:g} ({_named(best.index[best == rate])})" for rate in (smallest, largest))
+    return f"In short trials the best learning rates lie between {low} and {high}."
 
 
 def linearity(evidence: Evidence, condition: str) -> str:

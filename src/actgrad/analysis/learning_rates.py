@@ -96,8 +96,10 @@ def rates_text(dataset: str, table: pd.DataFrame, before: Mapping[str, float]) -
     earlier rates."""
     chosen = best(table)
     rates = {**before, **dict(zip(chosen["activation"], chosen["learning_rate"], strict=True))}
+    older = ", ".join(sorted(set(rates) - set(chosen["activation"])))
     return (
         "# @package recipe\n"
-        f"# For each activation, the learning rate with the highest validation accuracy among the trials in {trials_path(dataset)}.\n"
-        f"# Made by: python src/tune.py data={dataset}\n" + yaml.safe_dump({"learning_rate": rates}, sort_keys=False)
+        f"# For each activation, the learning rate with the highest validation accuracy among the trials in {trials_path(dataset)},\n"
+        f"# which src/tune.py trained.{f' Without trials there, and from before: {older}.' if older else ''}\n"
+        + yaml.safe_dump({"learning_rate": rates}, sort_keys=False)
     )
