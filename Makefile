@@ -59,6 +59,8 @@ bench: $(READY)  ## measure on this machine what a run and a study cost: an hour
 	python benchmarks/report_time.py data=digits
 
 ui: $(READY)  ## browse the runs in MLflow, at http://127.0.0.1:5000 (another port: make ui PORT=5001)
+	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		(echo "error: port $(PORT) is not free: is make ui running already? Use its page, or name another port, such as make ui PORT=5001" >&2; exit 1)
 	@echo "Open one of these links as soon as the server is up, and close MLflow's assistant, so that the charts get its room:"
 	@MLFLOW_TRACKING_URI=sqlite:///mlflow.db python src/publish.py --links=http://127.0.0.1:$(PORT)
 	MLFLOW_DISABLE_TELEMETRY=true python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -341,3 +343,16 @@ def test_a_history_with_an_epoch_twice_is_damaged(trained):
     twice = dataclasses.replace(result, history=pd.concat([result.history, result.history.tail(1)]))
     with refuses("damaged-result", "digits/tanh/baseline-0"):
         metrics.run_metrics(twice)
+
+
+def test_make_ui_on_a_port_that_is_taken_fails_before_it_names_links_to_anothers_pages(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".ready").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = subprocess.run(["make", "ui", f"PORT={port}"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: port {port} is not free: is make ui running already? Use its page, or name another port,")
