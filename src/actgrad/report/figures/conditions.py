@@ -21,7 +21,7 @@ def conditions(shown: Shown) -> Layers:
     x = alt.X(
         "mean:Q",
         title="test accuracy",
-        axis=alt.Axis(format="~%", labelExpr="datum.value > 1 ? '' : datum.label"),
+        axis=alt.Axis(format="~%", tickCount=8, labelExpr="datum.value > 1 ? '' : datum.label"),
         scale=alt.Scale(zero=False, padding=60),
     )
     tips = ["condition:N", "activation:N", "seeds:Q", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("mean", "low", "high"))]
